@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: everything here works without a run, a scheduler or a cluster."""

@@ -1,0 +1,188 @@
+"""Boxes, grids of blocks and the octree over them: frozen values in voxels, axes Z, Y, X, no input or output.
+
+Every grid is anchored at the volume's origin, so that a block's place depends on the block shape alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from .errors import RequestError
+
+Triple = tuple[int, int, int]
+
+
+def triple(values: Sequence[int]) -> Triple:
+    """Three integers in z, y, x order.
+
+    Raises:
+        RequestError: there are not three of them.
+    """
+    if len(values) != 3:
+        raise RequestError(f"Expected three integers in z, y, x order, found {list(values)}.")
+    z, y, x = (int(v) for v in values)
+    return z, y, x
+
+
+@dataclass(frozen=True, order=True)
+class Box:
+    """A half-open box of voxels: start ≤ p < stop on every axis. An empty box has stop == start somewhere."""
+
+    start: Triple
+    stop: Triple
+
+    @classmethod
+    def of_shape(cls, shape: Sequence[int], start: Sequence[int] = (0, 0, 0)) -> Box:
+        """The box of a shape, from the origin unless a start is given."""
+        begin, extent = triple(start), triple(shape)
+        return cls(begin, triple([b + e for b, e in zip(begin, extent, strict=True)]))
+
+    @property
+    def shape(self) -> Triple:
+        return triple([max(0, b - a) for a, b in zip(self.start, self.stop, strict=True)])
+
+    @property
+    def voxels(self) -> int:
+        z, y, x = self.shape
+        return z * y * x
+
+    @property
+    def is_empty(self) -> bool:
+        return self.voxels == 0
+
+    def intersect(self, other: Box) -> Box:
+        """The common part; an empty box where there is none."""
+        start = triple([max(a, b) for a, b in zip(self.start, other.start, strict=True)])
+        stop = triple([min(a, b) for a, b in zip(self.stop, other.stop, strict=True)])
+        return Box(start, triple([max(a, b) for a, b in zip(start, stop, strict=True)]))
+
+    def contains(self, other: Box) -> bool:
+        return all(a <= b for a, b in zip(self.start, other.start, strict=True)) and all(
+            a >= b for a, b in zip(self.stop, other.stop, strict=True)
+        )
+
+    def grow(self, lower: Sequence[int], upper: Sequence[int] | None = None) -> Box:
+        """The box extended by `lower` voxels below and `upper` (the same unless given) above."""
+        above = lower if upper is None else upper
+        return Box(
+            triple([a - m for a, m in zip(self.start, lower, strict=True)]),
+            triple([b + m for b, m in zip(self.stop, above, strict=True)]),
+        )
+
+    def shift(self, by: Sequence[int]) -> Box:
+        return Box(
+            triple([a + d for a, d in zip(self.start, by, strict=True)]),
+            triple([b + d for b, d in zip(self.stop, by, strict=True)]),
+        )
+
+    def slices(self, origin: Sequence[int] = (0, 0, 0)) -> tuple[slice, slice, slice]:
+        """Slices of this box in an array whose first voxel lies at `origin`."""
+        z, y, x = (slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, origin, strict=True))
+        return z, y, x
+
+    def __str__(self) -> str:
+        return "[" + ", ".join(f"{a}:{b}" for a, b in zip(self.start, self.stop, strict=True)) + "]"
+
+
+@dataclass(frozen=True)
+class BlockGrid:
+    """Blocks of one shape over a volume, anchored at its origin; the last ones are cut at the volume's end.
+
+    Args:
+        volume: shape of the volume, in voxels.
+        block: shape of a block, in voxels.
+
+    Raises:
+        RequestError: a size is not positive.
+    """
+
+    volume: Triple
+    block: Triple
+
+    def __post_init__(self) -> None:
+        if min(self.volume) < 1 or min(self.block) < 1:
+            raise RequestError(f"Sizes must be at least 1: the volume is {self.volume}, a block is {self.block}.")
+
+    @cached_property
+    def shape(self) -> Triple:
+        """How many blocks there are along each axis."""
+        return triple([-(-v // b) for v, b in zip(self.volume, self.block, strict=True)])
+
+    def __len__(self) -> int:
+        z, y, x = self.shape
+        return z * y * x
+
+    def indices(self) -> Iterator[Triple]:
+        """Every block's index, z slowest."""
+        yield from itertools.product(*(range(n) for n in self.shape))
+
+    def box(self, index: Triple) -> Box:
+        """The voxels of a block."""
+        start = triple([i * b for i, b in zip(index, self.block, strict=True)])
+        return Box.of_shape(self.block, start).intersect(Box.of_shape(self.volume))
+
+    def linear(self, index: Triple) -> int:
+        """A block's place in `indices()`."""
+        _, ny, nx = self.shape
+        return (index[0] * ny + index[1]) * nx + index[2]
+
+    def unravel(self, number: int) -> Triple:
+        """The index whose place in `indices()` is `number`."""
+        _, ny, nx = self.shape
+        return number // (ny * nx), number // nx % ny, number % nx
+
+    def touching(self, box: Box) -> Iterator[Triple]:
+        """The blocks that share at least one voxel with a box."""
+        inside = box.intersect(Box.of_shape(self.volume))
+        if inside.is_empty:
+            return
+        first = [a // b for a, b in zip(inside.start, self.block, strict=True)]
+        last = [(a - 1) // b for a, b in zip(inside.stop, self.block, strict=True)]
+        yield from itertools.product(*(range(a, b + 1) for a, b in zip(first, last, strict=True)))
+
+
+@dataclass(frozen=True)
+class Octree:
+    """A tree over the blocks of a grid: a node at level k covers up to 2**k blocks a side; level 0 is the blocks."""
+
+    leaves: Triple
+
+    @cached_property
+    def height(self) -> int:
+        """The level of the root."""
+        return max(n - 1 for n in self.leaves).bit_length()
+
+    def shape(self, level: int) -> Triple:
+        """How many nodes a level has along each axis."""
+        return triple([-(-n // (1 << level)) for n in self.leaves])
+
+    def children(self, level: int, index: Triple) -> Iterator[Triple]:
+        """The nodes of the level below that a node covers."""
+        below = self.shape(level - 1)
+        yield from itertools.product(*(range(2 * i, min(2 * i + 2, n)) for i, n in zip(index, below, strict=True)))
+
+    def parent(self, index: Triple) -> Triple:
+        return index[0] // 2, index[1] // 2, index[2] // 2
+
+    def leaf_span(self, level: int, index: Triple) -> Box:
+        """The blocks that a node covers, as a box in block indices."""
+        start = triple([i << level for i in index])
+        return Box.of_shape((1 << level,) * 3, start).intersect(Box.of_shape(self.leaves))
+
+    def inner_faces(self, level: int, index: Triple) -> Iterator[tuple[int, Triple]]:
+        """Faces between blocks that lie inside a node and inside none of its children.
+
+        Yields (axis, block): the face between `block` and the block before it along `axis`.
+        """
+        span = self.leaf_span(level, index)
+        for axis in range(3):
+            middle = (2 * index[axis] + 1) << (level - 1)
+            if not span.start[axis] < middle < span.stop[axis]:
+                continue
+            ranges = [range(a, b) for a, b in zip(span.start, span.stop, strict=True)]
+            ranges[axis] = range(middle, middle + 1)
+            for block in itertools.product(*ranges):
+                yield axis, block
