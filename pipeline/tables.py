@@ -1,0 +1,77 @@
+"""Edge, link, merge and count tables: named one-dimensional arrays in one Parquet file, written whole or not at all.
+
+A file holds one row; each array is one list column, so arrays of different lengths share a file and a reader loads
+only the columns that it names. `pandas.read_parquet(path).explode(column)` shows one of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import StorageError, TableError
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+
+def write(path: str | Path, arrays: Mapping[str, npt.NDArray[np.generic]]) -> int:
+    """Write named one-dimensional arrays atomically; the same arrays always give the same bytes.
+
+    Returns:
+        Bytes written.
+
+    Raises:
+        TableError: an array is not one-dimensional.
+        StorageError: the file cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns, fields = [], []
+    for name, values in arrays.items():
+        if values.ndim != 1:
+            raise TableError(f"Tables hold one-dimensional arrays; '{name}' for {path} has shape {values.shape}.")
+        column = pa.array(np.ascontiguousarray(values))
+        offsets = pa.array([0, len(values)], type=pa.int64())
+        columns.append(pa.LargeListArray.from_arrays(offsets, column))
+        fields.append(pa.field(name, pa.large_list(column.type)))
+    target = Path(path)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("wb") as file:
+            pq.write_table(
+                pa.Table.from_arrays(columns, schema=pa.schema(fields)), file, compression="zstd", use_dictionary=False
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        size = scratch.stat().st_size
+        scratch.replace(target)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise StorageError(f"Table {target} could not be written: {error.strerror or error}.") from error
+    return size
+
+
+def read(path: str | Path, names: Iterable[str] | None = None) -> Arrays:
+    """Read the named arrays, or all of them.
+
+    Raises:
+        TableError: the file is missing, damaged, or lacks a name.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    wanted = None if names is None else list(names)
+    try:
+        with Path(path).open("rb") as file:
+            table = pq.read_table(file, columns=wanted, use_threads=False)
+        return {name: table.column(name).chunk(0).values.to_numpy() for name in wanted or table.column_names}
+    except FileNotFoundError as error:
+        raise TableError(f"Table {path} is missing; the task that writes it must run again.") from error
+    except (pa.ArrowException, OSError, KeyError, IndexError) as error:
+        raise TableError(f"Table {path} cannot be read ({error}); the task that writes it must run again.") from error

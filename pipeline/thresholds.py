@@ -1,0 +1,49 @@
+"""Decimal thresholds in [0, 1], compared exactly with uint8 affinities and with means of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from .errors import RequestError
+
+SCALE = 10**6
+
+
+@dataclass(frozen=True, order=True)
+class Threshold:
+    """A decimal in [0, 1] with at most six places, held as millionths.
+
+    An affinity v of 0…255 passes t when v ≥ t · 255; a contact passes when sum ≥ t · 255 · count.
+    """
+
+    millionths: int
+
+    @classmethod
+    def parse(cls, value: Decimal | float | str, name: str = "threshold") -> Threshold:
+        """From a decimal; a float counts as the shortest decimal that prints as it.
+
+        Raises:
+            RequestError: not a number in [0, 1], or more than six places.
+        """
+        try:
+            millionths = Decimal(str(value)) * SCALE
+            valid = 0 <= millionths <= SCALE and millionths == int(millionths)
+        except (ArithmeticError, ValueError):
+            valid = False
+        if not valid:
+            raise RequestError(f"{name} must be a decimal in [0, 1] with at most six places; found {value!r}.")
+        return cls(int(millionths))
+
+    @property
+    def least_affinity(self) -> int:
+        """The smallest uint8 affinity that passes: 0…255."""
+        return -(-self.millionths * 255 // SCALE)
+
+    @property
+    def per_edge(self) -> int:
+        """What one voxel edge must bring on average, in millionths of a grey level: t · 255 · 10⁶."""
+        return self.millionths * 255
+
+    def __str__(self) -> str:
+        return str((Decimal(self.millionths) / SCALE).normalize())

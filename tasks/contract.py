@@ -1,0 +1,44 @@
+"""What a task is: a strict config, a block index, a small Outcome, and the resources that it states in advance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class TaskConfig(BaseModel):
+    """Base of every task's config: frozen, and an unknown key is an error. Paths are absolute strings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one task needs while it runs.
+
+    Args:
+        memory: peak bytes of the process that the task adds, arrays and scratch.
+        threads: cores that it can use.
+        gpu: whether it runs on a GPU worker.
+    """
+
+    memory: int
+    threads: int = 1
+    gpu: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a task tells the driver: never arrays, always small.
+
+    Args:
+        state: "done", or "empty" where there was nothing to compute and nothing was written.
+        voxels: voxels of the block, for rates.
+        counts: named integers worth adding up over blocks (supervoxels, contacts, merges, bytes …).
+    """
+
+    state: Literal["done", "empty"] = "done"
+    voxels: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
