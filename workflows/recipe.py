@@ -1,0 +1,201 @@
+"""The recipe of a segmentation run: strict, frozen, every default in its field."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, ValidationInfo, model_validator
+
+from ..pipeline.errors import RequestError
+from ..pipeline.geometry import Triple
+from ..pipeline.thresholds import Threshold
+from . import strict_toml
+from .strict_toml import Section
+
+
+def _against_recipe(path: str, info: ValidationInfo) -> str:
+    """A relative path is relative to the recipe's folder; a URL stays as it is."""
+    return path if "://" in path or not info.context else os.path.normpath(info.context["folder"] / path)
+
+
+def _decimal(value: Any) -> Decimal:
+    """A TOML number as the decimal that was written, checked against the rule of thresholds."""
+    try:
+        if isinstance(value, str | bool):
+            raise RequestError("Not a number.")
+        Threshold.parse(value)
+    except RequestError as error:
+        raise ValueError("must be a decimal in [0, 1] with at most six places") from error
+    return Decimal(str(value))
+
+
+def _triple(value: Any) -> Any:
+    """Three integers, refused in one message rather than in one for each place."""
+    if not isinstance(value, tuple) or len(value) != 3 or not all(type(v) is int for v in value):
+        raise ValueError("must be three integers in z, y, x order")
+    return value
+
+
+def _bytes(text: str) -> str:
+    parse_bytes(text)
+    return text
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes from "2.5GB" or "800 MiB".
+
+    Raises:
+        ValueError: it is not a number with a unit.
+    """
+    units = {
+        "KB": 10**3,
+        "MB": 10**6,
+        "GB": 10**9,
+        "TB": 10**12,
+        "KiB": 2**10,
+        "MiB": 2**20,
+        "GiB": 2**30,
+        "TiB": 2**40,
+    }
+    number = text.rstrip("KMGTiB").strip()
+    unit = text[len(text.rstrip("KMGTiB")) :]
+    try:
+        amount = int(float(number) * units[unit])
+    except (ValueError, KeyError, OverflowError):
+        amount = 0
+    if amount <= 0:
+        raise ValueError('must be a size such as "2.5GB" or "800MiB"')
+    return amount
+
+
+InputPath = Annotated[str, AfterValidator(_against_recipe)]
+Fraction = Annotated[Decimal, BeforeValidator(_decimal)]
+Voxels = Annotated[Triple, BeforeValidator(_triple)]
+Shape = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(_triple)]
+
+
+class Input(Section):
+    """What a run starts from: raw data, or affinities that exist already."""
+
+    raw: InputPath | None = None
+    affinities: InputPath | None = None
+    offsets: tuple[Voxels, ...] | None = None  # of each affinity channel in voxels, where its metadata has none
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Input:
+        if (self.raw is None) == (self.affinities is None):
+            raise ValueError("name exactly one of 'raw' and 'affinities'")
+        if self.offsets is not None and self.affinities is None:
+            raise ValueError("'offsets' describes 'affinities'; with 'raw' the checkpoint has them")
+        return self
+
+
+class Model(Section):
+    """The network that turns raw data into affinities."""
+
+    checkpoint: str  # a shipped name, or a folder
+    mean: float | None = None  # of the raw grey levels; sampled over the volume and recorded unless given
+    sd: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Model:
+        if (self.mean is None) != (self.sd is None):
+            raise ValueError("'mean' and 'sd' are given together or not at all")
+        return self
+
+
+class Blocks(Section):
+    """How the volume is cut; the result does not depend on it."""
+
+    shape: Shape = (64, 512, 512)
+
+
+class Supervoxels(Section):
+    """Affinities below `low` join nothing, from `high` on they always join."""
+
+    low: Fraction = Decimal("0.02")
+    high: Fraction = Decimal("0.9999")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Supervoxels:
+        if self.low > self.high:
+            raise ValueError(f"'low' must not exceed 'high'; found {self.low} and {self.high}")
+        return self
+
+
+class Agglomeration(Section):
+    """Which supervoxels are merged. Sizes are in voxels."""
+
+    linkage: Literal["mean"] = "mean"
+    threshold: Fraction = Decimal("0.5")
+    small_size: int = Field(default=0, ge=0)  # a segment below it merges from small_threshold on; 0: no such rule
+    small_threshold: Fraction = Decimal("0.3")
+    dust_size: int = Field(default=0, ge=0)  # segments below it become background; 0: none
+
+    @model_validator(mode="after")
+    def _small_is_easier(self) -> Agglomeration:
+        if self.small_size and self.small_threshold > self.threshold:
+            raise ValueError(
+                f"'small_threshold' must not exceed 'threshold'; found {self.small_threshold} and {self.threshold}"
+            )
+        return self
+
+
+class Output(Section):
+    """Where volumes go: relative to the run directory, or anywhere."""
+
+    segmentation: str = "segmentation.zarr"
+    affinities: str = "affinities.zarr"
+    chunk: Shape | None = None  # of written volumes; chosen to fit the blocks unless given
+
+
+class Evaluate(Section):
+    """The truth to score against; `offset` is where its first voxel lies in the segmentation, in voxels."""
+
+    truth: InputPath
+    mask: InputPath | None = None
+    offset: Voxels = (0, 0, 0)
+
+
+class Cluster(Section):
+    """Where tasks run."""
+
+    kind: Literal["serial", "local"] = "local"
+    workers: PositiveInt = 2
+    memory: Annotated[str, AfterValidator(_bytes)] | None = (
+        None  # of one worker; its share of what is free unless given
+    )
+
+
+class Recipe(Section):
+    """Everything that a segmentation run is asked to do."""
+
+    input: Input
+    model: Model | None = None
+    blocks: Blocks = Blocks()
+    supervoxels: Supervoxels = Supervoxels()
+    agglomeration: Agglomeration = Agglomeration()
+    output: Output = Output()
+    evaluate: Evaluate | None = None
+    cluster: Cluster = Cluster()
+
+    @model_validator(mode="after")
+    def _model_where_raw(self) -> Recipe:
+        if self.input.raw is not None and self.model is None:
+            raise ValueError("raw data needs a network: add [model] with checkpoint = a shipped name or a folder")
+        if self.input.affinities is not None and self.model is not None:
+            raise ValueError("[model] has nothing to do when [input] names affinities: take it out, or name 'raw'")
+        return self
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a TOML file, its input paths absolute.
+
+    Raises:
+        RequestError: see `strict_toml.read`.
+    """
+    return strict_toml.read(path, Recipe, overrides)
