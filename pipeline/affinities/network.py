@@ -1,0 +1,168 @@
+"""The network: a residual symmetric U-Net, as a torch module built from a strict config.
+
+Lee, Zung, Li, Jain, Seung 2017, "Superhuman accuracy on the SNEMI3D connectomics challenge", arXiv 1706.00120.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from pydantic import BaseModel, ConfigDict, model_validator
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from ..geometry import Triple, triple
+from .offsets import LONG_RANGE, Offsets
+
+
+class NetworkConfig(BaseModel):
+    """Everything that shapes the network; the defaults are those of the paper.
+
+    Args:
+        widths: feature maps of each level, the full resolution first.
+        pooling: max-pooling factor between two levels (z, y, x).
+        embedding: kernel of the convolutions at both ends.
+        entry: kernel of the first convolution of a module.
+        kernel: kernel of its second and third convolutions.
+        stride: step of the embedding convolution; the head then makes prod(stride) voxels of each of its own
+            (sub-voxel convolution, Shi et al. 2016, arXiv 1609.05158). (1, 1, 1) is the paper.
+        offsets: one output channel each, in voxels z, y, x.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    widths: tuple[int, ...] = (28, 36, 48, 64, 80)
+    pooling: Triple = (1, 2, 2)
+    embedding: Triple = (1, 5, 5)
+    entry: Triple = (1, 3, 3)
+    kernel: Triple = (3, 3, 3)
+    stride: Triple = (1, 1, 1)
+    offsets: Offsets = LONG_RANGE
+
+    @model_validator(mode="after")
+    def _check(self) -> NetworkConfig:
+        if not self.widths or min(self.widths) < 1:
+            raise ValueError(f"widths must name at least one level, each of at least 1 feature map: {self.widths}")
+        if min(*self.pooling, *self.stride) < 1:
+            raise ValueError(f"pooling {self.pooling} and stride {self.stride} must be at least 1")
+        if any(k < 1 or k % 2 == 0 for k in (*self.embedding, *self.entry, *self.kernel)):
+            raise ValueError("embedding, entry and kernel must be odd and positive, so that the output stays in place")
+        if not self.offsets:
+            raise ValueError("offsets must name at least one output channel")
+        return self
+
+    @property
+    def multiple(self) -> Triple:
+        """What a patch's shape must be divisible by."""
+        levels = len(self.widths) - 1
+        return triple([s * p**levels for s, p in zip(self.stride, self.pooling, strict=True)])
+
+
+class NormalisedConvolution(nn.Module):
+    """Convolution and batch normalisation, without an activation."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: Triple, stride: Triple = (1, 1, 1)) -> None:
+        super().__init__()
+        padding = triple([k // 2 for k in kernel])
+        self.convolution = nn.Conv3d(inputs, outputs, kernel, stride=stride, padding=padding, bias=False)
+        self.norm: nn.Module = nn.BatchNorm3d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.convolution(x))  # type: ignore[no-any-return]
+
+    def fold(self) -> None:
+        """Moves the normalisation's running statistics into the convolution, for inference."""
+        norm = self.norm
+        assert isinstance(norm, nn.BatchNorm3d)
+        weight, bias = fuse_conv_bn_weights(
+            *(self.convolution.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
+        )
+        self.convolution.weight, self.convolution.bias = weight, bias
+        self.norm = nn.Identity()
+
+
+class Module(nn.Module):
+    """Three convolutions with a skip from the first one's output to the sum before the last normalisation."""
+
+    def __init__(self, inputs: int, outputs: int, config: NetworkConfig) -> None:
+        super().__init__()
+        self.entry = NormalisedConvolution(inputs, outputs, config.entry)
+        self.middle = NormalisedConvolution(outputs, outputs, config.kernel)
+        self.last = NormalisedConvolution(outputs, outputs, config.kernel)
+        self.skip_scale: Tensor | None
+        self.register_buffer("skip_scale", None)
+        self.activation = nn.ELU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = self.activation(self.entry(x))
+        x = self.activation(self.middle(skip))
+        if self.skip_scale is None:
+            return self.activation(self.last.norm(self.last.convolution(x) + skip))  # type: ignore[no-any-return]
+        return self.activation(torch.addcmul(self.last.convolution(x), skip, self.skip_scale))  # type: ignore[no-any-return]
+
+    def fold(self) -> None:
+        """Folds the normalisations; the last one scales the skip, too."""
+        norm = self.last.norm
+        assert isinstance(norm, nn.BatchNorm3d)
+        assert norm.running_var is not None
+        self.skip_scale = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach().reshape(1, -1, 1, 1, 1)
+        for convolution in (self.entry, self.middle, self.last):
+            convolution.fold()
+
+
+class ResidualSymmetricUNet(nn.Module):
+    """Grey values in, one logit of affinity a channel out, at the same resolution.
+
+    The input has the shape (N, 1, Z, Y, X) with Z, Y, X divisible by `config.multiple`; the output has the shape
+    (N, C, Z, Y, X) with one channel an offset: the logit at p is that of the edge between p and p − offset.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = config.widths
+        self.activation = nn.ELU(inplace=True)
+        self.embed = NormalisedConvolution(1, widths[0], config.embedding, config.stride)
+        self.down = nn.ModuleList(
+            Module(a, b, config) for a, b in zip((widths[0], *widths[:-1]), widths, strict=True)
+        )
+        self.pool = nn.MaxPool3d(config.pooling)
+        self.project = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.enlarge = nn.Upsample(scale_factor=tuple(float(p) for p in config.pooling), mode="nearest")
+        self.up = nn.ModuleList(Module(width, width, config) for width in widths[:-1])
+        self.unembed = NormalisedConvolution(widths[0], widths[0], config.embedding)
+        self.head = nn.Conv3d(widths[0], len(config.offsets) * prod(config.stride), 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv3d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.activation(self.embed(x))
+        skips = []
+        for level, module in enumerate(self.down):
+            x = module(x if level == 0 else self.pool(x))
+            skips.append(x)
+        for level in reversed(range(len(self.up))):
+            x = self.up[level](self.enlarge(self.project[level](x)) + skips[level])
+        x = self.activation(self.unembed(x))
+        return subvoxel_shuffle(self.head(x), self.config.stride)
+
+    def fold(self) -> ResidualSymmetricUNet:
+        """The same network for inference, with every normalisation folded into its convolution; in place."""
+        self.eval()
+        with torch.no_grad():
+            for layer in (self.embed, self.unembed, *self.down, *self.up):
+                layer.fold()
+        return self.requires_grad_(False)
+
+
+def subvoxel_shuffle(x: Tensor, stride: Triple) -> Tensor:
+    """Channels to voxels: (N, C · prod(stride), Z, Y, X) to (N, C, Z · stride z, Y · stride y, X · stride x)."""
+    if stride == (1, 1, 1):
+        return x
+    (a, b, c), (n, _, z, y, x_) = stride, x.shape
+    parts = x.reshape(n, -1, a, b, c, z, y, x_).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return parts.reshape(n, -1, z * a, y * b, x_ * c)

@@ -1,0 +1,163 @@
+"""Training and validation patches out of labelled volumes: patch s of a seed is the same whenever it is asked for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import RequestError
+from ..geometry import Box, Triple, triple
+from .augmentation import AugmentationConfig, Patch, augment_geometry, augment_image, sampling_shape
+from .normalisation import Normalisation
+from .offsets import Offsets
+from .targets import affinity_targets, erode_labels
+
+ATTEMPTS = 1000
+"""How many places are tried for a patch with enough labelled voxels."""
+
+
+@dataclass(frozen=True)
+class TrainingVolume:
+    """A labelled volume in memory.
+
+    Args:
+        image: grey values (Z, Y, X).
+        labels: objects (Z, Y, X), 0 for background.
+        mask: where the labels are known (Z, Y, X).
+        normalisation: of the grey values.
+        validation: boxes that are validated on; nothing is learned from their labels.
+        exclude: further boxes whose labels are not learned from.
+        weight: how often patches come from this volume, relative to the others.
+    """
+
+    image: NDArray[np.generic]
+    labels: NDArray[np.integer]
+    mask: NDArray[np.bool_]
+    normalisation: Normalisation
+    validation: tuple[Box, ...] = ()
+    exclude: tuple[Box, ...] = ()
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.image.shape == self.labels.shape == self.mask.shape or self.image.ndim != 3:
+            raise RequestError(
+                "Image, labels and mask of a training volume must have one shape (Z, Y, X), found "
+                f"{self.image.shape}, {self.labels.shape} and {self.mask.shape}."
+            )
+        for box in (*self.validation, *self.exclude):
+            if not Box.of_shape(self.image.shape).contains(box) or box.is_empty:
+                raise RequestError(f"The box {box} does not lie inside the training volume of shape {self.image.shape}.")
+
+    def learnable(self) -> NDArray[np.bool_]:
+        """Where labels may be learned from (Z, Y, X): the mask without the validation and excluded boxes."""
+        mask = self.mask.copy()
+        for box in (*self.validation, *self.exclude):
+            mask[box.slices()] = False
+        return mask
+
+
+@dataclass(frozen=True)
+class Example:
+    """What the network sees and should answer: image (1, Z, Y, X) float32, targets (C, Z, Y, X) uint8."""
+
+    image: NDArray[np.float32]
+    targets: NDArray[np.uint8]
+
+
+class PatchSampler:
+    """Draws augmented training patches; patch number n depends on the seed and n alone.
+
+    Args:
+        volumes: what to draw from.
+        shape: of a patch, in voxels.
+        offsets: of the target channels.
+        augmentation: how patches are varied.
+        labelled: least fraction of a patch whose labels are known.
+        erosion: voxels by which labels are eroded in the plane.
+        seed: of everything random.
+
+    Raises:
+        RequestError: a volume is smaller than a patch, or has nowhere enough labelled voxels (then on drawing).
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[TrainingVolume],
+        *,
+        shape: Triple,
+        offsets: Offsets,
+        augmentation: AugmentationConfig,
+        labelled: float,
+        erosion: int,
+        seed: int,
+    ) -> None:
+        for volume in volumes:
+            if any(v < s for v, s in zip(volume.image.shape, shape, strict=True)):
+                raise RequestError(
+                    f"A training volume must be at least as large as a patch {shape}, found {volume.image.shape}. "
+                    "Choose a smaller patch."
+                )
+        self.volumes = volumes
+        self.masks = [volume.learnable() for volume in volumes]
+        self.odds = np.array([volume.weight for volume in volumes]) / sum(volume.weight for volume in volumes)
+        self.shape, self.offsets, self.augmentation = shape, offsets, augmentation
+        self.labelled, self.erosion, self.seed = labelled, erosion, seed
+
+    def draw(self, number: int) -> Example:
+        """Training patch number `number`."""
+        random = np.random.default_rng([self.seed, number])
+        which = int(random.choice(len(self.volumes), p=self.odds))
+        volume, mask = self.volumes[which], self.masks[which]
+        wanted = sampling_shape(self.augmentation, self.shape)
+        extent = triple([min(w, v) for w, v in zip(wanted, mask.shape, strict=True)])
+        box = self._place(mask, extent, random).slices()
+        patch = augment_geometry(
+            Patch(volume.image[box], volume.labels[box], mask[box]), self.shape, self.augmentation, random
+        )
+        image = augment_image(volume.normalisation.apply(patch.image), self.augmentation, random)
+        labels = erode_labels(patch.labels, self.erosion)
+        return Example(image[np.newaxis], affinity_targets(labels, patch.mask, self.offsets))
+
+    def _place(self, mask: NDArray[np.bool_], extent: Triple, random: np.random.Generator) -> Box:
+        """A random box with enough labelled voxels, judged by every 8th of them along y and x."""
+        room = [v - e + 1 for v, e in zip(mask.shape, extent, strict=True)]
+        for _ in range(ATTEMPTS):
+            box = Box.of_shape(extent, random.integers(0, room).tolist())
+            if mask[box.slices()][:, ::8, ::8].mean() >= self.labelled:
+                return box
+        raise RequestError(
+            f"Patches need at least {self.labelled:.0%} labelled voxels, and {ATTEMPTS} places of a training volume of "
+            f"shape {mask.shape} had fewer. Lower `labelled`, or check the mask and the excluded boxes."
+        )
+
+
+def validation_examples(
+    volumes: Sequence[TrainingVolume], shape: Triple, offsets: Offsets, limit: int
+) -> list[Example]:
+    """Fixed, unchanged patches that tile the validation boxes, evenly thinned to at most `limit`.
+
+    Raises:
+        RequestError: a validation box is smaller than a patch.
+    """
+    places = [(volume, box) for volume in volumes for whole in volume.validation for box in _tiles(whole, shape)]
+    chosen = [places[i * len(places) // limit] for i in range(limit)] if len(places) > limit else places
+    return [
+        Example(
+            volume.normalisation.apply(volume.image[box.slices()])[np.newaxis],
+            affinity_targets(volume.labels[box.slices()], volume.mask[box.slices()], offsets),
+        )
+        for volume, box in chosen
+    ]
+
+
+def _tiles(whole: Box, shape: Triple) -> Iterator[Box]:
+    """As many boxes of a shape as fit into a box side by side, from its start."""
+    counts = [w // s for w, s in zip(whole.shape, shape, strict=True)]
+    if min(counts) < 1:
+        raise RequestError(f"The validation box {whole} must be at least as large as a patch {shape}.")
+    for index in itertools.product(*(range(n) for n in counts)):
+        yield Box.of_shape(shape, [a + i * s for a, i, s in zip(whole.start, index, shape, strict=True)])

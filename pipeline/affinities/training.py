@@ -1,0 +1,337 @@
+"""Training: from labelled volumes in memory to a checkpoint, resumable to the step."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import CheckpointError, RequestError
+from ..geometry import Triple
+from .augmentation import AugmentationConfig
+from .checkpoint import CheckpointConfig, save_checkpoint, write_atomically
+from .network import NetworkConfig, ResidualSymmetricUNet
+from .sampling import Example, PatchSampler, TrainingVolume, validation_examples
+
+
+STATE = "state.safetensors"
+LOG = "training_log.jsonl"
+CHECKPOINT = "checkpoint"
+MAY_CHANGE = {"steps", "threads", "device", "log_every", "validate_every", "save_every"}
+"""Settings that a resumed run may have other values of than the run that it resumes."""
+
+
+class TrainingConfig(BaseModel):
+    """How a network is trained.
+
+    Args:
+        patch: shape of a training patch, in voxels.
+        batch: patches in a step.
+        steps: how many steps the schedule has.
+        learning_rate: of AdamW after the warm-up; it then falls to 0 as a cosine.
+        warm_up: steps over which it rises from 0.
+        weight_decay: of AdamW.
+        clip: the gradient's largest norm.
+        average: decay of the exponential moving average of the weights, which is what is validated and kept.
+        balance_limit: the largest weight of an edge by the rarity of its class, in a channel.
+        labelled: least fraction of a patch whose labels are known.
+        erosion: voxels by which labels are eroded in the plane.
+        validation_patches: the most patches that are validated on.
+        log_every, validate_every, save_every: in steps.
+        seed: of the first weights, of the patches and of their augmentation.
+        threads: that torch computes with on a CPU.
+        device: "cpu" or "cuda".
+        precision: "bfloat16" computes the convolutions in it, by autocast.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    patch: Triple = (20, 160, 160)
+    batch: PositiveInt = 1
+    steps: PositiveInt = 4000
+    learning_rate: PositiveFloat = 2e-3
+    warm_up: NonNegativeInt = 200
+    weight_decay: NonNegativeFloat = 0.01
+    clip: PositiveFloat = 1.0
+    average: float = Field(0.999, ge=0, lt=1)
+    balance_limit: float = Field(10.0, ge=1)
+    labelled: float = Field(0.5, ge=0, le=1)
+    erosion: NonNegativeInt = 0
+    validation_patches: PositiveInt = 8
+    log_every: PositiveInt = 20
+    validate_every: PositiveInt = 250
+    save_every: PositiveInt = 250
+    seed: NonNegativeInt = 0
+    threads: PositiveInt = 2
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+def balanced_loss(logits: Tensor, targets: Tensor, limit: float) -> Tensor:
+    """Sigmoid cross-entropy where the targets are known, either class of each channel with the same total weight.
+
+    An edge weighs 0.5 / frequency of its class in its channel, at most `limit`.
+
+    Args:
+        logits: (N, C, Z, Y, X).
+        targets: uint8 of the same shape: 0, 1 or `MASKED`.
+        limit: the largest weight.
+    """
+    positive, negative = targets == 1, targets == 0
+    axes = (0, 2, 3, 4)
+    positives, negatives = (known.sum(axes, keepdim=True).clamp(min=1) for known in (positive, negative))
+    total = positives + negatives
+    weights = positive * (total / (2 * positives)).clamp(max=limit)
+    weights += negative * (total / (2 * negatives)).clamp(max=limit)
+    loss = F.binary_cross_entropy_with_logits(logits.float(), positive.float(), weight=weights, reduction="sum")
+    return loss / weights.sum().clamp(min=1)
+
+
+def learning_rate(step: int, config: TrainingConfig) -> float:
+    """The rate of a step (the first is 0): a linear rise, then a cosine that reaches 0 at the end."""
+    if step < config.warm_up:
+        return config.learning_rate * (step + 1) / config.warm_up
+    progress = (step - config.warm_up) / max(1, config.steps - config.warm_up)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class Trainer:
+    """A network on its way: weights, their moving average, the optimiser and the step that comes next.
+
+    Args:
+        network: what is trained.
+        augmentation: how patches are varied.
+        training: how it is trained.
+        volumes: what it is trained and validated on.
+        directory: where state, log and checkpoint lie; a state in it is continued.
+        voxel_size: of the volumes, in nm (z, y, x), for the checkpoint.
+        provenance: for the checkpoint.
+
+    Raises:
+        CheckpointError: the directory holds a damaged state, or that of a run with other settings.
+        RequestError: patch, volumes and network do not fit together.
+    """
+
+    def __init__(
+        self,
+        network: NetworkConfig,
+        augmentation: AugmentationConfig,
+        training: TrainingConfig,
+        volumes: Sequence[TrainingVolume],
+        directory: Path,
+        *,
+        voxel_size: tuple[float, float, float],
+        provenance: dict[str, str | int | float],
+    ) -> None:
+        check_patch(training.patch, network)
+        directory.mkdir(parents=True, exist_ok=True)
+        self.config, self.directory = training, directory
+        self.settings = {
+            "network": network.model_dump(mode="json"),
+            "augmentation": augmentation.model_dump(mode="json"),
+            "training": training.model_dump(mode="json"),
+        }
+        self.sampler = PatchSampler(
+            volumes,
+            shape=training.patch,
+            offsets=network.offsets,
+            augmentation=augmentation,
+            labelled=training.labelled,
+            erosion=training.erosion,
+            seed=training.seed,
+        )
+        self.validation = validation_examples(volumes, training.patch, network.offsets, training.validation_patches)
+        self.checkpoint = CheckpointConfig(
+            network=network,
+            patch=training.patch,
+            voxel_size=voxel_size,
+            normalisation=volumes[0].normalisation if len(volumes) == 1 else None,
+            provenance=provenance,
+        )
+        torch.set_num_threads(training.threads)
+        torch.manual_seed(training.seed)
+        self.model = self._place(ResidualSymmetricUNet(network)).train()
+        self.average = self._place(ResidualSymmetricUNet(network)).eval().requires_grad_(False)
+        self.average.load_state_dict(self.model.state_dict())
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=0.0, weight_decay=training.weight_decay)
+        self.next_step = 0
+        if (directory / STATE).exists():
+            self._resume()
+        self._log(event="resume" if self.next_step else "start", next_step=self.next_step, **self.settings)
+
+    def _place(self, module: ResidualSymmetricUNet) -> ResidualSymmetricUNet:
+        return module.to(device=self.config.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
+
+    def run(self, report: Callable[[dict[str, Any]], None] | None = None) -> Path:
+        """Trains to the last step.
+
+        Args:
+            report: is given every line of the log.
+
+        Returns:
+            The folder of the checkpoint.
+        """
+        self.report = report
+        losses: list[float] = []
+        began = time.perf_counter()
+        for step, examples in self._batches():
+            losses.append(self._step(step, examples))
+            done = step + 1
+            if done <= 10 or done % self.config.log_every == 0:
+                seconds = round((time.perf_counter() - began) / len(losses), 3)
+                rate = learning_rate(step, self.config)
+                self._log(step=done, loss=sum(losses) / len(losses), learning_rate=rate, seconds_per_step=seconds)
+                losses, began = [], time.perf_counter()
+            last = done == self.config.steps
+            if self.validation and (last or done % self.config.validate_every == 0):
+                self._log(step=done, **self.validate())
+            if last or done % self.config.save_every == 0:
+                self.save()
+        self.save()
+        return self.directory / CHECKPOINT
+
+    report: Callable[[dict[str, Any]], None] | None = None
+
+    def _batches(self) -> Iterator[tuple[int, list[Example]]]:
+        """The batches of the steps that are left; the next two are being made in another thread."""
+        batch, ahead = self.config.batch, 2
+
+        def make(step: int) -> list[Example]:
+            return [self.sampler.draw(step * batch + i) for i in range(batch)]
+
+        with ThreadPoolExecutor(1) as pool:
+            steps = iter(range(self.next_step, self.config.steps))
+            waiting: deque[tuple[int, Future[list[Example]]]] = deque()
+            for step in steps:
+                waiting.append((step, pool.submit(make, step)))
+                if len(waiting) > ahead:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+
+    def _step(self, step: int, examples: list[Example]) -> float:
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(step, self.config)
+        self.optimiser.zero_grad()
+        loss = self._loss(self.model, examples)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimiser.step()
+        # A young average would remember the random first weights for a thousand steps.
+        decay = min(self.config.average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for kept, new in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
+                if kept.is_floating_point():
+                    kept.lerp_(new, 1 - decay)
+                else:
+                    kept.copy_(new)
+        self.next_step = step + 1
+        return float(loss.detach())
+
+    def _loss(self, model: ResidualSymmetricUNet, examples: list[Example]) -> Tensor:
+        return balanced_loss(*self._logits_and_targets(model, examples), self.config.balance_limit)
+
+    def _logits_and_targets(self, model: ResidualSymmetricUNet, examples: list[Example]) -> tuple[Tensor, Tensor]:
+        device = self.config.device
+        images = torch.stack([torch.from_numpy(example.image) for example in examples]).to(device)
+        targets = torch.stack([torch.from_numpy(example.targets) for example in examples]).to(device)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            return model(images), targets
+
+    def validate(self) -> dict[str, Any]:
+        """Loss and balanced accuracy of each channel, at threshold 0.5, with the averaged weights."""
+        losses, counts = [], 0
+        for example in self.validation:
+            with torch.inference_mode():
+                logits, targets = self._logits_and_targets(self.average, [example])
+                losses.append(float(balanced_loss(logits, targets, self.config.balance_limit)))
+                right = (logits > 0) == (targets == 1)
+                known = torch.stack([targets == 1, targets == 0])
+                counts += torch.stack([known & right, known]).sum((2, 4, 5, 6)).double().cpu()  # type: ignore[assignment]
+        right_count, known_count = counts  # type: ignore[misc]
+        accuracy = (right_count / known_count.clamp(min=1)).mean(0)  # type: ignore[has-type]
+        return {
+            "validation_loss": sum(losses) / len(losses),
+            "balanced_accuracy": [round(float(a), 5) for a in accuracy],
+        }
+
+    def save(self) -> None:
+        """Writes the state to resume from, and the checkpoint of the averaged weights."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        for number, state in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
+        described = {"next_step": str(self.next_step), "settings": json.dumps(self.settings)}
+        data = safetensors.torch.save({k: v.cpu().contiguous() for k, v in tensors.items()}, described)
+        write_atomically(self.directory / STATE, data)
+        provenance = {**self.checkpoint.provenance, "steps": self.next_step}
+        config = self.checkpoint.model_copy(update={"provenance": provenance})
+        save_checkpoint(self.directory / CHECKPOINT, config, self.average.state_dict())
+
+    def _resume(self) -> None:
+        path = self.directory / STATE
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                described = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            self._check_settings(json.loads(described["settings"]))
+            parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}}
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in tensors.items():
+                part, rest = name.split(".", 1)
+                if part == "optimiser":
+                    number, moment = rest.split(".")
+                    moments.setdefault(int(number), {})[moment] = tensor
+                else:
+                    parts[part][rest] = tensor
+            self.model.load_state_dict(parts["model"])
+            self.average.load_state_dict(parts["average"])
+            self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
+            self.next_step = int(described["next_step"])
+        except (OSError, KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+            raise CheckpointError(f"The training state {path} is damaged ({error}). Remove it to start anew.") from error
+
+    def _check_settings(self, before: dict[str, dict[str, Any]]) -> None:
+        for table, settings in self.settings.items():
+            for name, value in settings.items():
+                if name not in MAY_CHANGE and before[table].get(name) != value:
+                    raise CheckpointError(
+                        f"A resumed training must have the settings that it began with: [{table}] {name} was "
+                        f"{before[table].get(name)} in {self.directory} and is {value} now. Use another directory."
+                    )
+
+    def _log(self, **line: Any) -> None:
+        with (self.directory / LOG).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        if self.report is not None:
+            self.report(line)
+
+
+def check_patch(patch: Triple, network: NetworkConfig) -> None:
+    """Refuses a patch that the network's strides and poolings do not divide.
+
+    Raises:
+        RequestError: names the nearest shape that fits.
+    """
+    if any(p < 1 or p % m for p, m in zip(patch, network.multiple, strict=True)):
+        fitting = tuple(-(-p // m) * m for p, m in zip(patch, network.multiple, strict=True))
+        raise RequestError(
+            f"A patch must be divisible by {network.multiple} for this network, found {patch}. The next larger shape "
+            f"that is: {fitting}."
+        )
+
+
