@@ -1,0 +1,222 @@
+"""Contingency tables: how many voxels each truth object shares with each segment, and where; tables of blocks add.
+
+1. `count` runs over two label arrays, one hash addition for each run of an equal pair along x.
+2. `total` adds tables of disjoint boxes. Voxel counts add, places combine by minimum and maximum, and the rows are
+   sorted by (truth, segment): the total is the same however the volume was cut, and in whichever order it is added.
+
+Scores need nothing else than such a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from ..errors import VolumeError
+
+Labels = npt.NDArray[np.integer]
+Mask = npt.NDArray[np.bool_]
+Coordinates = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Contingency:
+    """Voxels shared by truth objects and segments, one row a pair, sorted by (truth, segment).
+
+    Pairs with truth 0 are left out; segment 0 (voxels that the segmentation left unlabelled) is kept.
+
+    Args:
+        truth: (N,) uint64, never 0.
+        segment: (N,) uint64.
+        voxels: (N,) int64, voxels of the pair.
+        first: (N, 3) int64, the pair's first voxel in z, y, x order: a place that is certainly inside it.
+        start: (N, 3) int64, where the pair's bounding box begins.
+        stop: (N, 3) int64, where it ends (exclusive).
+        scored: voxels looked at, truth 0 included, masked voxels not.
+    """
+
+    truth: npt.NDArray[np.uint64]
+    segment: npt.NDArray[np.uint64]
+    voxels: npt.NDArray[np.int64]
+    first: Coordinates
+    start: Coordinates
+    stop: Coordinates
+    scored: int
+
+    def __len__(self) -> int:
+        return len(self.voxels)
+
+    def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Named one-dimensional arrays, as tables.write takes them; coordinates are flattened."""
+        places = {name: getattr(self, name).reshape(-1) for name in ("first", "start", "stop")}
+        pairs = {name: getattr(self, name) for name in ("truth", "segment", "voxels")}
+        return {**pairs, **places, "scored": np.array([self.scored], np.int64)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Contingency:
+        """The inverse of to_arrays."""
+        places = {name: arrays[name].astype(np.int64).reshape(-1, 3) for name in ("first", "start", "stop")}
+        return cls(
+            truth=arrays["truth"].astype(np.uint64),
+            segment=arrays["segment"].astype(np.uint64),
+            voxels=arrays["voxels"].astype(np.int64),
+            scored=int(arrays["scored"][0]),
+            **places,
+        )
+
+
+def count(
+    truth: Labels, segments: Labels, *, mask: Mask | None = None, origin: Sequence[int] = (0, 0, 0)
+) -> Contingency:
+    """The contingency table of two label arrays.
+
+    Args:
+        truth: (Z, Y, X) of any integer type, ids as sparse as you like, none negative; 0 is not scored.
+        segments: the same shape, of any integer type.
+        mask: the same shape; voxels where it is False (or 0) are left out altogether.
+        origin: position of the arrays' first voxel, added to every place.
+
+    Raises:
+        VolumeError: shapes differ, or labels are negative or not integers.
+    """
+    _check_shapes(truth, segments, mask)
+    truth, segments = _unsigned(truth, "truth"), _unsigned(segments, "segmentation")
+    scored = truth.size if mask is None else int(np.count_nonzero(mask))
+    wanted = truth if mask is None else np.where(mask, truth, truth.dtype.type(0))
+    keys, voxels, places = _count(np.ascontiguousarray(wanted), np.ascontiguousarray(segments))
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    first, start, stop = (places[order, k : k + 3].astype(np.int64) + np.asarray(origin, np.int64) for k in (0, 3, 6))
+    return Contingency(keys[order, 0], keys[order, 1], voxels[order], first, start, stop, scored)
+
+
+def total(tables: Iterable[Contingency]) -> Contingency:
+    """The sum of the tables of disjoint boxes.
+
+    Tables are taken one by one and added whenever as many new rows wait as the sum has, so that memory follows the
+    rows of the sum, not the number of tables, and the time is that of a few sorts.
+    """
+    pending = [count(np.zeros((0, 0, 0), np.uint64), np.zeros((0, 0, 0), np.uint64))]
+    waiting = 0
+    for table in tables:
+        pending.append(table)
+        waiting += len(table)
+        if waiting > max(len(pending[0]), 1 << 16):
+            pending, waiting = [_add(pending)], 0
+    return _add(pending)
+
+
+def check_scorable(table: Contingency) -> None:
+    """Refuse a table without a single truth voxel.
+
+    Raises:
+        VolumeError: no voxel has a truth label.
+    """
+    if len(table) == 0:
+        raise VolumeError(
+            f"A score needs voxels inside truth objects; none of the {table.scored} voxels looked at has one. "
+            "Check the offset, the box and the mask."
+        )
+
+
+def _add(tables: Sequence[Contingency]) -> Contingency:
+    arrays = {
+        name: np.concatenate([getattr(table, name) for table in tables])
+        for name in ("truth", "segment", "voxels", "first", "start", "stop")
+    }
+    scored = sum(table.scored for table in tables)
+    first = arrays["first"]
+    order = np.lexsort((first[:, 2], first[:, 1], first[:, 0], arrays["segment"], arrays["truth"]))
+    truth, segment, voxels, first, start, stop = (values[order] for values in arrays.values())
+    if len(order) == 0:
+        return Contingency(truth, segment, voxels, first, start, stop, scored)
+    heads = np.flatnonzero(np.r_[True, (truth[1:] != truth[:-1]) | (segment[1:] != segment[:-1])])
+    return Contingency(
+        truth=truth[heads],
+        segment=segment[heads],
+        voxels=np.add.reduceat(voxels, heads),
+        first=first[heads],
+        start=np.minimum.reduceat(start, heads, axis=0),
+        stop=np.maximum.reduceat(stop, heads, axis=0),
+        scored=scored,
+    )
+
+
+def _check_shapes(truth: Labels, segments: Labels, mask: Mask | None) -> None:
+    shapes = {"truth": truth.shape, "segmentation": segments.shape} | ({} if mask is None else {"mask": mask.shape})
+    if truth.ndim != 3 or len(set(shapes.values())) > 1:
+        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise VolumeError(f"Scoring compares arrays (Z, Y, X) of one shape; found {found}. Crop them to the same box.")
+
+
+def _unsigned(labels: Labels, name: str) -> Labels:
+    if labels.dtype.kind not in "uib":
+        raise VolumeError(f"Labels are integers; the {name} is {labels.dtype}. Convert it.")
+    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
+        raise VolumeError(f"Labels are at least 0; the {name} has {labels.min()}. Set what is not labelled to 0.")
+    return labels.view(f"u{labels.dtype.itemsize}")
+
+
+@njit(nogil=True, cache=True)
+def _count(truth, segments):  # type: ignore[no-untyped-def]
+    """Keys (N, 2), voxel counts (N,) and places (N, 9: first, start, stop) of the pairs, in order of appearance."""
+    slots = np.full(1 << 10, -1, np.int32)
+    room = len(slots) // 2
+    keys = np.empty((room, 2), np.uint64)
+    voxels = np.empty(room, np.int64)
+    places = np.empty((room, 9), np.int32)
+    used = 0
+    depth, height, width = truth.shape
+    for z in range(depth):
+        for y in range(height):
+            x = 0
+            while x < width:
+                begin = x
+                t, s = truth[z, y, x], segments[z, y, x]
+                x += 1
+                while x < width and truth[z, y, x] == t and segments[z, y, x] == s:
+                    x += 1
+                if t == 0:
+                    continue
+                slot = _slot(slots, keys, np.uint64(t), np.uint64(s))
+                row = slots[slot]
+                if row >= 0:
+                    voxels[row] += x - begin
+                    place = places[row]
+                    place[4] = min(place[4], y)
+                    place[5] = min(place[5], begin)
+                    place[6] = z + 1
+                    place[7] = max(place[7], y + 1)
+                    place[8] = max(place[8], x)
+                    continue
+                slots[slot] = used
+                keys[used, 0], keys[used, 1] = t, s
+                voxels[used] = x - begin
+                places[used, 0], places[used, 1], places[used, 2] = z, y, begin
+                places[used, 3], places[used, 4], places[used, 5] = z, y, begin
+                places[used, 6], places[used, 7], places[used, 8] = z + 1, y + 1, x
+                used += 1
+                if used == room:
+                    keys = np.concatenate((keys, np.empty_like(keys)))
+                    voxels = np.concatenate((voxels, np.empty_like(voxels)))
+                    places = np.concatenate((places, np.empty_like(places)))
+                    room *= 2
+                    slots = np.full(2 * room, -1, np.int32)
+                    for row in range(used):
+                        slots[_slot(slots, keys, keys[row, 0], keys[row, 1])] = row
+    return keys[:used], voxels[:used], places[:used]
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _slot(slots, keys, truth, segment):  # type: ignore[no-untyped-def]
+    """The slot that holds a pair, or the empty one where it belongs (open addressing, linear probing)."""
+    mixed = (truth * np.uint64(0x9E3779B97F4A7C15)) ^ (segment * np.uint64(0xC2B2AE3D27D4EB4F))
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    slot = np.int64((mixed >> np.uint64(32)) & np.uint64(len(slots) - 1))
+    while slots[slot] >= 0 and (keys[slots[slot], 0] != truth or keys[slots[slot], 1] != segment):
+        slot = (slot + 1) & (len(slots) - 1)
+    return slot

@@ -1,0 +1,130 @@
+"""All scores of a segmentation against truth, from one contingency table or from two arrays in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import RequestError
+from ..geometry import Box, triple
+from .boundaries import ignore_boundaries
+from .components import separate_components
+from .contingency import Contingency, Mask, check_scorable, count
+from .information import cremi_score, variation_of_information
+from .mistakes import Merger, Split, largest_mergers, largest_splits
+from .rand import adapted_rand
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How wrong a segmentation is. Errors are 0 when perfect.
+
+    Args:
+        adapted_rand_error: SNEMI3D convention: truth 0 ignored, unlabelled voxels inside truth are singletons.
+        precision: of the Rand index; falls with mergers.
+        recall: of the Rand index; falls with splits.
+        voi_split: H(segmentation | truth) in bits; truth 0 ignored, unlabelled voxels are one segment.
+        voi_merge: H(truth | segmentation) in bits.
+        cremi_score: sqrt((voi_split + voi_merge) · adapted_rand_error).
+        voxels: voxels looked at (inside the mask), truth 0 included.
+        truth_voxels: voxels inside truth objects; all errors are about these.
+        unlabelled_voxels: of the truth voxels, those that the segmentation left unlabelled.
+        truth_objects: truth objects in the scored box.
+        segments: segments that touch a truth object.
+        splits: the largest splits.
+        mergers: the largest mergers.
+    """
+
+    adapted_rand_error: float
+    precision: float
+    recall: float
+    voi_split: float
+    voi_merge: float
+    cremi_score: float
+    voxels: int
+    truth_voxels: int
+    unlabelled_voxels: int
+    truth_objects: int
+    segments: int
+    splits: tuple[Split, ...]
+    mergers: tuple[Merger, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The scores as json.dump takes them: keys as the fields, places and boxes as lists z, y, x."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Scores:
+        """The inverse of to_json."""
+        splits = tuple(Split(**_place(entry)) for entry in values["splits"])
+        mergers = tuple(Merger(**_place(entry)) for entry in values["mergers"])
+        return cls(**{**values, "splits": splits, "mergers": mergers})
+
+
+def score(table: Contingency) -> Scores:
+    """Every score of a contingency table.
+
+    Raises:
+        VolumeError: no voxel has a truth label.
+    """
+    check_scorable(table)
+    rand = adapted_rand(table)
+    information = variation_of_information(table)
+    labelled = table.segment != 0
+    return Scores(
+        adapted_rand_error=rand.error,
+        precision=rand.precision,
+        recall=rand.recall,
+        voi_split=information.split,
+        voi_merge=information.merge,
+        cremi_score=cremi_score(information, rand.error),
+        voxels=table.scored,
+        truth_voxels=int(table.voxels.sum()),
+        unlabelled_voxels=int(table.voxels[~labelled].sum()),
+        truth_objects=len(np.unique(table.truth)),
+        segments=len(np.unique(table.segment[labelled])),
+        splits=largest_splits(table),
+        mergers=largest_mergers(table),
+    )
+
+
+def evaluate(
+    segmentation: npt.NDArray[np.integer],
+    truth: npt.NDArray[np.integer],
+    *,
+    mask: Mask | None = None,
+    tolerance: float | None = None,
+    voxel_size: Sequence[float] | None = None,
+    connected_components: bool = False,
+) -> Scores:
+    """Score a segmentation in memory; the numbers are those of the blockwise evaluation of the same box.
+
+    Args:
+        segmentation: (Z, Y, X) labels of any integer type; 0 = unlabelled.
+        truth: the same shape; 0 is not scored.
+        mask: the same shape; voxels where it is False (or 0) are left out.
+        tolerance: nm; truth voxels this close to a boundary in the same section are not scored. None scores all.
+        voxel_size: nm, z y x; needed with a tolerance.
+        connected_components: tell apart the pieces of a truth object that are not connected inside the box. The box
+            is needed as a whole for that, so the blockwise evaluation does not offer it.
+
+    Raises:
+        VolumeError: shapes differ, labels are not integers or are negative, or nothing has a truth label.
+        RequestError: a tolerance without a voxel size.
+    """
+    if tolerance is not None and voxel_size is None:
+        raise RequestError(f"A boundary tolerance ({tolerance} nm) needs voxel_size=(z, y, x) in nm; none is given.")
+    if connected_components:
+        truth = separate_components(truth)
+    if tolerance is not None and voxel_size is not None:
+        truth = ignore_boundaries(truth, tolerance, voxel_size)
+    return score(count(truth, segmentation, mask=mask))
+
+
+def _place(entry: Mapping[str, Any]) -> dict[str, Any]:
+    box = Box(triple(entry["box"]["start"]), triple(entry["box"]["stop"]))
+    return {**entry, "voxel": triple(entry["voxel"]), "box": box}
