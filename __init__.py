@@ -1,3 +1,22 @@
 """petavox turns an electron-microscopy volume into neurons, block by block, and says how wrong the result is."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .pipeline.evaluation import evaluate as evaluate
+    from .pipeline.segment import segment as segment
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "evaluate", "segment"]
+
+_HOMES = {"segment": ".pipeline.segment", "evaluate": ".pipeline.evaluation"}
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded on first use: compiled kernels have no place in `import petavox`.
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name], __name__), name)
+    raise AttributeError(f"module 'petavox' has no attribute {name!r}")

@@ -185,4 +185,4 @@ class Octree:
             ranges = [range(a, b) for a, b in zip(span.start, span.stop, strict=True)]
             ranges[axis] = range(middle, middle + 1)
             for block in itertools.product(*ranges):
-                yield axis, block
+                yield axis, triple(block)

@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .errors import StorageError, TableError
 
-Arrays = dict[str, npt.NDArray[np.generic]]
+Arrays = dict[str, npt.NDArray[Any]]
 
 
-def write(path: str | Path, arrays: Mapping[str, npt.NDArray[np.generic]]) -> int:
+def write(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> int:
     """Write named one-dimensional arrays atomically; the same arrays always give the same bytes.
 
     Returns:

@@ -47,3 +47,6 @@ class Threshold:
 
     def __str__(self) -> str:
         return str((Decimal(self.millionths) / SCALE).normalize())
+
+
+MAXIMUM = Threshold(SCALE)

@@ -1,9 +1,10 @@
-"""Nearest-neighbour affinities as the segmentation wants them: uint8, channels z, y, x, each at the edge's far voxel."""
+"""Nearest-neighbour affinities as the segmentation wants them: uint8, channels z, y, x, each at the later voxel."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from ..errors import AffinityError
 from ..geometry import Box, Triple
 
-Affinities = npt.NDArray[np.generic]
+Affinities = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class Channels:
 
     Args:
         order: for z, y and x the channel that holds it.
-        signs: for each of them +1 if the value at p belongs to the edge between p and the voxel before it, −1 if to that
-            between p and the voxel after it.
+        signs: for each of them +1 if the value at p belongs to the edge between p and the voxel before it, −1 if it
+            belongs to that between p and the voxel after it.
 
     Raises:
         AffinityError: channels are negative or used twice, or a sign is neither 1 nor −1.
@@ -81,8 +82,7 @@ def quantise(affinities: Affinities, where: str) -> npt.NDArray[np.uint8]:
             f"Float affinities must lie in [0, 1] without NaN; {where} holds {finding}. "
             f"Rescale them, or set such voxels to 0, and run again."
         )
-    scaled = affinities * affinities.dtype.type(255)
-    return np.rint(scaled, out=scaled).astype(np.uint8)
+    return np.rint(np.multiply(affinities, 255)).astype(np.uint8)
 
 
 def read_nearest(

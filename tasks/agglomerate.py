@@ -1,0 +1,84 @@
+"""One node of the octree, upwards: its children's residual graphs and the faces between them → what is decided now.
+
+At level 0 a node is a block, and its graph that of the block's fragments.
+"""
+
+from __future__ import annotations
+
+from ..pipeline.agglomeration.linkage import MergeRule
+from ..pipeline.agglomeration.regions import ALL_FACES, Region, decide, face_bit
+from ..pipeline.geometry import BlockGrid, Octree, Triple
+from ..pipeline.thresholds import Threshold
+from . import records
+from .contract import Outcome, Resources, TaskConfig
+
+VERSION = 1
+
+
+class Config(TaskConfig):
+    """Args:
+    volume: shape of the volume.
+    block: shape of a block.
+    level: of the node; its index counts nodes of this level.
+    threshold, small_size, small_threshold: see `MergeRule`; thresholds are decimals.
+    dust_size: segments with fewer voxels become background.
+    tables: folder of the run's tables.
+    """
+
+    volume: Triple
+    block: Triple
+    level: int
+    threshold: str
+    small_size: int = 0
+    small_threshold: str = "1"
+    dust_size: int = 0
+    tables: str
+
+
+def resources(config: Config) -> Resources:
+    """About one contact in 12 voxels of a leaf, or in 3 of the surface of a node's children, at 300 bytes."""
+    z, y, x = (min(v, b << max(0, config.level - 1)) for v, b in zip(config.volume, config.block, strict=True))
+    contacts = z * y * x // 12 if config.level == 0 else 8 * 2 * (z * y + z * x + y * x) // 3
+    return Resources(memory=300 * contacts)
+
+
+def run(config: Config, index: Triple) -> Outcome:
+    octree = Octree(BlockGrid(config.volume, config.block).shape)
+    if config.level == 0:
+        parts, faces = [records.read_block_region(config.tables, index)], []
+    else:
+        parts = [_child(config, octree, index, child) for child in octree.children(config.level, index)]
+        faces = [
+            records.read_face(config.tables, block, axis) for axis, block in octree.inner_faces(config.level, index)
+        ]
+    rule = MergeRule(
+        Threshold.parse(config.threshold, "threshold"),
+        config.small_size,
+        Threshold.parse(config.small_threshold, "small_threshold"),
+    )
+    decision = decide(parts, faces, rule, config.dust_size)
+    written = records.write_decision(config.tables, config.level, index, decision)
+    counts = {
+        "merges": len(decision.merge_sum),
+        "segments": len(decision.segments),
+        "dust": decision.dust,
+        "residual_nodes": len(decision.residual.ids),
+        "residual_contacts": len(decision.residual.contacts),
+        "table_bytes": written,
+    }
+    for size in decision.segment_sizes.tolist():
+        key = f"segments_2e{size.bit_length() - 1}"
+        counts[key] = counts.get(key, 0) + 1
+    return Outcome(counts=counts)
+
+
+def _child(config: Config, octree: Octree, index: Triple, child: Triple) -> Region:
+    """A child's residual; its faces to other children of the same node are closed now."""
+    still_open = ALL_FACES
+    below = octree.shape(config.level - 1)
+    for axis in range(3):
+        if child[axis] % 2:
+            still_open &= ~face_bit(axis, above=False)
+        elif child[axis] + 1 < below[axis]:
+            still_open &= ~face_bit(axis, above=True)
+    return records.read_residual(config.tables, config.level - 1, child).with_faces(still_open)

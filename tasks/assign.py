@@ -1,0 +1,49 @@
+"""One node of the octree, downwards: the final segment of every cluster that the node had been given."""
+
+from __future__ import annotations
+
+from ..pipeline.agglomeration.regions import Ids, look_up
+from ..pipeline.geometry import BlockGrid, Octree, Triple
+from . import records
+from .contract import Outcome, Resources, TaskConfig
+
+VERSION = 1
+
+
+class Config(TaskConfig):
+    """Args:
+    volume: shape of the volume.
+    block: shape of a block.
+    level: of the node, at least 1.
+    tables: folder of the run's tables.
+    """
+
+    volume: Triple
+    block: Triple
+    level: int
+    tables: str
+
+
+def resources(config: Config) -> Resources:
+    """Ids and segments of what eight children and one parent pass up: one cluster in 10 voxels of their surface."""
+    z, y, x = (min(v, b << config.level) for v, b in zip(config.volume, config.block, strict=True))
+    return Resources(memory=(z * y + z * x + y * x) * 16)
+
+
+def run(config: Config, index: Triple) -> Outcome:
+    given, segments = segments_of(
+        config.tables, Octree(BlockGrid(config.volume, config.block).shape), config.level, index
+    )
+    written = records.write_assignment(config.tables, config.level, index, given, segments)
+    return Outcome(counts={"table_bytes": written})
+
+
+def segments_of(tables: str, octree: Octree, level: int, index: Triple) -> tuple[Ids, Ids]:
+    """The clusters that a node had been given, and the segment of each: known here, or found in the parent's table."""
+    node = records.read_targets(tables, level, index)
+    segments = node.target.copy()
+    if level < octree.height:
+        known, values = records.read_assignment(tables, level + 1, octree.parent(index))
+        passed_up = ~node.final
+        segments[passed_up] = look_up(node.target[passed_up], known, values)
+    return node.given, segments

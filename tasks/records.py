@@ -1,0 +1,118 @@
+"""The tables that the stages of a segmentation leave for one another: where they lie and what is in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ..pipeline import tables
+from ..pipeline.agglomeration.contacts import Contacts
+from ..pipeline.agglomeration.regions import Decision, FaceTable, Ids, Region
+from ..pipeline.geometry import Triple
+
+CONTACT = ("a", "b", "sum", "count", "first")
+
+
+def path(directory: str, stage: str, index: Triple) -> Path:
+    """Where a stage keeps the table of one task; a folder a row keeps folders small."""
+    z, y, x = index
+    return Path(directory) / stage / str(z) / str(y) / f"{x}.parquet"
+
+
+def write_block(directory: str, index: Triple, region: Region, planes: tables.Arrays) -> int:
+    """The fragments of a block: their graph, and the planes at its faces. Returns bytes written."""
+    return tables.write(path(directory, "supervoxels", index), {**_region_arrays(region), **planes})
+
+
+def read_block_region(directory: str, index: Triple) -> Region:
+    return _region(tables.read(path(directory, "supervoxels", index), _REGION))
+
+
+def read_block_columns(directory: str, index: Triple, names: list[str]) -> tables.Arrays:
+    return tables.read(path(directory, "supervoxels", index), names)
+
+
+def write_faces(directory: str, index: Triple, faces: dict[int, FaceTable]) -> int:
+    """The faces between a block and those before it, by axis. Returns bytes written."""
+    arrays = {
+        f"{name}{axis}": getattr(face, name) for axis, face in faces.items() for name in FaceTable.__annotations__
+    }
+    return tables.write(path(directory, "faces", index), arrays)
+
+
+def read_face(directory: str, index: Triple, axis: int) -> FaceTable:
+    """The face between a block and the one before it along an axis."""
+    names = tuple(FaceTable.__annotations__)
+    arrays = tables.read(path(directory, "faces", index), [f"{name}{axis}" for name in names])
+    return FaceTable(*(arrays[f"{name}{axis}"] for name in names))
+
+
+def write_decision(directory: str, level: int, index: Triple, decision: Decision) -> int:
+    """What an octree node decided. Returns bytes written."""
+    columns: tables.Arrays = {
+        "given": decision.given,
+        "target": decision.target,
+        "final": decision.final,
+        "linked_from": decision.linked[:, 0],
+        "linked_to": decision.linked[:, 1],
+        "merge_a": decision.merges[:, 0],
+        "merge_b": decision.merges[:, 1],
+        "merge_sum": decision.merge_sum,
+        "merge_count": decision.merge_count,
+        "segment": decision.segments,
+        "segment_size": decision.segment_sizes,
+    }
+    return tables.write(
+        path(directory, f"agglomerate-{level}", index), {**columns, **_region_arrays(decision.residual)}
+    )
+
+
+def read_residual(directory: str, level: int, index: Triple) -> Region:
+    """What an octree node passed up."""
+    return _region(tables.read(path(directory, f"agglomerate-{level}", index), _REGION))
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What became of the clusters that an octree node had been given, as far as the node knows; see `Decision`."""
+
+    given: Ids
+    target: Ids
+    final: npt.NDArray[np.bool_]
+
+
+def read_targets(directory: str, level: int, index: Triple) -> Targets:
+    arrays = tables.read(path(directory, f"agglomerate-{level}", index), ("given", "target", "final"))
+    return Targets(arrays["given"], arrays["target"], arrays["final"])
+
+
+def write_assignment(directory: str, level: int, index: Triple, given: Ids, segments: Ids) -> int:
+    """The segment of every cluster that an octree node had been given. Returns bytes written."""
+    return tables.write(path(directory, f"assign-{level}", index), {"given": given, "segment": segments})
+
+
+def read_assignment(directory: str, level: int, index: Triple) -> tuple[Ids, Ids]:
+    arrays = tables.read(path(directory, f"assign-{level}", index), ("given", "segment"))
+    return arrays["given"], arrays["segment"]
+
+
+_REGION = ("id", "size", *(f"contact_{name}" for name in CONTACT), "fragment", "cluster", "faces")
+
+
+def _region_arrays(region: Region) -> tables.Arrays:
+    return {
+        "id": region.ids,
+        "size": region.sizes,
+        **{f"contact_{name}": getattr(region.contacts, name) for name in CONTACT},
+        "fragment": region.fragments,
+        "cluster": region.clusters,
+        "faces": region.faces,
+    }
+
+
+def _region(arrays: tables.Arrays) -> Region:
+    contacts = Contacts(*(arrays[f"contact_{name}"] for name in CONTACT))
+    return Region(arrays["id"], arrays["size"], contacts, arrays["fragment"], arrays["cluster"], arrays["faces"])

@@ -1,0 +1,45 @@
+"""Fragments of a block and the segment of each → the block of the segmentation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..pipeline.geometry import BlockGrid, Octree, Triple
+from ..pipeline.segmentation.relabel import relabel
+from ..pipeline.volumes import open_volume
+from .assign import segments_of
+from .contract import Outcome, Resources, TaskConfig
+
+VERSION = 1
+
+
+class Config(TaskConfig):
+    """Args:
+    volume: shape of the volume.
+    block: shape of a block.
+    fragments: path of the fragments volume.
+    segmentation: path of the segmentation volume, which exists.
+    tables: folder of the run's tables.
+    """
+
+    volume: Triple
+    block: Triple
+    fragments: str
+    segmentation: str
+    tables: str
+
+
+def resources(config: Config) -> Resources:
+    """Fragments (4 bytes a voxel), segments (8), and the shard while it is encoded (8)."""
+    z, y, x = config.block
+    return Resources(memory=z * y * x * 20)
+
+
+def run(config: Config, index: Triple) -> Outcome:
+    grid = BlockGrid(config.volume, config.block)
+    block = grid.box(index)
+    fragments = open_volume(config.fragments).read(block)
+    _, segments = segments_of(config.tables, Octree(grid.shape), 0, index)
+    table = np.concatenate([np.zeros(1, dtype=np.uint64), segments])
+    open_volume(config.segmentation, writable=True).write(block, relabel(fragments, table))
+    return Outcome(voxels=block.voxels)

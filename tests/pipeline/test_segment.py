@@ -1,0 +1,48 @@
+"""Segmenting in memory equals the slow twin; wrong arrays are refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import petavox
+from petavox.pipeline.errors import AffinityError, RequestError
+from twins import rules, segmentation, volumes_and_blocks
+
+
+@settings(deadline=None, max_examples=150)
+@given(volumes_and_blocks(), rules())
+def test_segmenting_in_memory_equals_the_slow_twin(case, rule_and_dust):
+    rule, dust_size = rule_and_dust
+    found = petavox.segment(
+        case.affinities,
+        low=str(case.low),
+        high=str(case.high),
+        threshold=str(rule.threshold),
+        small_size=rule.small_size,
+        small_threshold=str(rule.small_threshold),
+        dust_size=dust_size,
+    )
+    expected, _ = segmentation.segment(case.affinities, case.low, case.high, rule, dust_size)
+    assert np.array_equal(found, expected)
+
+
+def test_floats_are_quantised_once_on_entry():
+    grey = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 6), dtype=np.uint8)
+    assert np.array_equal(petavox.segment(grey), petavox.segment((grey / 255).astype(np.float32)))
+
+
+@pytest.mark.parametrize("value", [np.nan, -0.1, 1.5, np.inf])
+def test_floats_outside_the_unit_interval_are_refused(value):
+    affinities = np.full((3, 2, 2, 2), 0.5)
+    affinities[1, 0, 1, 0] = value
+    with pytest.raises(AffinityError, match=r"must lie in \[0, 1\] without NaN"):
+        petavox.segment(affinities)
+
+
+def test_other_shapes_and_types_are_refused():
+    with pytest.raises(AffinityError, match="need the shape"):
+        petavox.segment(np.zeros((2, 3, 3, 3), np.uint8))
+    with pytest.raises(AffinityError, match="holds int32"):
+        petavox.segment(np.zeros((3, 3, 3, 3), np.int32))
+    with pytest.raises(RequestError, match="at most six places"):
+        petavox.segment(np.zeros((3, 3, 3, 3), np.uint8), threshold=1.5)

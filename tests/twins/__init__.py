@@ -1,0 +1,43 @@
+"""Slow, obviously right versions of the fast kernels, and the small random volumes on which both are compared."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from hypothesis import strategies as st
+
+from petavox.pipeline.agglomeration.linkage import MergeRule
+from petavox.pipeline.geometry import Triple
+from petavox.pipeline.thresholds import Threshold
+
+
+@dataclass(frozen=True)
+class Case:
+    """A small affinity volume and how to cut and threshold it."""
+
+    affinities: np.ndarray
+    block: Triple
+    low: Threshold
+    high: Threshold
+    seed: int
+
+
+@st.composite
+def volumes_and_blocks(draw, largest=6):
+    """Random affinities of 2, 4, 8 or 256 grey levels, down to one voxel thick, and blocks that may not divide them."""
+    side = st.integers(1, largest)
+    shape = draw(st.tuples(side, side, side))
+    block = draw(st.tuples(*(st.integers(1, s) for s in shape)))
+    levels = draw(st.sampled_from([2, 4, 8, 256]))
+    seed = draw(st.integers(0, 2**32 - 1))
+    grey = np.linspace(0, 255, levels).round().astype(np.uint8)
+    affinities = np.random.default_rng(seed).choice(grey, size=(3, *shape))
+    low, high = sorted(draw(st.tuples(*[st.integers(0, 1000)] * 2)))
+    return Case(affinities, block, Threshold(low * 1000), Threshold(high * 1000), seed)
+
+
+@st.composite
+def rules(draw):
+    """Merge rules and dust sizes that matter in volumes of a few hundred voxels."""
+    threshold = Threshold(draw(st.integers(0, 1000)) * 1000)
+    small = Threshold(draw(st.integers(0, 1000)) * 1000)
+    return MergeRule(threshold, draw(st.integers(0, 30)), small), draw(st.integers(0, 6))
