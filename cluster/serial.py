@@ -1,0 +1,41 @@
+"""Runs calls one after the other in this process, pickling what goes in and out as other places must."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from collections import deque
+from collections.abc import Hashable
+from typing import Any
+
+from .executor import Completion, Function
+
+
+class Serial:
+    """The executor without processes: for debugging, for tests, and for volumes too small to share out."""
+
+    window = 1
+    dashboard: str | None = None
+
+    def __init__(self, function: Function) -> None:
+        self._function = pickle.dumps(function)
+        self._calls: deque[tuple[Hashable, bytes]] = deque()
+
+    def submit(self, key: Hashable, *arguments: Any) -> None:
+        self._calls.append((key, pickle.dumps(arguments)))
+
+    def completed(self, timeout: float) -> list[Completion]:
+        if not self._calls:
+            return []
+        key, arguments = self._calls.popleft()
+        try:
+            value = pickle.loads(self._function)(*pickle.loads(arguments))
+            return [Completion(key, pickle.loads(pickle.dumps(value)))]
+        except Exception:
+            return [Completion(key, error=traceback.format_exc())]
+
+    def cancel(self) -> None:
+        self._calls.clear()
+
+    def close(self) -> None:
+        self.cancel()
