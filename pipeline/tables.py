@@ -6,6 +6,7 @@ only the columns that it names. `pandas.read_parquet(path).explode(column)` show
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -53,7 +54,8 @@ def write(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> int:
         size = scratch.stat().st_size
         scratch.replace(target)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink()
         raise StorageError(f"Table {target} could not be written: {error.strerror or error}.") from error
     return size
 
@@ -71,7 +73,8 @@ def read(path: str | Path, names: Iterable[str] | None = None) -> Arrays:
     try:
         with Path(path).open("rb") as file:
             table = pq.read_table(file, columns=wanted, use_threads=False)
-        return {name: table.column(name).chunk(0).values.to_numpy() for name in wanted or table.column_names}
+        columns = {name: table.column(name).chunk(0).values for name in wanted or table.column_names}
+        return {name: values.to_numpy(zero_copy_only=False) for name, values in columns.items()}
     except FileNotFoundError as error:
         raise TableError(f"Table {path} is missing; the task that writes it must run again.") from error
     except (pa.ArrowException, OSError, KeyError, IndexError) as error:

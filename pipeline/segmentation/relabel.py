@@ -30,9 +30,14 @@ def relabel(labels: npt.NDArray[np.uint32], table: npt.NDArray[np.uint64]) -> np
 
 @njit(nogil=True, cache=True)
 def _look_up(labels, table, result):  # type: ignore[no-untyped-def]
-    for i in range(labels.size):
-        label = labels[i]
-        if label >= table.size:
+    # Pieces that stay in the cache: one loop finds the largest label, the other one needs no check.
+    for start in range(0, labels.size, 1 << 14):
+        stop = min(start + (1 << 14), labels.size)
+        largest = labels[start]
+        for i in range(start, stop):
+            largest = max(largest, labels[i])
+        if largest >= table.size:
             return False
-        result[i] = table[label]
+        for i in range(start, stop):
+            result[i] = table[labels[i]]
     return True

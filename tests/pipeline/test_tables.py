@@ -1,0 +1,64 @@
+"""Tables come back as they were written, or say what is wrong."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from petavox.pipeline import tables
+from petavox.pipeline.errors import StorageError, TableError
+
+columns = st.dictionaries(
+    st.sampled_from(["a", "b", "sum", "count", "first"]),
+    st.sampled_from([np.uint64, np.int64, np.uint32, np.uint8, np.bool_]).flatmap(
+        lambda dtype: arrays.arrays(dtype, st.integers(0, 20))
+    ),
+    min_size=1,
+)
+
+
+@given(columns)
+def test_arrays_of_different_lengths_and_types_survive(tmp_path_factory, named):
+    path = tmp_path_factory.mktemp("tables") / "table.parquet"
+    size = tables.write(path, named)
+    found = tables.read(path)
+    assert size == path.stat().st_size
+    assert list(found) == list(named)
+    for name, values in named.items():
+        assert found[name].dtype == values.dtype
+        assert np.array_equal(found[name], values)
+        assert np.array_equal(tables.read(path, [name])[name], values)
+
+
+def test_writing_twice_gives_the_same_bytes(tmp_path):
+    named = {"a": np.arange(1000, dtype=np.uint64), "b": np.ones(3, dtype=bool)}
+    tables.write(tmp_path / "one", named)
+    tables.write(tmp_path / "two", named)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_a_missing_table_and_a_missing_column_are_named(tmp_path):
+    with pytest.raises(TableError, match=r"gone\.parquet is missing"):
+        tables.read(tmp_path / "gone.parquet")
+    tables.write(tmp_path / "t", {"a": np.zeros(1)})
+    with pytest.raises(TableError, match="cannot be read"):
+        tables.read(tmp_path / "t", ["b"])
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-8], lambda data: b"", lambda data: data[:40] + b"?" * 40])
+def test_a_damaged_table_is_not_read_as_data(tmp_path, damage):
+    path = tmp_path / "table"
+    tables.write(path, {"a": np.arange(1000, dtype=np.uint64)})
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(TableError, match="cannot be read"):
+        tables.read(path)
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="could not be written"):
+        tables.write(tmp_path / "file" / "table", {"a": np.zeros(1)})
+    with pytest.raises(TableError, match="one-dimensional"):
+        tables.write(tmp_path / "table", {"a": np.zeros((2, 2))})
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
