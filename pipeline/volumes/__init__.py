@@ -1,0 +1,18 @@
+"""Volumes in storage: the only room that opens arrays, through TensorStore, always in Z, Y, X and nanometres.
+
+spec: what is known of a volume before a voxel is read · stores: where things lie and of which format they are ·
+metadata: axes, voxel size, translation and offsets as the formats write them · volume: opening, reading, writing.
+"""
+
+from .spec import VolumeSpec, check_write_boxes, default_chunks
+from .volume import Volume, check_same_frame, create_volume, open_volume
+
+__all__ = [
+    "Volume",
+    "VolumeSpec",
+    "check_same_frame",
+    "check_write_boxes",
+    "create_volume",
+    "default_chunks",
+    "open_volume",
+]

@@ -1,0 +1,192 @@
+"""Where volumes lie and of which format they are: found from what is there, never from the name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import StorageError, VolumeError
+
+DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json", "info")
+REMOTE = ("s3://", "gs://", "http://", "https://")
+CACHE_BYTES = 64_000_000
+Document = dict[str, Any]
+
+
+@cache
+def context() -> Any:
+    """The TensorStore context of this process: a bounded cache, few threads, and retries that come to an end."""
+    import tensorstore as ts
+
+    retries = {"max_retries": 5, "initial_delay": "500ms", "max_delay": "8s"}
+    return ts.Context(
+        {
+            "cache_pool": {"total_bytes_limit": CACHE_BYTES},
+            "data_copy_concurrency": {"limit": 2},
+            "file_io_concurrency": {"limit": 2},
+            "http_request_retries": retries,
+            "gcs_request_retries": retries,
+            "s3_request_retries": retries,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder on a disk or a prefix on a server.
+
+    Args:
+        path: absolute path, or URL; no slash at its end.
+    """
+
+    path: str
+
+    @classmethod
+    def of(cls, path: str | Path) -> Place:
+        """The place that a user names: a path or URL, with or without neuroglancer's prefix for the format."""
+        text = str(path)
+        for prefix in ("precomputed://", "zarr://", "zarr2://", "zarr3://", "n5://"):
+            text = text.removeprefix(prefix)
+        if text.startswith(REMOTE):
+            return cls(text.rstrip("/"))
+        if "://" in text.removeprefix("file://"):
+            raise VolumeError(f"A volume is a path or a URL with {', '.join(REMOTE)} or file://, found {text}.")
+        return cls(str(Path(text.removeprefix("file://")).expanduser().absolute()))
+
+    @property
+    def is_local(self) -> bool:
+        return not self.path.startswith(REMOTE)
+
+    @property
+    def parent(self) -> Place:
+        return Place(self.path.rpartition("/")[0])
+
+    def __truediv__(self, name: str) -> Place:
+        return Place(f"{self.path}/{name.strip('/')}")
+
+    @property
+    def kvstore(self) -> Document | str:
+        """How TensorStore names this place."""
+        return {"driver": "file", "path": self.path + "/"} if self.is_local else self.path + "/"
+
+    def open(self) -> Any:
+        """The key-value store of this place."""
+        import tensorstore as ts
+
+        return ts.KvStore.open(self.kvstore, context=context()).result()
+
+
+@dataclass(frozen=True)
+class Found:
+    """The metadata documents at a place, and the stamp of each: what changes when it is written anew."""
+
+    place: Place
+    documents: dict[str, Document]
+    stamps: dict[str, str]
+
+    @property
+    def array_format(self) -> str | None:
+        """TensorStore's name of the format if an array lies here."""
+        documents = self.documents
+        if documents.get("zarr.json", {}).get("node_type") == "array":
+            return "zarr3"
+        if ".zarray" in documents:
+            return "zarr"
+        if "dimensions" in documents.get("attributes.json", {}):
+            return "n5"
+        if "scales" in documents.get("info", {}):
+            return "neuroglancer_precomputed"
+        return None
+
+    @property
+    def is_group(self) -> bool:
+        return self.array_format is None and bool(set(self.documents) - {"info"})
+
+    @property
+    def attributes(self) -> Document:
+        """What users and tools wrote beside the array or group."""
+        if "zarr.json" in self.documents:
+            return dict(self.documents["zarr.json"].get("attributes") or {})
+        return self.documents.get(".zattrs") or self.documents.get("attributes.json") or {}
+
+
+def look(place: Place) -> Found:
+    """Read whatever metadata documents lie at a place.
+
+    Raises:
+        StorageError: the place cannot be reached or read.
+        VolumeError: a document is not JSON.
+    """
+    documents, stamps = {}, {}
+    try:
+        store = place.open()
+        results = {name: future.result() for name, future in {n: store.read(n) for n in DOCUMENTS}.items()}
+    except (ValueError, OSError) as error:
+        raise storage_error(error, "look at", place.path) from error
+    for name, result in results.items():
+        if result.state != "value":
+            continue
+        try:
+            document = json.loads(result.value)
+        except ValueError as error:
+            raise VolumeError(f"The metadata in {place.path}/{name} is not JSON: {error}.") from error
+        if isinstance(document, dict):
+            documents[name] = document
+            stamps[name] = _stamp(place, name, result)
+    return Found(place, documents, stamps)
+
+
+def _stamp(place: Place, name: str, result: Any) -> str:
+    if not place.is_local:
+        return str(result.stamp.generation.hex())
+    status = Path(place.path, name).stat()
+    return f"{status.st_mtime_ns} {status.st_size}"
+
+
+def missing(place: Place) -> VolumeError:
+    """The error for a place where no volume was found: what was looked for, and what has a similar name."""
+    looked = "zarr (zarr.json, .zarray, .zgroup), N5 (attributes.json), precomputed (info)"
+    if not place.is_local:
+        return VolumeError(f"No volume at {place.path}: looked for {looked}. Check the address and your access to it.")
+    path = Path(place.path)
+    if path.is_file():
+        return VolumeError(
+            f"{path} is a file; volumes are read from {looked}. Bring it in with: petavox convert {path} DST.zarr"
+        )
+    if path.is_dir():
+        return VolumeError(f"No volume in the folder {path}: looked for {looked}.{_listing(path)}")
+    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=3, cutoff=0.5)
+    hint = f" Similar names there: {', '.join(near)}." if near else ""
+    folder = "" if path.parent.is_dir() else f" The folder {path.parent} does not exist either."
+    return VolumeError(f"No volume at {path}: nothing is there.{hint}{folder}")
+
+
+def _listing(path: Path) -> str:
+    names = sorted(p.name for p in path.iterdir())
+    return f" It holds: {', '.join(names[:8])}{' …' if len(names) > 8 else ''}." if names else " It is empty."
+
+
+def storage_error(error: Exception, action: str, where: str) -> StorageError:
+    """TensorStore's or the system's error as ours: what was tried, where, what the storage said, and the cure."""
+    said = str(error).partition(" [")[0]  # what follows repeats the whole spec
+    return StorageError(f"Could not {action} {where}: {said}. {_cure(said)}")
+
+
+def _cure(said: str) -> str:
+    cures = {
+        ("No space left", "ENOSPC", "quota", "RESOURCE_EXHAUSTED"): "Free some space, or write to another disk, "
+        "and run the same command again: what was written is kept.",
+        ("PERMISSION_DENIED", "Permission denied", "Read-only file system", "HTTP 403"): "Check the permissions of "
+        "the place and your credentials.",
+        ("DATA_LOSS", "Digest mismatch", "not valid for value of size", "FAILED_PRECONDITION", "decoding"): "What is "
+        "stored there is damaged: restore it, or delete it and make it again.",
+        ("UNAVAILABLE", "ABORTED", "DEADLINE", "CURL"): "Check the network and the address, and run again.",
+    }
+    for signs, cure in cures.items():
+        if any(sign in said for sign in signs):
+            return cure
+    return "Check the place, and run again."
