@@ -1,0 +1,90 @@
+"""The tasks of a segmentation, on stored volumes and in any order, give what segmenting in memory gives."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import petavox
+from petavox import tasks
+from petavox.pipeline.geometry import BlockGrid, Octree
+from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
+
+THRESHOLDS = {"threshold": "0.45", "small_size": 9, "small_threshold": "0.3", "dust_size": 3}
+
+
+def smooth_affinities(shape, seed=0):
+    """Affinities with structure: high inside random cells, low between them, noise on top."""
+    rng = np.random.default_rng(seed)
+    points = rng.random((40, 3)) * shape
+    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    cells = np.argmin(((grid[..., None, :] - points) ** 2).sum(-1), axis=-1)
+    inside = np.stack([np.roll(cells, 1, axis) == cells for axis in range(3)])
+    return np.clip(inside * 160 + rng.integers(0, 96, (3, *shape)), 0, 255).astype(np.uint8)
+
+
+def store(path, array, block, channels=None, offsets=None):
+    chunk, shard = default_chunks(block, array.shape[-3:])
+    spec = VolumeSpec(array.shape[-3:], array.dtype.name, (30, 6, 6), (0, 0, 0), channels, offsets, chunk, shard)
+    volume = create_volume(path, spec)
+    volume.write(spec.box, array)
+    return volume
+
+
+class StoredRun:
+    """All stages of a segmentation through their tasks, each stage's tasks in random order, some of them twice."""
+
+    def __init__(self, folder: Path, affinities, block, seed, **nearest):
+        self.volume = affinities.shape[1:]
+        self.grid = BlockGrid(self.volume, block)
+        self.octree = Octree(self.grid.shape)
+        self.order = random.Random(seed)
+        folder.mkdir()
+        source = store(folder / "affinities.zarr", affinities, block, len(affinities))
+        chunk, shard = default_chunks(block, self.volume)
+        for name, dtype in (("fragments", "uint32"), ("segmentation", "uint64")):
+            spec = VolumeSpec(self.volume, dtype, (30, 6, 6), (0, 0, 0), None, None, chunk, shard)
+            create_volume(folder / f"{name}.zarr", spec)
+        self.fragments, self.segmentation = str(folder / "fragments.zarr"), str(folder / "segmentation.zarr")
+        self.common = {"volume": self.volume, "block": block, "tables": str(folder / "tables")}
+        self.source = {"affinities": source.path, "fragments": self.fragments, **nearest}
+
+    def stage(self, task, shape, **config):
+        module = tasks.load(task)
+        settings = module.Config(**self.common, **config)
+        assert module.resources(settings).memory > 0
+        indices = list(BlockGrid(shape, (1, 1, 1)).indices())
+        for index in self.order.sample(indices, len(indices)) + indices[:1]:
+            module.run(module.Config.model_validate_json(settings.model_dump_json()), index)
+
+    def run(self):
+        self.stage("supervoxels", self.grid.shape, low="0.1", high="0.98", **self.source)
+        self.stage("faces", self.grid.shape)
+        for level in range(self.octree.height + 1):
+            self.stage("agglomerate", self.octree.shape(level), level=level, **THRESHOLDS)
+        for level in range(self.octree.height, 0, -1):
+            self.stage("assign", self.octree.shape(level), level=level)
+        self.stage("relabel", self.grid.shape, fragments=self.fragments, segmentation=self.segmentation)
+        written = open_volume(self.segmentation)
+        return written.read(written.spec.box)
+
+
+@pytest.mark.parametrize("block", [(20, 40, 44), (8, 16, 16), (7, 40, 13), (5, 12, 44)])
+def test_stored_runs_over_any_blocks_equal_segmenting_in_memory(tmp_path, block):
+    affinities = smooth_affinities((20, 40, 44))
+    expected = petavox.segment(affinities, low="0.1", high="0.98", **THRESHOLDS)
+    assert 10 < len(np.unique(expected)) < 2000
+    assert np.array_equal(StoredRun(tmp_path / "run", affinities, block, seed=1).run(), expected)
+
+
+def test_float_affinities_of_another_order_and_sign_give_the_same_segments(tmp_path):
+    affinities = smooth_affinities((9, 20, 21))
+    for axis in range(3):
+        np.moveaxis(affinities[axis], axis, 0)[0] = 0
+    expected = petavox.segment(affinities, low="0.1", high="0.98", **THRESHOLDS)
+    stored = np.zeros((4, 9, 20, 21), dtype=np.float32)
+    stored[3], stored[1] = affinities[0] / np.float32(255), affinities[1] / np.float32(255)
+    stored[0, :, :, :-1] = affinities[2][:, :, 1:] / np.float32(255)
+    run = StoredRun(tmp_path / "run", stored, (4, 20, 8), seed=2, order=(3, 1, 0), signs=(1, 1, -1))
+    assert np.array_equal(run.run(), expected)
