@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     stage TEXT, number INTEGER, state TEXT, fingerprint TEXT, attempts INTEGER, seconds REAL, worker TEXT,
     peak_memory INTEGER, voxels INTEGER, counts TEXT, error TEXT, session INTEGER, ended REAL,
     PRIMARY KEY (stage, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS foundation (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS outputs (path TEXT PRIMARY KEY, stage TEXT, fingerprint TEXT);
 CREATE TABLE IF NOT EXISTS sessions (
     id INTEGER PRIMARY KEY, started REAL, ended REAL, host TEXT, process INTEGER, exit_status INTEGER);
@@ -114,6 +115,16 @@ class Ledger:
             self._db.execute(
                 "UPDATE sessions SET ended = ?, exit_status = ? WHERE id = ?", (time.time(), exit_status, self._session)
             )
+
+    def foundation(self) -> dict[str, Any]:
+        """What the run was begun with and cannot be continued without; empty in a new ledger."""
+        return {name: json.loads(value) for name, value in self._db.execute("SELECT name, value FROM foundation")}
+
+    def lay_foundation(self, foundation: Mapping[str, Any]) -> None:
+        """Note what the run is begun with."""
+        with self._transaction():
+            rows = [(name, json.dumps(value)) for name, value in foundation.items()]
+            self._db.executemany("INSERT OR REPLACE INTO foundation VALUES (?, ?)", rows)
 
     def ingredients(self) -> dict[str, dict[str, Any]]:
         """For each stage, what its fingerprint was made from when it last ran."""
@@ -208,6 +219,13 @@ class Ledger:
             for name, value in json.loads(text).items():
                 total[name] = total.get(name, 0) + value
         return total
+
+    def seconds(self) -> float:
+        """How long drivers have been at work, all sessions together; of one that was killed, until its last task."""
+        query = """
+            SELECT TOTAL(COALESCE(ended, (SELECT MAX(t.ended) FROM tasks t WHERE t.session = sessions.id), started)
+                - started) FROM sessions"""
+        return float(self._db.execute(query).fetchone()[0])
 
     def failures(self, limit: int = 10) -> list[tuple[str, int, int, str]]:
         """Tasks set aside: stage, number, attempts, and why."""

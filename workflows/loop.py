@@ -8,6 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from ..cluster import Completion, Executor
 from ..pipeline.errors import RequestError, StorageError
 from .attempt import Attempt, Failure
@@ -37,7 +40,8 @@ class Loop:
     Args:
         stages: each after those that it needs.
         fingerprints: of each stage, by name.
-        ledger: says what is done already; every attempt is written there as soon as it ends.
+        done: of each stage, by name, which tasks are done already.
+        ledger: every attempt is written there as soon as it ends.
         executor: runs `attempt.perform`.
         progress: is told of everything that ends.
         backoff: seconds before the first retry of a task; doubled for every further one.
@@ -47,6 +51,7 @@ class Loop:
         self,
         stages: Sequence[Stage],
         fingerprints: Mapping[str, str],
+        done: Mapping[str, npt.NDArray[np.bool_]],
         ledger: Ledger,
         executor: Executor,
         progress: Progress,
@@ -56,7 +61,6 @@ class Loop:
         self._ledger, self._executor, self._progress = ledger, executor, progress
         self._backoff = backoff
         self._configs = [stage.config.model_dump_json() for stage in stages]
-        done = {stage.name: ledger.done(stage.name, len(stage), fingerprints[stage.name]) for stage in stages}
         progress.begin([(stage.name, len(stage), int(done[stage.name].sum())) for stage in stages])
         self._readiness = Readiness(stages, done)
         self._in_flight = 0

@@ -99,12 +99,17 @@ class Model(Section):
 
     checkpoint: str  # a shipped name, or a folder
     mean: float | None = None  # of the raw grey levels; sampled over the volume and recorded unless given
-    sd: float | None = Field(default=None, gt=0)
+    deviation: float | None = Field(default=None, gt=0)  # standard deviation of the same
+    patch: Shape | None = None  # voxels; the checkpoint's unless given
+    batch: PositiveInt = 1  # patches computed together
+    threads: PositiveInt = 1  # of one task on a CPU
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Model:
-        if (self.mean is None) != (self.sd is None):
-            raise ValueError("'mean' and 'sd' are given together or not at all")
+        if (self.mean is None) != (self.deviation is None):
+            raise ValueError("'mean' and 'deviation' are given together or not at all")
         return self
 
 
@@ -154,11 +159,13 @@ class Output(Section):
 
 
 class Evaluate(Section):
-    """The truth to score against; `offset` is where its first voxel lies in the segmentation, in voxels."""
+    """The truth to score against, and the part of it that counts; 0 in the truth is not scored."""
 
     truth: InputPath
-    mask: InputPath | None = None
-    offset: Voxels = (0, 0, 0)
+    mask: InputPath | None = None  # where it is 0 nothing is scored
+    offset: Voxels | None = None  # of the truth's first voxel in the segmentation; from metadata unless given
+    box: tuple[Voxels, Voxels] | None = None  # first voxel and end (exclusive) in the segmentation; all unless given
+    tolerance: float | None = Field(default=None, ge=0)  # nm; truth so close to a boundary is not scored
 
 
 class Cluster(Section):

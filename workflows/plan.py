@@ -1,0 +1,277 @@
+"""What a recipe comes to: volumes, stages, bytes and memory. What cannot work is refused here, before any writing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..pipeline.affinities.nearest import Channels
+from ..pipeline.affinities.offsets import NEAREST
+from ..pipeline.errors import AffinityError, RequestError, VolumeError
+from ..pipeline.geometry import BlockGrid, Box, Triple
+from ..pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
+from ..tasks.contract import TaskConfig
+from .fingerprint import digest
+from .recipe import Model, Recipe
+from .segmentation import Places, SegmentationStages
+from .stages import Stage
+
+WORKER_BYTES = 250_000_000
+"""What a worker process takes before it does anything, measured."""
+
+# Bytes on disk for each byte in memory that a plan counts on: compression takes at least this much off.
+_COMPRESSED = {"affinities": 0.25, "fragments": 0.02, "segmentation": 0.01}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe, checked and spelled out.
+
+    Args:
+        recipe: as asked for, with what was found out added to it.
+        directory: of the run, absolute.
+        grid: of the blocks.
+        stages: each after those that it needs.
+        places: of everything that the run writes.
+        volumes: what it makes, by path.
+        identities: of what it only reads, by the path that configs hold.
+        foundation: what must stay the same for the run to be continued in its directory.
+        memory: bytes that a worker may use.
+    """
+
+    recipe: Recipe
+    directory: Path
+    grid: BlockGrid
+    stages: tuple[Stage, ...]
+    places: Places
+    volumes: Mapping[str, VolumeSpec]
+    identities: Mapping[str, str]
+    foundation: Mapping[str, Any]
+    memory: int
+
+    @property
+    def disk(self) -> int:
+        """Bytes that the volumes will take at least, compressed."""
+        share = {path: _COMPRESSED[name] for name, path in vars(self.places).items() if name in _COMPRESSED}
+        return sum(int(spec.nbytes * share[path]) for path, spec in self.volumes.items())
+
+
+def make_plan(recipe: Recipe, directory: Path) -> Plan:
+    """Check a recipe against what is there, and spell it out. Writes nothing.
+
+    Raises:
+        RequestError: something cannot work; the message says what, where, and the cure.
+    """
+    directory = directory.absolute()
+    places = Places(
+        affinities=recipe.input.affinities or _place(directory, recipe.output.affinities),
+        fragments=str(directory / "supervoxels.zarr"),
+        segmentation=_place(directory, recipe.output.segmentation),
+        tables=str(directory / "tables"),
+        scores=str(directory / "scores.json"),
+    )
+    source = open_volume(recipe.input.raw or places.affinities)
+    identities = {source.path: source.identity()}
+    grid = BlockGrid(source.spec.shape, recipe.blocks.shape)
+    chunk, shard = _chunks(recipe, grid)
+    volumes = {
+        places.fragments: _labels(source.spec, "uint32", chunk, shard),
+        places.segmentation: _labels(source.spec, "uint64", chunk, shard),
+    }
+    predict, channels, affinity_bytes = None, Channels(), 1
+    if recipe.model is not None:
+        model = _with_normalisation(recipe.model, source)
+        recipe = recipe.model_copy(update={"model": model})
+        predict, volumes[places.affinities] = _prediction(recipe, model, source, places, chunk, shard)
+        identities[_checkpoint(model)] = _weights(model)
+    else:
+        channels, affinity_bytes = _channels(recipe, source)
+    for spec in volumes.values():
+        check_write_boxes(grid, spec)
+    contingency = _contingency(recipe, places, volumes[places.segmentation], identities)
+    stages = SegmentationStages(recipe, grid, places, channels, affinity_bytes).build(predict, contingency)
+    plan = Plan(
+        recipe=recipe,
+        directory=directory,
+        grid=grid,
+        stages=stages,
+        places=places,
+        volumes=volumes,
+        identities=identities,
+        foundation=_foundation(recipe, source, identities),
+        memory=worker_memory(recipe),
+    )
+    _check_memory(plan)
+    return plan
+
+
+def worker_memory(recipe: Recipe) -> int:
+    """Bytes that one worker may use: as the recipe says, or its share of what is free."""
+    import psutil
+
+    from .recipe import parse_bytes
+
+    if recipe.cluster.memory is not None:
+        return parse_bytes(recipe.cluster.memory)
+    return int(psutil.virtual_memory().available * 0.9 / recipe.cluster.workers)
+
+
+def check_disk(plan: Plan) -> None:
+    """Make sure that the volumes that are still to be made have room.
+
+    Raises:
+        RequestError: the disk holds less than they will take at least.
+    """
+    folder = plan.directory
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if plan.disk > free:
+        raise RequestError(
+            f"The run needs at least {in_bytes(plan.disk)} of disk; {folder} has {in_bytes(free)} free."
+            " Free some, or choose a directory on another disk with --run."
+        )
+
+
+def in_bytes(count: float) -> str:
+    """Bytes for people: 2.5 GB."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} PB"
+
+
+def _place(directory: Path, path: str) -> str:
+    return path if "://" in path else os.path.normpath(directory / path)
+
+
+def _chunks(recipe: Recipe, grid: BlockGrid) -> tuple[Triple, Triple | None]:
+    return default_chunks(grid.block, grid.volume) if recipe.output.chunk is None else (recipe.output.chunk, None)
+
+
+def _labels(source: VolumeSpec, dtype: str, chunk: Triple, shard: Triple | None) -> VolumeSpec:
+    return VolumeSpec(source.shape, dtype, source.voxel_size, source.translation, chunk=chunk, shard=shard)
+
+
+def _with_normalisation(model: Model, source: Volume) -> Model:
+    """The model with the grey levels' statistics: as the recipe says, or sampled over the whole volume."""
+    from ..pipeline.affinities.normalisation import estimate_normalisation
+
+    if source.spec.channels is not None:
+        raise VolumeError(
+            f"Raw data has the axes z, y, x; {source.path} has {source.spec.channels} channels besides."
+            " If these are affinities, name the volume as [input] affinities; else take one channel out of it."
+        )
+    if model.mean is not None:
+        return model
+    found = estimate_normalisation(source.read, source.spec.shape, fill_value=source.spec.fill_value)
+    return model.model_copy(update={"mean": found.mean, "deviation": found.deviation})
+
+
+def _prediction(
+    recipe: Recipe, model: Model, source: Volume, places: Places, chunk: Triple, shard: Triple | None
+) -> tuple[TaskConfig, VolumeSpec]:
+    """The config of the prediction, and what is predicted."""
+    from ..tasks import predict
+
+    config = predict.Config(
+        raw=source.path,
+        checkpoint=_checkpoint(model),
+        affinities=places.affinities,
+        block=recipe.blocks.shape,
+        normalisation=predict.Normalisation.model_validate({"mean": model.mean, "deviation": model.deviation}),
+        patch=model.patch,
+        batch=model.batch,
+        threads=model.threads,
+        device=model.device,
+        precision=model.precision,
+    )
+    return config, predict.affinities_spec(source.spec, chunk, shard)
+
+
+def _checkpoint(model: Model) -> str:
+    """The folder of the checkpoint."""
+    from ..pipeline.affinities.checkpoint import find_checkpoint
+
+    return str(find_checkpoint(model.checkpoint))
+
+
+def _weights(model: Model) -> str:
+    """The identity of a checkpoint: what its config says, the hash of its weights included."""
+    from ..pipeline.affinities.checkpoint import check_checkpoint_offsets
+
+    config = check_checkpoint_offsets(Path(_checkpoint(model)))
+    return digest(config.model_dump(mode="json", exclude={"provenance"}))
+
+
+def _channels(recipe: Recipe, source: Volume) -> tuple[Channels, int]:
+    """Where the nearest neighbours lie in existing affinities, and the bytes of one of them."""
+    import numpy as np
+
+    spec = source.spec
+    if spec.channels is None or not (spec.dtype == "uint8" or spec.dtype.startswith("float")):
+        raise AffinityError(
+            f"Affinities have the axes c, z, y, x and are uint8 or floats in [0, 1]; {source.path} has shape"
+            f" {spec.array_shape} and type {spec.dtype}."
+        )
+    offsets = recipe.input.offsets or spec.offsets
+    if offsets is None:
+        raise AffinityError(
+            f"The offsets of affinities must be known; {source.path} does not state them. Add them to [input], one"
+            f" (z, y, x) a channel, where the value at p belongs to the edge of p and p − offset; for channels z, y, x:"
+            f" offsets = {[list(offset) for offset in NEAREST]}"
+        )
+    if len(offsets) != spec.channels:
+        raise AffinityError(
+            f"Each channel needs one offset: {source.path} has {spec.channels}, [input] states {len(offsets)}."
+        )
+    return Channels.of_offsets(offsets), np.dtype(spec.dtype).itemsize
+
+
+def _contingency(
+    recipe: Recipe, places: Places, segmentation: VolumeSpec, identities: dict[str, str]
+) -> TaskConfig | None:
+    from .evaluate import plan_contingency
+
+    wanted = recipe.evaluate
+    if wanted is None:
+        return None
+    for path in (wanted.truth, wanted.mask):
+        if path is not None:
+            identities[path] = open_volume(path).identity()
+    return plan_contingency(
+        places.segmentation,
+        segmentation,
+        wanted.truth,
+        block=recipe.blocks.shape,
+        tables=places.tables,
+        mask=wanted.mask,
+        offset=wanted.offset,
+        box=None if wanted.box is None else Box(*wanted.box),
+        tolerance=wanted.tolerance,
+    )
+
+
+def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -> dict[str, Any]:
+    """What the affinities of every block rest on, by the recipe's names."""
+    name = "raw" if recipe.input.raw is not None else "affinities"
+    foundation: dict[str, Any] = {f"input.{name}": identities[source.path], "blocks.shape": list(recipe.blocks.shape)}
+    if recipe.model is not None:
+        foundation["model.checkpoint"] = _weights(recipe.model)
+    return foundation
+
+
+def _check_memory(plan: Plan) -> None:
+    largest = max(plan.stages, key=lambda stage: stage.resources.memory)
+    needed = largest.resources.memory + WORKER_BYTES
+    if needed > plan.memory:
+        raise RequestError(
+            f"A worker may use {in_bytes(plan.memory)}; a block of {list(plan.grid.block)} takes up to"
+            f" {in_bytes(needed)} (stage {largest.name}). Make blocks.shape smaller, or allow more with"
+            " cluster.memory, or use fewer workers."
+        )

@@ -1,0 +1,176 @@
+"""The stages of a segmentation run: which tasks, over which grid, and what each block of each of them needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import tasks
+from ..pipeline.affinities.nearest import Channels
+from ..pipeline.geometry import BlockGrid, Octree, Triple
+from ..tasks.contract import TaskConfig
+from .recipe import Recipe
+from .stages import Needs, Stage
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run keeps things: volumes and the folder of tables as absolute paths or URLs."""
+
+    affinities: str
+    fragments: str
+    segmentation: str
+    tables: str
+    scores: str
+
+    def tables_of(self, stage: str) -> str:
+        """The folder of one stage's tables."""
+        return str(Path(self.tables) / stage)
+
+
+class SegmentationStages:
+    """Builds the stages of a run, each after those that it needs.
+
+    Args:
+        recipe: what is asked for.
+        grid: of the blocks.
+        places: where everything goes.
+        channels: where the nearest neighbours lie in the affinities.
+    """
+
+    def __init__(
+        self, recipe: Recipe, grid: BlockGrid, places: Places, channels: Channels, affinity_bytes: int
+    ) -> None:
+        self._recipe, self._grid, self._places = recipe, grid, places
+        self._channels, self._affinity_bytes = channels, affinity_bytes
+        self._octree = Octree(grid.shape)
+        self._geometry = {"volume": grid.volume, "block": grid.block}
+
+    def build(self, predict: TaskConfig | None, contingency: TaskConfig | None) -> tuple[Stage, ...]:
+        """All stages: from raw data if there is a config to predict with, to scores if there is one to count with."""
+        stages = [] if predict is None else [self._stage("predict", predict, outputs=(self._places.affinities,))]
+        stages += [self._supervoxels(after_predict=predict is not None), self._faces()]
+        stages += [self._agglomerate(level) for level in range(self._octree.height + 1)]
+        stages += [self._assign(level) for level in range(self._octree.height, 0, -1)]
+        stages.append(self._relabel())
+        if contingency is not None:
+            stages += [self._contingency(contingency), self._scores(contingency)]
+        return tuple(stages)
+
+    def _supervoxels(self, after_predict: bool) -> Stage:
+        places, supervoxels = self._places, self._recipe.supervoxels
+        config = self._config(
+            "supervoxels",
+            **self._geometry,
+            affinities=places.affinities,
+            order=self._channels.order,
+            signs=self._channels.signs,
+            low=str(supervoxels.low),
+            high=str(supervoxels.high),
+            fragments=places.fragments,
+            tables=places.tables,
+            bytes_per_affinity=self._affinity_bytes,
+        )
+        needs: Needs = (
+            {"predict": lambda i: self._grid.touching(self._grid.box(i).grow((1, 1, 1)))} if after_predict else {}
+        )
+        return self._stage("supervoxels", config, needs, outputs=(places.fragments, places.tables_of("supervoxels")))
+
+    def _faces(self) -> Stage:
+        config = self._config("faces", **self._geometry, tables=self._places.tables)
+        needs: Needs = {"supervoxels": _itself_and_before}
+        return self._stage("faces", config, needs, outputs=(self._places.tables_of("faces"),))
+
+    def _agglomerate(self, level: int) -> Stage:
+        name, merging = f"agglomerate-{level}", self._recipe.agglomeration
+        config = self._config(
+            "agglomerate",
+            **self._geometry,
+            level=level,
+            threshold=str(merging.threshold),
+            small_size=merging.small_size,
+            small_threshold=str(merging.small_threshold),
+            dust_size=merging.dust_size,
+            tables=self._places.tables,
+        )
+        needs: Needs = {"supervoxels": _itself}
+        if level:
+            needs = {
+                f"agglomerate-{level - 1}": lambda i: self._octree.children(level, i),
+                "faces": lambda i: (block for _, block in self._octree.inner_faces(level, i)),
+            }
+        return self._stage(name, config, needs, grid=self._octree.shape(level), outputs=(self._places.tables_of(name),))
+
+    def _assign(self, level: int) -> Stage:
+        name = f"assign-{level}"
+        config = self._config("assign", **self._geometry, level=level, tables=self._places.tables)
+        needs: Needs = {f"agglomerate-{level}": _itself, **self._parent(level)}
+        return self._stage(name, config, needs, grid=self._octree.shape(level), outputs=(self._places.tables_of(name),))
+
+    def _relabel(self) -> Stage:
+        places = self._places
+        config = self._config(
+            "relabel",
+            **self._geometry,
+            fragments=places.fragments,
+            segmentation=places.segmentation,
+            tables=places.tables,
+        )
+        needs: Needs = {"agglomerate-0": _itself, **self._parent(0)}
+        return self._stage("relabel", config, needs, outputs=(places.segmentation,))
+
+    def _contingency(self, config: TaskConfig) -> Stage:
+        outputs = (self._places.tables_of("contingency"),)
+        return self._stage("contingency", config, {"relabel": _itself}, outputs=outputs)
+
+    def _scores(self, contingency: TaskConfig) -> Stage:
+        config = self._config("scores", contingency=contingency, scores=self._places.scores)
+        # Last block first: it is done late, so that little is looked at twice.
+        needs: Needs = {"contingency": lambda _: map(self._grid.unravel, reversed(range(len(self._grid))))}
+        return self._stage("scores", config, needs, grid=(1, 1, 1), outputs=(self._places.scores,))
+
+    def _parent(self, level: int) -> Needs:
+        """What comes down to a node of a level: nothing at the root."""
+        if level == self._octree.height:
+            return {}
+        return {f"assign-{level + 1}": lambda i: [self._octree.parent(i)]}
+
+    def _config(self, task: str, **fields: object) -> TaskConfig:
+        config: TaskConfig = tasks.load(task).Config(**fields)
+        return config
+
+    def _stage(
+        self,
+        name: str,
+        config: TaskConfig,
+        needs: Needs | None = None,
+        *,
+        grid: Triple | None = None,
+        outputs: tuple[str, ...],
+    ) -> Stage:
+        task = name.partition("-")[0]
+        module = tasks.load(task)
+        return Stage(
+            name=name,
+            task=task,
+            version=module.VERSION,
+            config=config,
+            grid=grid or self._grid.shape,
+            needs=needs or {},
+            resources=module.resources(config),
+            outputs=outputs,
+        )
+
+
+def _itself(index: Triple) -> Iterable[Triple]:
+    return [index]
+
+
+def _itself_and_before(index: Triple) -> Iterator[Triple]:
+    """A block, and the block before it along each axis."""
+    yield index
+    for axis in range(3):
+        if index[axis]:
+            z, y, x = (i - (k == axis) for k, i in enumerate(index))
+            yield z, y, x
