@@ -1,11 +1,14 @@
 """Volumes in storage: the only room that opens arrays, through TensorStore, always in Z, Y, X and nanometres.
 
 spec: what is known of a volume before a voxel is read · stores: where things lie and of which format they are ·
-metadata: axes, voxel size, translation and offsets as the formats write them · volume: opening, reading, writing.
+metadata: axes, voxel size, translation and offsets as the formats write them · opening: from a path to a view in
+Z, Y, X · volume: reading and writing boxes · creating: the volumes that we write.
 """
 
+from .creating import create_volume
+from .opening import open_volume
 from .spec import VolumeSpec, check_write_boxes, default_chunks
-from .volume import Volume, check_same_frame, create_volume, open_volume
+from .volume import Volume, check_same_frame
 
 __all__ = [
     "Volume",

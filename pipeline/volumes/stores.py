@@ -14,6 +14,7 @@ from ..errors import StorageError, VolumeError
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json", "info")
 REMOTE = ("s3://", "gs://", "http://", "https://")
 CACHE_BYTES = 64_000_000
+FAILURES = (ValueError, OSError, RuntimeError, IndexError, NotImplementedError)  # what TensorStore raises
 Document = dict[str, Any]
 
 
@@ -62,8 +63,14 @@ class Place:
         return not self.path.startswith(REMOTE)
 
     @property
-    def parent(self) -> Place:
-        return Place(self.path.rpartition("/")[0])
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def parent(self) -> Place | None:
+        """The folder above; None at the top of a disk, bucket or server."""
+        above, _, name = self.path.rpartition("/")
+        return None if not name or above.endswith(":/") else Place(above)
 
     def __truediv__(self, name: str) -> Place:
         return Place(f"{self.path}/{name.strip('/')}")
@@ -118,26 +125,37 @@ def look(place: Place) -> Found:
     """Read whatever metadata documents lie at a place.
 
     Raises:
-        StorageError: the place cannot be reached or read.
+        StorageError: nothing could be read, and for another reason than that nothing is there.
         VolumeError: a document is not JSON.
     """
-    documents, stamps = {}, {}
+    documents, stamps, failures = {}, {}, []
     try:
         store = place.open()
-        results = {name: future.result() for name, future in {n: store.read(n) for n in DOCUMENTS}.items()}
-    except (ValueError, OSError) as error:
+        futures = {name: store.read(name) for name in DOCUMENTS}
+    except FAILURES as error:
         raise storage_error(error, "look at", place.path) from error
-    for name, result in results.items():
-        if result.state != "value":
-            continue
+    for name, future in futures.items():
         try:
-            document = json.loads(result.value)
-        except ValueError as error:
-            raise VolumeError(f"The metadata in {place.path}/{name} is not JSON: {error}.") from error
-        if isinstance(document, dict):
-            documents[name] = document
+            result = future.result()
+        except FAILURES as error:  # some servers forbid what they do not have
+            failures.append(error)
+            continue
+        if result.state == "value":
+            documents[name] = _parse(result.value, f"{place.path}/{name}")
             stamps[name] = _stamp(place, name, result)
+    if failures and not documents:
+        raise storage_error(failures[0], "look at", place.path) from failures[0]
     return Found(place, documents, stamps)
+
+
+def _parse(text: bytes, where: str) -> Document:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise VolumeError(f"The metadata in {where} is not JSON: {error}.") from error
+    if not isinstance(document, dict):
+        raise VolumeError(f"The metadata in {where} is not a JSON object.")
+    return document
 
 
 def _stamp(place: Place, name: str, result: Any) -> str:
@@ -172,8 +190,13 @@ def _listing(path: Path) -> str:
 
 def storage_error(error: Exception, action: str, where: str) -> StorageError:
     """TensorStore's or the system's error as ours: what was tried, where, what the storage said, and the cure."""
-    said = str(error).partition(" [")[0]  # what follows repeats the whole spec
+    said = reason(error)
     return StorageError(f"Could not {action} {where}: {said}. {_cure(said)}")
+
+
+def reason(error: Exception) -> str:
+    """What TensorStore or the system said, without the specification that TensorStore appends."""
+    return str(error).partition(" [")[0].rstrip(".")
 
 
 def _cure(said: str) -> str:

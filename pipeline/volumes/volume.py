@@ -1,35 +1,22 @@
-"""Opening, making, reading and writing volumes."""
+"""An open volume: reading and writing boxes, and telling whether it is still the same volume."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import VolumeError
-from ..geometry import BlockGrid, Box, Triple, triple
-from .metadata import (
-    SPATIAL,
-    Frame,
-    affinity_offsets,
-    axis_letters,
-    multiscales,
-    ome_attributes,
-    ome_frame,
-    plain_frame,
-)
-from .spec import VolumeSpec, nanometres
-from .stores import Found, Place, context, look, missing, storage_error
+from ..geometry import BlockGrid, Box, Triple
+from .spec import VolumeSpec
+from .stores import FAILURES, Found, storage_error
 
-LEVEL = "0"  # the full resolution of an OME-Zarr image that we write
 IDENTITY_FILES = 10_000  # files looked at, at most, to notice a rewritten volume
-FAILURES = (ValueError, OSError, RuntimeError, IndexError, NotImplementedError)  # what TensorStore raises
 
 
 class Volume:
@@ -157,234 +144,26 @@ def _file_stamps(root: Path, budget: int) -> Iterator[tuple[str, int, int]]:
                 yield str(Path(entry.path).relative_to(root)), status.st_mtime_ns, status.st_size
 
 
-def open_volume(
-    path: str | Path,
-    *,
-    writable: bool = False,
-    voxel_size: Sequence[float] | None = None,
-    axes: str | None = None,
-    offsets: Sequence[Sequence[int]] | None = None,
-) -> Volume:
-    """Open a volume: zarr v2 or v3, N5, neuroglancer precomputed, or an OME-NGFF group (its full resolution).
-
-    The array is presented in Z, Y, X (or C, Z, Y, X) from voxel (0, 0, 0), whatever the order in storage. Channel
-    and time axes of length 1 are dropped unless the metadata says that the channels are affinities.
-
-    Args:
-        path: a path, or a URL with s3://, gs://, http(s):// or file://; of an array, or of a group.
-        writable: also allow `write`.
-        voxel_size: nm, z y x, instead of what the metadata says.
-        axes: the array's axes in its own order, such as "xyz", instead of what the metadata says.
-        offsets: of affinities, (z, y, x) a channel, instead of what the metadata says.
-
-    Raises:
-        VolumeError: nothing is there, or its axes, voxel size or type are missing or cannot be used.
-        StorageError: the storage failed.
-    """
-    place = Place.of(path)
-    found, group, level = _find_array(place)
-    given = (voxel_size and nanometres(voxel_size), axes, offsets and tuple(triple(o) for o in offsets))
-    key = json.dumps([found.stamps, group and [group.documents, level], given], sort_keys=True)
-    return _opened(place.path, writable, _Key(key, found, group, level, given))
-
-
-class _Key:
-    """What an opened volume depends on, compared by its text."""
-
-    def __init__(self, text: str, found: Found, group: Found | None, level: str, given: Any) -> None:
-        self.text, self.found, self.group, self.level, self.given = text, found, group, level, given
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.text == other.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-
-def _find_array(place: Place) -> tuple[Found, Found | None, str]:
-    """The array that a path means, the OME-NGFF group that it belongs to (if any), and its level in that group."""
-    found = look(place)
-    if found.array_format is None:
-        if not found.is_group:
-            raise missing(place)
-        image = multiscales(found.attributes)
-        level = str(image["datasets"][0]["path"]) if image else "s0"
-        inner = look(place / level)
-        if inner.array_format is None:
-            raise VolumeError(
-                f"{place.path} is a group and says of no array which one is meant (no OME multiscales, no s0). "
-                f"Name one of its arrays: {place.path}/…"
-            )
-        return inner, found, level
-    above, level = place, ""
-    for _ in range(2):  # an array opened by its own path gets its axes and voxel size from the group above
-        above, level = above.parent, f"{above.path.rpartition('/')[2]}/{level}".strip("/")
-        group = look(above)
-        image = multiscales(group.attributes)
-        if image and any(str(d.get("path", "")).strip("/") == level for d in image["datasets"]):
-            return found, group, level
-    return found, None, ""
-
-
-@lru_cache(maxsize=64)
-def _opened(path: str, writable: bool, key: _Key) -> Volume:
-    import tensorstore as ts
-
-    found, group = key.found, key.group
-    spec = {"driver": found.array_format, "kvstore": found.place.kvstore}
-    try:
-        store = ts.open(spec, open=True, read=True, write=writable, context=context()).result()
-    except FAILURES as error:
-        if "UNIMPLEMENTED" in str(error) or "INVALID_ARGUMENT" in str(error):
-            raise VolumeError(f"{path} cannot be opened: {str(error).partition(' [')[0]}.") from error
-        raise storage_error(error, "open", path) from error
-    frame = _frame(found, group, key.level, store)
-    size, axes, offsets = key.given
-    if axes is not None:
-        frame = Frame(axis_letters(list(axes)), frame.size, frame.translation)
-    if offsets is None:
-        offsets = affinity_offsets(found.attributes, path) or (group and affinity_offsets(group.attributes, path))
-    ours = any("petavox" in f.attributes for f in (found, group) if f)
-    store, channels = _normalise(store, frame.axes, path, keep_channel=ours or offsets is not None)
-    size = size or _three(frame.size)
-    if size is None:
-        raise VolumeError(
-            f"{path} does not say its voxel size (with units). Give it: open_volume(…, voxel_size=(z, y, x)) in nm, "
-            f"or petavox convert {path} DST.zarr --voxel-size z,y,x"
-        )
-    return Volume(path, _spec(store, channels, size, frame, offsets), store, found, writable=writable)
-
-
-def _frame(found: Found, group: Found | None, level: str, store: Any) -> Frame:
-    for source in (group, found):
-        image = multiscales(source.attributes) if source else None
-        frame = ome_frame(image, level, found.place.path) if image else None
-        if frame:
-            return frame
-    return plain_frame(found, store)
-
-
-def _three(lengths: Any) -> tuple[float, float, float] | None:
-    return nanometres([lengths[n] for n in SPATIAL]) if all(n in lengths for n in SPATIAL) else None
-
-
-def _normalise(store: Any, axes: tuple[str, ...], path: str, *, keep_channel: bool) -> tuple[Any, int | None]:
-    """A view in (C,) Z, Y, X from 0, and how many channels it has (None: no such axis)."""
-    import tensorstore as ts
-
-    lengths = dict(zip(axes, store.shape, strict=False))
-    extra = [n for n in axes if n not in SPATIAL]
-    dropped = [n for n in extra if lengths[n] == 1 and not (n == "c" and keep_channel)]
-    left = [n for n in extra if n not in dropped]
-    if (
-        len(axes) != store.rank
-        or len(set(axes)) != len(axes)
-        or not set(SPATIAL) <= set(axes)
-        or left not in ([], ["c"])
-    ):
-        found = ", ".join(f"{n}={size}" for n, size in zip(axes or ("?",) * store.rank, store.shape, strict=False))
-        raise VolumeError(
-            f"A volume has the axes z, y, x, or c, z, y, x; {path} has {found} (shape {tuple(store.shape)}). "
-            f"If these are misnamed, give them in the array's order, as with: petavox convert … --axes zyx"
-        )
-    order = [axes.index(n) for n in (*dropped, *left, *SPATIAL)]
-    view = store[ts.d[order].transpose[:]]
-    for _ in dropped:
-        view = view[view.domain.origin[0]]
-    return view[ts.d[:].translate_to[0]], lengths["c"] if left else None
-
-
-def _spec(store: Any, channels: int | None, size: Any, frame: Frame, offsets: Any) -> VolumeSpec:
-    layout = store.chunk_layout
-    chunk, shard = triple(layout.read_chunk.shape[-3:]), triple(layout.write_chunk.shape[-3:])
-    fill = store.fill_value
-    return VolumeSpec(
-        shape=triple(store.shape[-3:]),
-        dtype=store.dtype.name,
-        voxel_size=size,
-        translation=_three(frame.translation) or (0.0, 0.0, 0.0),
-        channels=channels,
-        offsets=offsets,
-        chunk=chunk,
-        shard=shard,
-        fill_value=0 if fill is None else np.asarray(fill).item(),
-    )
-
-
-def create_volume(path: str | Path, spec: VolumeSpec) -> Volume:
-    """Make an OME-Zarr 0.5 image (zarr v3, zstd, sharded if the spec has shards) with one level, `0`.
-
-    Where a volume of the very same spec lies already, it is opened and kept: making a volume is repeatable.
-
-    Raises:
-        VolumeError: something else lies there.
-        StorageError: the storage refused.
-    """
-    import tensorstore as ts
-
-    place = Place.of(path)
-    found = look(place)
-    if found.documents:
-        volume = open_volume(path, writable=True)
-        different = volume.spec.differences(spec)
-        if different:
-            raise VolumeError(
-                f"{place.path} exists and is another volume (there / asked for: {'; '.join(different)}). "
-                f"Choose another path, or delete it first."
-            )
-        return volume
-    if place.is_local and Path(place.path).exists() and {p.name for p in Path(place.path).iterdir()} - {LEVEL}:
-        raise VolumeError(f"{place.path} exists and is not a volume. Choose another path, or delete it first.")
-    array = {"driver": "zarr3", "kvstore": (place / LEVEL).kvstore, "metadata": _zarr_metadata(spec)}
-    group = {
-        "zarr_format": 3,
-        "node_type": "group",
-        "attributes": ome_attributes(spec, place.path.rpartition("/")[2].partition(".")[0]),
-    }
-    try:
-        ts.open(array, open=True, create=True, context=context()).result()
-        # The group's document comes last: without it there is no volume, whenever this is interrupted.
-        place.open().write("zarr.json", json.dumps(group, indent=2, ensure_ascii=False).encode()).result()
-    except FAILURES as error:
-        raise storage_error(error, "create", place.path) from error
-    return open_volume(path, writable=True)
-
-
-def _zarr_metadata(spec: VolumeSpec) -> dict[str, Any]:
-    names = ["c", *SPATIAL] if spec.channels is not None else list(SPATIAL)
-    # Channels are stored apart, so that the nearest neighbours can be read without the rest; a shard holds them all.
-    chunk = [1, *spec.chunk] if spec.channels is not None else list(spec.chunk)
-    codecs: list[dict[str, Any]] = [
-        {"name": "bytes", "configuration": {"endian": "little"}},
-        {"name": "zstd", "configuration": {"level": 1, "checksum": False}},
-        {"name": "crc32c"},
-    ]
-    unit = chunk
-    if spec.shard is not None:
-        unit = [spec.channels, *spec.shard] if spec.channels is not None else list(spec.shard)
-        index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-        sharding = {"chunk_shape": chunk, "codecs": codecs, "index_codecs": index, "index_location": "end"}
-        codecs = [{"name": "sharding_indexed", "configuration": sharding}]
-    return {
-        "shape": list(spec.array_shape),
-        "data_type": spec.dtype,
-        "fill_value": np.dtype(spec.dtype).type(spec.fill_value).item(),
-        "dimension_names": names,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": unit}},
-        "codecs": codecs,
-    }
-
-
 def check_same_frame(a: Volume, b: Volume) -> None:
-    """Make sure that two volumes have the same voxels in the same places.
+    """Make sure that two volumes have the same voxels in the same places, to less than half a voxel.
 
     Raises:
-        VolumeError: shape, voxel size or translation differ; the message names both.
+        VolumeError: shape, voxel size or position differ; the message names both.
     """
-    for name, unit in (("shape", "voxels"), ("voxel_size", "nm"), ("translation", "nm")):
-        mine, theirs = getattr(a.spec, name), getattr(b.spec, name)
-        if not np.allclose(mine, theirs, rtol=1e-6, atol=1e-6):
+    one, other = a.spec, b.spec
+    apart = np.abs(np.subtract(one.translation, other.translation)) * 2 >= one.voxel_size
+    for differs, what, mine, theirs in (
+        (one.shape != other.shape, "shape, in voxels", one.shape, other.shape),
+        (
+            not np.allclose(one.voxel_size, other.voxel_size, rtol=1e-4),
+            "voxel size, in nm",
+            one.voxel_size,
+            other.voxel_size,
+        ),
+        (apart.any(), "position of the first voxel, in nm", one.translation, other.translation),
+    ):
+        if differs:
             raise VolumeError(
-                f"Two volumes that go together differ in {name.replace('_', ' ')} (z, y, x): "
-                f"{a.path} has {mine} {unit}, {b.path} has {theirs} {unit}. Convert one of them, or correct its metadata."
+                f"Volumes that go together must have the same {what} (z, y, x): {a.path} has {mine}, "
+                f"{b.path} has {theirs}. Correct the metadata of the wrong one, or convert it anew."
             )

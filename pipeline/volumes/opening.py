@@ -1,0 +1,162 @@
+"""Finding the array that a path means, and presenting it in Z, Y, X and nanometres."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import StorageError, VolumeError
+from ..geometry import Triple, triple
+from .metadata import SPATIAL, Frame, affinity_offsets, axis_letters, multiscales, ome_frame, plain_frame
+from .spec import Nanometres, VolumeSpec, nanometres
+from .stores import FAILURES, Found, Place, context, look, missing, reason, storage_error
+from .volume import Volume
+
+
+def open_volume(
+    path: str | Path,
+    *,
+    writable: bool = False,
+    voxel_size: Sequence[float] | None = None,
+    axes: str | None = None,
+    offsets: Sequence[Sequence[int]] | None = None,
+) -> Volume:
+    """Open a volume: zarr v2 or v3, N5, neuroglancer precomputed, or an OME-NGFF group (its full resolution).
+
+    The array is presented in Z, Y, X (or C, Z, Y, X) from voxel (0, 0, 0), whatever its order in storage. Channel
+    and time axes of length 1 are dropped, unless the channels are affinities or the volume is one of ours. Opening
+    takes about a millisecond on a local disk; chunks are cached by process, not by Volume.
+
+    Args:
+        path: a path, or a URL with s3://, gs://, http(s):// or file://; of an array, or of a group.
+        writable: also allow `write`.
+        voxel_size: nm, z y x, instead of what the metadata says.
+        axes: the array's axes in its own order, one letter each, such as "xyz", instead of what the metadata says.
+        offsets: of affinities, (z, y, x) a channel, instead of what the metadata says.
+
+    Raises:
+        VolumeError: nothing is there, or its axes, voxel size or type are missing or cannot be used.
+        StorageError: the storage failed.
+    """
+    place = Place.of(path)
+    array, group, level = _find_array(place)
+    store = _open_store(array, writable=writable)
+    try:
+        frame = _frame(array, group, level, store)
+    except (KeyError, TypeError, ValueError) as error:
+        raise VolumeError(f"The metadata of {place.path} cannot be understood: {error!r}.") from error
+    if axes is not None:
+        frame = Frame(axis_letters(list(axes)), frame.size, frame.translation)
+    sources = [source.attributes for source in (array, group) if source]
+    known_offsets = (
+        tuple(triple(o) for o in offsets)
+        if offsets is not None
+        else next((o for o in (affinity_offsets(s, place.path) for s in sources) if o), None)
+    )
+    keep_channel = known_offsets is not None or any("petavox" in s for s in sources)
+    view, channels = _normalise(store, frame.axes, place.path, keep_channel=keep_channel)
+    size = nanometres(voxel_size) if voxel_size is not None else _three(frame.size)
+    if size is None:
+        raise VolumeError(
+            f"{place.path} does not say its voxel size, or not its unit. Give it in nm as z,y,x: "
+            f"petavox convert {place.path} NEW.zarr --voxel-size 30,6,6"
+        )
+    translation = _three(frame.translation) or (0.0, 0.0, 0.0)
+    spec = _spec(view, channels, size, translation, known_offsets)
+    return Volume(place.path, spec, view, array, writable=writable)
+
+
+def _find_array(place: Place) -> tuple[Found, Found | None, str]:
+    """The array that a path means, the OME-NGFF group that it belongs to (if any), and its level in that group."""
+    found = look(place)
+    if found.array_format is not None:
+        return found, *_group_above(place)
+    if not found.is_group:
+        raise missing(place)
+    image = multiscales(found.attributes)
+    level = str(image["datasets"][0]["path"]).strip("/") if image else "s0"
+    inner = look(place / level)
+    if inner.array_format is None:
+        meant = f"its level {level} is missing" if image else "it is not an OME-NGFF image and has no array s0"
+        raise VolumeError(f"{place.path} is a group, but {meant}. Name one of its arrays: {place.path}/…")
+    return inner, found, level
+
+
+def _group_above(place: Place) -> tuple[Found | None, str]:
+    """An array opened by its own path has its axes and voxel size in the OME-NGFF group one or two folders above."""
+    level, above = "", place
+    for _ in range(2):
+        level, parent = f"{above.name}/{level}".strip("/"), above.parent
+        if parent is None:
+            break
+        above = parent
+        try:
+            group = look(above)
+        except StorageError:  # the folder above may be closed to us; the array is not
+            break
+        image = multiscales(group.attributes)
+        if image and any(str(d.get("path", "")).strip("/") == level for d in image["datasets"]):
+            return group, level
+    return None, ""
+
+
+def _open_store(found: Found, *, writable: bool) -> Any:
+    import tensorstore as ts
+
+    spec = {"driver": found.array_format, "kvstore": found.place.kvstore}
+    try:
+        return ts.open(spec, open=True, read=True, write=writable, context=context()).result()
+    except FAILURES as error:
+        said = reason(error)
+        if said.startswith(("UNIMPLEMENTED", "INVALID_ARGUMENT", "FAILED_PRECONDITION")):
+            raise VolumeError(f"{found.place.path} cannot be opened: {said}.") from error
+        raise storage_error(error, "open", found.place.path) from error
+
+
+def _frame(array: Found, group: Found | None, level: str, store: Any) -> Frame:
+    image = multiscales(group.attributes) if group else None
+    return (image and ome_frame(image, level, array.place.path)) or plain_frame(array, store)
+
+
+def _three(lengths: Mapping[str, float]) -> Nanometres | None:
+    return nanometres([lengths[n] for n in SPATIAL]) if all(n in lengths for n in SPATIAL) else None
+
+
+def _normalise(store: Any, axes: tuple[str, ...], path: str, *, keep_channel: bool) -> tuple[Any, int | None]:
+    """A view in (C,) Z, Y, X from 0, and how many channels it has (None: no such axis)."""
+    import tensorstore as ts
+
+    lengths = dict(zip(axes, store.shape, strict=False))
+    dropped = [n for n in axes if n not in SPATIAL and lengths.get(n) == 1 and not (n == "c" and keep_channel)]
+    left = [n for n in axes if n not in SPATIAL and n not in dropped]
+    unique = len(axes) == store.rank == len(set(axes))
+    if not unique or not set(SPATIAL) <= set(axes) or left not in ([], ["c"]):
+        names = f"the axes {', '.join(axes)}" if axes else f"{store.rank} unnamed axes"
+        raise VolumeError(
+            f"A volume has the axes z, y, x or c, z, y, x; {path} has {names} (shape {tuple(store.shape)}). "
+            f"If they are misnamed, name them in the array's own order: petavox convert {path} NEW.zarr --axes zyx"
+        )
+    view = store[ts.d[[axes.index(n) for n in (*dropped, *left, *SPATIAL)]].transpose[:]]
+    for _ in dropped:
+        view = view[view.domain.origin[0]]
+    return view[ts.d[:].translate_to[0]], lengths["c"] if left else None
+
+
+def _spec(
+    view: Any, channels: int | None, size: Nanometres, translation: Nanometres, offsets: tuple[Triple, ...] | None
+) -> VolumeSpec:
+    fill = view.fill_value
+    return VolumeSpec(
+        shape=triple(view.shape[-3:]),
+        dtype=view.dtype.name,
+        voxel_size=size,
+        translation=translation,
+        channels=channels,
+        offsets=offsets,
+        chunk=triple(view.chunk_layout.read_chunk.shape[-3:]),
+        shard=triple(view.chunk_layout.write_chunk.shape[-3:]),
+        fill_value=0 if fill is None else np.asarray(fill).item(),
+    )
