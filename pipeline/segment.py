@@ -49,7 +49,7 @@ def segment(
 
     Raises:
         AffinityError: another shape or type, NaN, or values outside [0, 1].
-        RequestError: a threshold is no decimal in [0, 1], low is above high, or there are 2³² voxels or more.
+        RequestError: a threshold is no decimal in [0, 1], low is above high, or there are 2³¹ voxels or more.
     """
     if linkage != "mean":
         raise RequestError(f"linkage must be 'mean'; found {linkage!r}.")

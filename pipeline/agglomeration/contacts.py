@@ -74,7 +74,7 @@ def interior_contacts(
         volume: shape of the volume.
     """
     origin = np.array(block.start, dtype=np.int64)
-    return Contacts(*_interior(labels, affinities, origin, np.array(volume, dtype=np.int64)))
+    return _sorted_entries(_interior(labels, affinities, origin, np.array(volume, dtype=np.int64)))
 
 
 def face_contacts(
@@ -104,9 +104,15 @@ def face_contacts(
     strides = np.array([volume[1] * volume[2], volume[2], 1], dtype=np.int64)
     rows, columns = (s for i, s in enumerate(strides) if i != axis)
     origin = int(strides @ np.array(first_voxel, dtype=np.int64))
-    table = Contacts(*_face(before, behind, affinities, origin, rows, columns, axis))
+    contacts = _sorted_entries(_face(before, behind, affinities, origin, rows, columns, axis))
     pairs = np.stack([before[picked], behind[picked]], axis=1).astype(np.int64) - 1
-    return table, np.unique(pairs, axis=0)
+    return contacts, np.unique(pairs, axis=0)
+
+
+def _sorted_entries(table: npt.NDArray[np.uint64]) -> Contacts:
+    entries = table[table[:, 0] != 0]
+    keys, *sums = (column.astype(np.int64) for column in entries[np.argsort(entries[:, 0])].T)
+    return Contacts((keys >> 32) - 1, (keys & 0xFFFFFFFF) - 1, *sums)
 
 
 def combine(contacts: Contacts) -> Contacts:
@@ -127,44 +133,41 @@ def combine(contacts: Contacts) -> Contacts:
     )
 
 
+# The table: open addressing, an entry a row of four words (key, sum, count, first), so that a look-up touches one
+# cache line. Keys are never 0.
+
+
 @njit(nogil=True, cache=True)
-def _slot(keys, key):  # type: ignore[no-untyped-def]
-    """Where a key lies in an open-addressing table, or the free place for it. Keys are never 0."""
-    mask = keys.size - 1
-    place = (key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)
-    place = np.int64(place & np.uint64(mask))
-    while keys[place] != 0 and keys[place] != key:
-        place = (place + 1) & mask
+def _slot(table, key):  # type: ignore[no-untyped-def]
+    """Where a key lies in the table, or the free place for it."""
+    mask = np.uint64(table.shape[0] - 1)
+    place = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
+    while table[place, 0] != 0 and table[place, 0] != key:
+        place = (place + np.uint64(1)) & mask
     return place
 
 
 @njit(nogil=True, cache=True)
-def _grow(keys, values):  # type: ignore[no-untyped-def]
-    more_keys = np.zeros(keys.size * 2, dtype=np.uint64)
-    more_values = np.empty((keys.size * 2, 3), dtype=np.int64)
-    for i in range(keys.size):
-        if keys[i] != 0:
-            place = _slot(more_keys, keys[i])
-            more_keys[place] = keys[i]
-            more_values[place] = values[i]
-    return more_keys, more_values
+def _grow(table):  # type: ignore[no-untyped-def]
+    larger = np.zeros((table.shape[0] * 2, 4), dtype=np.uint64)
+    for i in range(table.shape[0]):
+        if table[i, 0] != 0:
+            larger[_slot(larger, table[i, 0])] = table[i]
+    return larger
 
 
 @njit(nogil=True, cache=True)
-def _add(keys, values, key, total, count, first):  # type: ignore[no-untyped-def]
+def _add(table, key, total, count, first):  # type: ignore[no-untyped-def]
     """Add a run of voxel edges to a pair; returns 1 if the pair is new."""
-    place = _slot(keys, key)
-    entry = values[place]
-    if keys[place] == 0:
-        keys[place] = key
-        entry[0] = total
-        entry[1] = count
-        entry[2] = first
-        return 1
-    entry[0] += total
-    entry[1] += count
-    entry[2] = min(entry[2], first)
-    return 0
+    entry = table[_slot(table, key)]
+    new = entry[0] == 0
+    if new:
+        entry[0] = key
+        entry[3] = np.uint64(first)
+    entry[1] += np.uint64(total)
+    entry[2] += np.uint64(count)
+    entry[3] = min(entry[3], np.uint64(first))
+    return np.int64(new)
 
 
 @njit(nogil=True, cache=True)
@@ -173,49 +176,54 @@ def _pair(a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _add_row(keys, values, one, two, affinities, edge, step, ordered):  # type: ignore[no-untyped-def]
-    """Add the edges between two rows of labels, runs of equal pairs at a time; returns how many pairs are new."""
+def _mark(one, two, ordered, marks):  # type: ignore[no-untyped-def]
+    """Mark the places where two different labels touch; a plain loop over bytes, so that it becomes vector code."""
+    for x in range(one.size):
+        marks[x] = (one[x] != 0) & (two[x] != 0) & (ordered | (one[x] != two[x]))
+
+
+@njit(nogil=True, cache=True)
+def _add_row(table, one, two, affinities, edge, step, ordered, marks):  # type: ignore[no-untyped-def]
+    """Add the edges between two rows of labels, runs of equal pairs at a time; returns how many pairs are new.
+
+    `marks` is scratch: n bytes and at least one more, a multiple of eight, 0 behind the row.
+    """
     new = 0
     n = one.size
+    _mark(one, two, ordered, marks)
+    marks[n:] = 0
+    eights = marks.view(np.uint64)
     x = 0
     while x < n:
+        if marks[x] == 0:
+            x += 1
+            # Most places are unmarked: skip them eight at a time.
+            while x % 8 == 0 and x < n and eights[x // 8] == 0:
+                x += 8
+            continue
         a = one[x]
         b = two[x]
-        if (a == b and not ordered) or a == 0 or b == 0:
-            x += 1
-            continue
         start = x
         total = 0
-        while x < n and one[x] == a and two[x] == b:
+        while marks[x] and one[x] == a and two[x] == b:
             total += affinities[x]
             x += 1
         key = _pair(a, b) if a < b or ordered else _pair(b, a)
-        new += _add(keys, values, key, total, x - start, edge + start * step)
+        new += _add(table, key, total, x - start, edge + start * step)
     return new
 
 
 @njit(nogil=True, cache=True)
-def _sorted_entries(keys, values):  # type: ignore[no-untyped-def]
-    used = np.flatnonzero(keys)
-    used = used[np.argsort(keys[used])]
-    n = used.size
-    a = np.empty(n, dtype=np.int64)
-    b = np.empty(n, dtype=np.int64)
-    entries = np.empty((3, n), dtype=np.int64)
-    for i in range(n):
-        key = keys[used[i]]
-        a[i] = np.int64(key >> np.uint64(32)) - 1
-        b[i] = np.int64(key & np.uint64(0xFFFFFFFF)) - 1
-        entries[:, i] = values[used[i]]
-    return a, b, entries[0], entries[1], entries[2]
+def _scratch(length):  # type: ignore[no-untyped-def]
+    return np.zeros((length // 8 + 1) * 8, dtype=np.uint8)
 
 
 @njit(nogil=True, cache=True)
 def _interior(labels, affinities, origin, volume):  # type: ignore[no-untyped-def]
     nz, ny, nx = labels.shape
-    keys = np.zeros(1 << 12, dtype=np.uint64)
-    values = np.empty((1 << 12, 3), dtype=np.int64)
+    table = np.zeros((1 << 12, 4), dtype=np.uint64)
     pairs = 0
+    marks = _scratch(nx)
     # One axis after the other: interleaved, the runs of equal pairs fall out of the cache.
     for axis in range(3):
         for z in range(1 if axis == 0 else 0, nz):
@@ -228,21 +236,21 @@ def _interior(labels, affinities, origin, volume):  # type: ignore[no-untyped-de
                 else:
                     one, two, row = labels[z - 1, y], labels[z, y], affinities[0, z, y]
                 # A row adds at most nx pairs: make room beforehand, at most half full.
-                while 2 * (pairs + nx) > keys.size:
-                    keys, values = _grow(keys, values)
-                pairs += _add_row(keys, values, one, two, row, edge, 3, False)
-    return _sorted_entries(keys, values)
+                while 2 * (pairs + nx) > table.shape[0]:
+                    table = _grow(table)
+                pairs += _add_row(table, one, two, row, edge, 3, False, marks)
+    return table
 
 
 @njit(nogil=True, cache=True)
 def _face(before, behind, affinities, origin, rows, columns, axis):  # type: ignore[no-untyped-def]
     height, width = before.shape
-    keys = np.zeros(1 << 12, dtype=np.uint64)
-    values = np.empty((1 << 12, 3), dtype=np.int64)
+    table = np.zeros((1 << 12, 4), dtype=np.uint64)
     pairs = 0
+    marks = _scratch(width)
     for i in range(height):
-        while 2 * (pairs + width) > keys.size:
-            keys, values = _grow(keys, values)
+        while 2 * (pairs + width) > table.shape[0]:
+            table = _grow(table)
         edge = 3 * (origin + i * rows) + axis
-        pairs += _add_row(keys, values, before[i], behind[i], affinities[i], edge, 3 * columns, True)
-    return _sorted_entries(keys, values)
+        pairs += _add_row(table, before[i], behind[i], affinities[i], edge, 3 * columns, True, marks)
+    return table

@@ -64,7 +64,7 @@ def label_fragments(
 
     Raises:
         AffinityError: the array does not fit the block.
-        RequestError: low is above high, or the block has 2³² voxels or more.
+        RequestError: low is above high, or the block has 2³¹ voxels or more.
     """
     outer = halo_box(block, volume)
     if affinities.dtype != np.uint8 or affinities.shape != (3, *outer.shape):
@@ -74,8 +74,8 @@ def label_fragments(
         )
     if low > high:
         raise RequestError(f"low must not exceed high; found low = {low}, high = {high}.")
-    if block.voxels >= 2**32:
-        raise RequestError(f"A block must have fewer than 2**32 voxels; {block} has {block.voxels}.")
+    if block.voxels >= 2**31:
+        raise RequestError(f"A block must have fewer than 2**31 voxels; {block} has {block.voxels}.")
     lead = np.array([b - o for b, o in zip(block.start, outer.start, strict=True)], dtype=np.int64)
     choice = np.empty(lead + block.shape, dtype=np.uint8)
     inside = np.array([start > 0 for start in outer.start])
@@ -104,68 +104,102 @@ def linear_indices(inside: npt.NDArray[np.int64], block: Box, volume: Triple) ->
 
 
 @njit(nogil=True, cache=True)
-def _prefer(values, code, best, choice):  # type: ignore[no-untyped-def]
-    for x in range(values.size):
-        value = values[x]
-        if value >= best[x]:
-            best[x] = value
-            choice[x] = code
+def _choose_row(own_z, own_y, own_x, above_y, above_z, low, choice):  # type: ignore[no-untyped-def]
+    """Choose for voxels 1…n − 2 of a row whose edges all exist. Everything is a byte, so that it becomes vector code."""
+    for x in range(1, choice.size - 1):
+        best = low
+        code = np.uint8(0)
+        if own_z[x] >= best:
+            best = own_z[x]
+            code = np.uint8(1)
+        if own_y[x] >= best:
+            best = own_y[x]
+            code = np.uint8(2)
+        if own_x[x] >= best:
+            best = own_x[x]
+            code = np.uint8(3)
+        if own_x[x + 1] >= best:
+            best = own_x[x + 1]
+            code = np.uint8(4)
+        if above_y[x] >= best:
+            best = above_y[x]
+            code = np.uint8(5)
+        if above_z[x] >= best:
+            code = np.uint8(6)
+        choice[x] = code
+
+
+@njit(nogil=True, cache=True)
+def _choose_voxel(affinities, inside, low, z, y, x):  # type: ignore[no-untyped-def]
+    """Choose for one voxel, some of whose edges may not exist."""
+    depth, height, width = affinities.shape[1:]
+    best = np.int64(low)
+    code = 0
+    if (z > 0 or inside[0]) and affinities[0, z, y, x] >= best:
+        best = affinities[0, z, y, x]
+        code = 1
+    if (y > 0 or inside[1]) and affinities[1, z, y, x] >= best:
+        best = affinities[1, z, y, x]
+        code = 2
+    if (x > 0 or inside[2]) and affinities[2, z, y, x] >= best:
+        best = affinities[2, z, y, x]
+        code = 3
+    if x + 1 < width and affinities[2, z, y, x + 1] >= best:
+        best = affinities[2, z, y, x + 1]
+        code = 4
+    if y + 1 < height and affinities[1, z, y + 1, x] >= best:
+        best = affinities[1, z, y + 1, x]
+        code = 5
+    if z + 1 < depth and affinities[0, z + 1, y, x] >= best:
+        code = 6
+    return code
 
 
 @njit(nogil=True, cache=True)
 def _choose(affinities, inside, low, choice):  # type: ignore[no-untyped-def]
-    depth, height, width = affinities.shape[1:]
+    depth, height = affinities.shape[1:3]
     nz, ny, nx = choice.shape
+    low = np.uint8(low)
     # Where the array starts on a face of the volume, the edges through that face do not exist.
-    best = np.empty(nx, dtype=np.uint8)
-    first = 0 if inside[2] else 1
     for z in range(nz):
         for y in range(ny):
-            row = choice[z, y]
-            best[:] = low
-            row[:] = 0
-            if z > 0 or inside[0]:
-                _prefer(affinities[0, z, y, :nx], 1, best, row)
-            if y > 0 or inside[1]:
-                _prefer(affinities[1, z, y, :nx], 2, best, row)
-            _prefer(affinities[2, z, y, first:nx], 3, best[first:], row[first:])
-            above = min(nx, width - 1)
-            _prefer(affinities[2, z, y, 1 : above + 1], 4, best[:above], row[:above])
-            if y + 1 < height:
-                _prefer(affinities[1, z, y + 1, :nx], 5, best, row)
-            if z + 1 < depth:
-                _prefer(affinities[0, z + 1, y, :nx], 6, best, row)
+            if 0 < z < depth - 1 and 0 < y < height - 1:
+                rows = affinities[:, z, y]
+                above_y, above_z = affinities[1, z, y + 1], affinities[0, z + 1, y]
+                _choose_row(rows[0], rows[1], rows[2], above_y, above_z, low, choice[z, y])
+                choice[z, y, 0] = _choose_voxel(affinities, inside, low, z, y, 0)
+                choice[z, y, nx - 1] = _choose_voxel(affinities, inside, low, z, y, nx - 1)
+            else:
+                for x in range(nx):
+                    choice[z, y, x] = _choose_voxel(affinities, inside, low, z, y, x)
 
 
 @njit(nogil=True, cache=True)
 def _pick_row(values, own, other, channel, high, flags):  # type: ignore[no-untyped-def]
-    bit = np.uint8(1 << channel)
+    bit, mine, theirs = np.uint8(1 << channel), np.uint8(channel + 1), np.uint8(6 - channel)
     for x in range(values.size):
-        if values[x] >= high or own[x] == channel + 1 or other[x] == 6 - channel:
-            flags[x] |= bit
+        picked = (values[x] >= high) | (own[x] == mine) | (other[x] == theirs)
+        flags[x] |= bit if picked else np.uint8(0)
 
 
 @njit(nogil=True, cache=True)
 def _pick(affinities, choice, lead, high, picked):  # type: ignore[no-untyped-def]
     nz, ny, nx = picked.shape
-    lz, ly, lx = lead  # 0 only on a face of the volume
+    lz, ly, lx = lead  # 0 only on a face of the volume, whose edges do not exist
+    high = np.uint8(high)
     for z in range(nz):
         for y in range(ny):
+            rows = affinities[:, z + lz, y + ly]
             own = choice[z + lz, y + ly, lx:]
             flags = picked[z, y]
             for x in range(nx):
-                flags[x] = _FOREGROUND if own[x] else 0
+                flags[x] = np.uint8(_FOREGROUND) if own[x] else np.uint8(0)
             if z + lz > 0:
-                _pick_row(
-                    affinities[0, z + lz, y + ly, lx : lx + nx], own, choice[z + lz - 1, y + ly, lx:], 0, high, flags
-                )
+                _pick_row(rows[0, lx : lx + nx], own, choice[z + lz - 1, y + ly, lx:], 0, high, flags)
             if y + ly > 0:
-                _pick_row(
-                    affinities[1, z + lz, y + ly, lx : lx + nx], own, choice[z + lz, y + ly - 1, lx:], 1, high, flags
-                )
+                _pick_row(rows[1, lx : lx + nx], own, choice[z + lz, y + ly - 1, lx:], 1, high, flags)
             start = 1 - lx
-            values = affinities[2, z + lz, y + ly, lx + start : lx + nx]
-            _pick_row(values, own[start:], choice[z + lz, y + ly], 2, high, flags[start:])
+            _pick_row(rows[2, lx + start : lx + nx], own[start:], choice[z + lz, y + ly], 2, high, flags[start:])
 
 
 @njit(nogil=True, cache=True)
