@@ -127,6 +127,16 @@ def _opened(plan: Plan) -> Iterator[Ledger]:
         handler.close()
 
 
+def check_run_directory(directory: Path) -> None:
+    """Make sure that a directory is a run's.
+
+    Raises:
+        RequestError: it holds no ledger.
+    """
+    if not (directory / LEDGER).exists():
+        raise RequestError(f"A run directory holds a {LEDGER}; {directory} does not. Name the directory of a run.")
+
+
 def _check_directory(directory: Path) -> None:
     if (directory / RECIPE).exists() and not (directory / LEDGER).exists():
         raise RequestError(

@@ -1,0 +1,282 @@
+"""The command line: `petavox …`. Every command imports what it needs when it runs, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from ..pipeline.errors import PetavoxError, RequestError
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+    from .run import Ending
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Electron-microscopy volumes into neurons, block by block. --debug, anywhere, shows tracebacks.",
+)
+
+_DEBUG = "PETAVOX_DEBUG"
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose errors take one screen, and whose exit status says what kind they are."""
+
+    @functools.wraps(function)
+    def guarded(*arguments: Any, **options: Any) -> None:
+        try:
+            function(*arguments, **options)
+        except typer.Exit:
+            raise
+        except KeyboardInterrupt as error:
+            _say("Stopped. What is done is kept: the same command continues.")
+            raise typer.Exit(130) from error
+        except Exception as error:
+            if os.environ.get(_DEBUG):
+                traceback.print_exc()
+            elif isinstance(error, PetavoxError):
+                _say(f"petavox: {error}")
+            else:
+                _say(f"petavox: unexpected {type(error).__name__}: {error}\nThis is a bug; --debug shows where.")
+            raise typer.Exit(2 if isinstance(error, RequestError) else 1) from error
+
+    return app.command()(guarded)
+
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML recipe.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+RunOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--run", metavar="DIR", help="Run directory. Default: the recipe's, if it lies in one; else runs/NAME."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe, as in blocks.shape=[64,256,256]."),
+]
+ClusterOption = Annotated[str | None, typer.Option("--cluster", metavar="KIND", help="serial or local.")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON on standard output.")]
+
+
+@_command
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where everything goes.")] = Path("demo"),
+    workers: Annotated[int, typer.Option("--workers", metavar="N", help="Worker processes.")] = 2,
+    as_json: JsonOption = False,
+) -> None:
+    """A phantom volume from nothing to scores and a report."""
+    from .demo import run_demo
+    from .progress import on_standard_error
+
+    _finish(run_demo(out, workers, on_standard_error()), as_json, again=f"petavox demo --out {out}")
+
+
+@_command
+def plan(
+    recipe: RecipePath,
+    run: RunOption = None,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a recipe would run and what that costs; refuses what cannot work."""
+    from . import show
+    from .plan import check_disk, make_plan
+
+    planned = make_plan(_recipe(recipe, cluster, workers, overrides), _run_directory(recipe, run))
+    check_disk(planned)
+    _print(show.plan_json(planned) if as_json else show.plan_table(planned), as_json)
+
+
+@_command
+def run(
+    recipe: RecipePath,
+    run: RunOption = None,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a recipe, or continue its run: what is done is not done again."""
+    directory = _run_directory(recipe, run)
+    _run(_recipe(recipe, cluster, workers, overrides), directory, as_json)
+
+
+@_command
+def retry(
+    run: RunPath, cluster: ClusterOption = None, workers: WorkersOption = None, as_json: JsonOption = False
+) -> None:
+    """Continue a run from its directory alone, blocks that failed included."""
+    from .run import RECIPE, check_run_directory
+
+    check_run_directory(run)
+    _run(_recipe(run / RECIPE, cluster, workers, None), run, as_json)
+
+
+@_command
+def status(run: RunPath, as_json: JsonOption = False) -> None:
+    """How far a run is, and what failed."""
+    from . import show
+    from .ledger import Ledger
+    from .run import LEDGER, check_run_directory
+
+    check_run_directory(run)
+    with Ledger(run / LEDGER, readonly=True) as ledger:
+        _print(show.status_json(ledger) if as_json else show.status_table(ledger), as_json)
+
+
+@_command
+def evaluate(
+    segmentation: Annotated[str, typer.Argument(metavar="SEGMENTATION", help="Labels to score.")],
+    truth: Annotated[str, typer.Argument(metavar="TRUTH", help="True labels; 0 is not scored.")],
+    mask: Annotated[str | None, typer.Option("--mask", metavar="M", help="Score only where this is not 0.")] = None,
+    offset: Annotated[
+        str | None, typer.Option("--offset", metavar="Z,Y,X", help="Of the truth's first voxel in the segmentation.")
+    ] = None,
+    box: Annotated[
+        str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Score only this part of the segmentation.")
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", metavar="NM", help="Leave out truth this close to a boundary.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a segmentation: adapted Rand error, variation of information, the largest splits and mergers."""
+    from .evaluate import evaluate_volumes, scores_table
+
+    scores = evaluate_volumes(
+        segmentation,
+        truth,
+        mask=mask,
+        offset=None if offset is None else _integers(offset, "--offset"),
+        box=None if box is None else _box(box),
+        tolerance=tolerance,
+    )
+    _print(scores.to_json() if as_json else scores_table(scores), as_json)
+
+
+@_command
+def train(
+    recipe: RecipePath,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Default: training/NAME.")] = None,
+    overrides: SetOption = None,
+) -> None:
+    """Train an affinity network, or continue its training."""
+    from .training import train_from_recipe
+
+    folder = out or Path("training") / recipe.stem
+    print(train_from_recipe(recipe, folder, overrides or (), lambda line: _say(json.dumps(line))))
+
+
+@_command
+def doctor(as_json: JsonOption = False) -> None:
+    """What petavox finds on this machine, and what is wrong with it."""
+    from .doctor import examine, findings_table
+
+    findings = examine()
+    _print([vars(finding) for finding in findings] if as_json else findings_table(findings), as_json)
+    if not all(finding.good for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> NoReturn:
+    """The entry point; exit status 0: done, 1: something failed, 2: the request was wrong, 130: stopped."""
+    if "--debug" in sys.argv:
+        sys.argv.remove("--debug")
+        os.environ[_DEBUG] = "1"
+    app(prog_name="petavox")
+    sys.exit(0)
+
+
+def _run(recipe: Recipe, directory: Path, as_json: bool) -> None:
+    from .progress import on_standard_error
+    from .run import run
+
+    signal.signal(signal.SIGTERM, _stop)
+    _finish(run(recipe, directory, on_standard_error()), as_json, again=f"petavox retry {directory}")
+
+
+def _stop(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _finish(ending: Ending, as_json: bool, again: str) -> None:
+    """Say how a run ended."""
+    from . import show
+
+    if as_json:
+        _print(show.ending_json(ending), as_json)
+    elif ending.scores is not None:
+        from .evaluate import scores_table
+
+        _print(scores_table(ending.scores), as_json)
+    _say(show.ending_text(ending, again))
+    if ending.exit_status:
+        raise typer.Exit(ending.exit_status)
+
+
+def _recipe(path: Path, cluster: str | None, workers: int | None, overrides: Sequence[str] | None) -> Recipe:
+    from .recipe import load
+
+    chosen = {"cluster.kind": cluster, "cluster.workers": workers}
+    return load(path, [*(overrides or ()), *(f"{key}={value}" for key, value in chosen.items() if value is not None)])
+
+
+def _run_directory(recipe: Path, run: Path | None) -> Path:
+    from .run import LEDGER
+
+    if run is not None:
+        return run
+    return recipe.parent if (recipe.parent / LEDGER).exists() else Path("runs") / recipe.stem
+
+
+def _integers(text: str, option: str) -> list[int]:
+    try:
+        z, y, x = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise RequestError(f"{option} takes three integers z,y,x; found '{text}'.") from error
+    return [z, y, x]
+
+
+def _box(text: str) -> Any:
+    from ..pipeline.geometry import Box, triple
+
+    try:
+        start, stop = zip(*(map(int, part.split(":")) for part in text.split(",")), strict=True)
+        return Box(triple(start), triple(stop))
+    except ValueError as error:
+        raise RequestError(f"--box takes three ranges such as 0:64,0:512,0:512; found '{text}'.") from error
+
+
+def _print(result: Any, as_json: bool) -> None:
+    """Results go to standard output, as JSON or for reading."""
+    if as_json:
+        print(json.dumps(result, indent=1))
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(result)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What the commands print of plans and runs: tables for people, plain values for `--json`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from .plan import in_bytes
+
+if TYPE_CHECKING:
+    from .ledger import Ledger, Summary
+    from .plan import Plan
+    from .run import Ending
+
+
+def plan_table(plan: Plan) -> RenderableType:
+    """What would run: stages with tasks and memory, volumes with bytes."""
+    stages = _table("stage", "tasks", "memory a task")
+    for stage in plan.stages:
+        stages.add_row(stage.name, f"{len(stage):,}", in_bytes(stage.resources.memory))
+    volumes = _table("volume", "shape", "type", "uncompressed")
+    for path, spec in plan.volumes.items():
+        volumes.add_row(path, " × ".join(map(str, spec.array_shape)), spec.dtype, in_bytes(spec.nbytes))
+    workers = plan.recipe.cluster
+    return Group(
+        f"{plan.directory}: {len(plan.grid):,} blocks of {list(plan.grid.block)} over {list(plan.grid.volume)} voxels;"
+        f" {workers.kind}, {workers.workers} workers of {in_bytes(plan.memory)} each; {in_bytes(plan.disk)} of disk.",
+        "",
+        stages,
+        "",
+        volumes,
+    )
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The same as plain values; bytes and voxels."""
+    return {
+        "directory": str(plan.directory),
+        "blocks": len(plan.grid),
+        "worker_memory": plan.memory,
+        "disk": plan.disk,
+        "stages": [
+            {"name": stage.name, "tasks": len(stage), "memory": stage.resources.memory} for stage in plan.stages
+        ],
+        "volumes": [
+            {"path": path, "shape": list(spec.array_shape), "dtype": spec.dtype, "bytes": spec.nbytes}
+            for path, spec in plan.volumes.items()
+        ],
+    }
+
+
+def status_table(ledger: Ledger) -> RenderableType:
+    """How far each stage is, and the first tasks that failed."""
+    table = _table("stage", "tasks", "done", "empty", "failed", "left", "attempts", "seconds", "peak memory")
+    for s in ledger.summaries():
+        counts = [f"{count:,}" for count in (s.tasks, s.done, s.empty, s.failed, _left(s), s.attempts)]
+        table.add_row(s.name, *counts, f"{s.seconds:.1f}", in_bytes(s.peak_memory))
+    failures = [f"{stage} task {number}: {why.splitlines()[0]}" for stage, number, _, why in ledger.failures()]
+    return Group(table, *(["", *failures] if failures else []))
+
+
+def status_json(ledger: Ledger) -> dict[str, Any]:
+    """The same as plain values; seconds and bytes."""
+    return {
+        "stages": [vars(summary) | {"left": _left(summary)} for summary in ledger.summaries()],
+        "failures": [
+            {"stage": stage, "task": number, "attempts": tries, "error": why}
+            for stage, number, tries, why in ledger.failures()
+        ],
+    }
+
+
+def ending_text(ending: Ending, again: str) -> str:
+    """The end of a run in a few lines: what failed, or where the results are."""
+    places = [f"segmentation  {ending.segmentation}", f"report        {ending.report}"]
+    if not ending.failed:
+        return "\n".join([f"Done in {ending.seconds:.0f} s.", *places])
+    more = [f"  and {ending.failed - len(ending.failures)} more"] if ending.failed > len(ending.failures) else []
+    return "\n".join(
+        [
+            f"{ending.failed} tasks failed; {ending.blocked} that need them were not run; the rest is done.",
+            *(f"  {line}" for line in ending.failures),
+            *more,
+            f"Tracebacks are in {ending.directory / 'log.txt'}. To try them again: {again}",
+            *places,
+        ]
+    )
+
+
+def ending_json(ending: Ending) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "directory": str(ending.directory),
+        "exit_status": ending.exit_status,
+        "failed": ending.failed,
+        "blocked": ending.blocked,
+        "failures": list(ending.failures),
+        "seconds": ending.seconds,
+        "segmentation": ending.segmentation,
+        "report": str(ending.report),
+        "stages": [vars(summary) for summary in ending.stages],
+        "scores": None if ending.scores is None else ending.scores.to_json(),
+    }
+
+
+def _left(summary: Summary) -> int:
+    return summary.tasks - summary.done - summary.empty - summary.failed
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    return table
