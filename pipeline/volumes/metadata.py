@@ -120,7 +120,7 @@ def plain_frame(found: Found, store: Any) -> Frame:
     """The frame of an array from its own metadata, as TensorStore and the common attributes have it."""
     axes = _plain_axes(found, store)
     attributes, where = found.attributes, found.place.path
-    units = {n: u for n, u in zip(axes, store.dimension_units, strict=True) if u is not None}
+    units = {n: u for n, u in zip(axes, store.dimension_units, strict=False) if u is not None}
     if all(n in units for n in SPATIAL):  # precomputed, and N5 or zarr written by TensorStore
         size = {n: units[n].multiplier * in_nanometres(units[n].base_unit, where) for n in SPATIAL}
         origin = dict(zip(axes, store.domain.origin, strict=True))
