@@ -47,7 +47,7 @@ def create_volume(path: str | Path, spec: VolumeSpec) -> Volume:
     group = {
         "zarr_format": 3,
         "node_type": "group",
-        "attributes": ome_attributes(spec, place.name.partition(".")[0]),
+        "attributes": ome_attributes(spec, place.name.strip(".").partition(".")[0]),
     }
     try:
         ts.open(array, open=True, create=True, context=context()).result()

@@ -63,6 +63,28 @@ def in_nanometres(unit: str, where: str) -> float:
         raise VolumeError(f"Unknown unit of length {unit!r} in {where}; known are {known}.") from None
 
 
+def arrange(axes: tuple[str, ...], shape: Sequence[int], path: str, *, keep_channel: bool) -> tuple[list[int], int]:
+    """How to bring an array into (C,) Z, Y, X.
+
+    Returns:
+        (order, dropped): the array's axes in their new order, and how many of the first, all of length 1, then go.
+
+    Raises:
+        VolumeError: the axes are not z, y, x with at most one longer channel axis beside them.
+    """
+    lengths = dict(zip(axes, shape, strict=False))
+    dropped = [n for n in axes if n not in SPATIAL and lengths.get(n) == 1 and not (n == "c" and keep_channel)]
+    left = [n for n in axes if n not in SPATIAL and n not in dropped]
+    unique = len(axes) == len(shape) == len(set(axes))
+    if not unique or not set(SPATIAL) <= set(axes) or left not in ([], ["c"]):
+        names = f"the axes {', '.join(axes)}" if axes else f"{len(shape)} unnamed axes"
+        raise VolumeError(
+            f"A volume has the axes z, y, x or c, z, y, x; {path} has {names} (shape {tuple(shape)}). "
+            f"If they are misnamed, name them in the array's own order: petavox convert {path} NEW.zarr --axes zyx"
+        )
+    return [axes.index(n) for n in (*dropped, *left, *SPATIAL)], len(dropped)
+
+
 # --- OME-NGFF -------------------------------------------------------------------------------------------------------
 
 
@@ -136,7 +158,7 @@ def plain_frame(found: Found, store: Any) -> Frame:
     if isinstance(pixel, dict) and "dimensions" in pixel:
         nm_ = in_nanometres(str(pixel.get("unit", "")), where)
         return Frame(axes, {n: float(s) * nm_ for n, s in zip(axes, pixel["dimensions"], strict=False)})
-    return _funlib_frame(axes, attributes, where)
+    return attribute_frame(axes, attributes, where)
 
 
 def _plain_axes(found: Found, store: Any) -> tuple[str, ...]:
@@ -151,8 +173,8 @@ def _plain_axes(found: Found, store: Any) -> tuple[str, ...]:
     return order[::-1] if found.array_format == "n5" else order  # N5 lists the fastest axis first
 
 
-def _funlib_frame(axes: tuple[str, ...], attributes: Document, where: str) -> Frame:
-    """funlib, Paintera and CREMI: `resolution` or `voxel_size`, `offset` in world units, perhaps `units`."""
+def attribute_frame(axes: tuple[str, ...], attributes: Document, where: str) -> Frame:
+    """As funlib, Paintera and CREMI do: `resolution` or `voxel_size`, `offset` in world units, perhaps `units`."""
     size = _by_axis(attributes.get("voxel_size", attributes.get("resolution")), axes)
     if not size:
         return Frame(axes)

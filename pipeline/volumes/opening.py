@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import StorageError, VolumeError
 from ..geometry import Triple, triple
-from .metadata import SPATIAL, Frame, affinity_offsets, axis_letters, multiscales, ome_frame, plain_frame
+from .metadata import SPATIAL, Frame, affinity_offsets, arrange, axis_letters, multiscales, ome_frame, plain_frame
 from .spec import Nanometres, VolumeSpec, nanometres
 from .stores import FAILURES, Found, Place, context, look, missing, reason, storage_error
 from .volume import Volume
@@ -57,7 +57,7 @@ def open_volume(
         else next((o for o in (affinity_offsets(s, place.path) for s in sources) if o), None)
     )
     keep_channel = known_offsets is not None or any("petavox" in s for s in sources)
-    view, channels = _normalise(store, frame.axes, place.path, keep_channel=keep_channel)
+    view = _normalise(store, frame.axes, place.path, keep_channel=keep_channel)
     size = nanometres(voxel_size) if voxel_size is not None else _three(frame.size)
     if size is None:
         raise VolumeError(
@@ -65,7 +65,7 @@ def open_volume(
             f"petavox convert {place.path} NEW.zarr --voxel-size 30,6,6"
         )
     translation = _three(frame.translation) or (0.0, 0.0, 0.0)
-    spec = _spec(view, channels, size, translation, known_offsets)
+    spec = _spec(view, size, translation, known_offsets)
     return Volume(place.path, spec, view, array, writable=writable)
 
 
@@ -125,36 +125,25 @@ def _three(lengths: Mapping[str, float]) -> Nanometres | None:
     return nanometres([lengths[n] for n in SPATIAL]) if all(n in lengths for n in SPATIAL) else None
 
 
-def _normalise(store: Any, axes: tuple[str, ...], path: str, *, keep_channel: bool) -> tuple[Any, int | None]:
-    """A view in (C,) Z, Y, X from 0, and how many channels it has (None: no such axis)."""
+def _normalise(store: Any, axes: tuple[str, ...], path: str, *, keep_channel: bool) -> Any:
+    """A view in (C,) Z, Y, X, from 0."""
     import tensorstore as ts
 
-    lengths = dict(zip(axes, store.shape, strict=False))
-    dropped = [n for n in axes if n not in SPATIAL and lengths.get(n) == 1 and not (n == "c" and keep_channel)]
-    left = [n for n in axes if n not in SPATIAL and n not in dropped]
-    unique = len(axes) == store.rank == len(set(axes))
-    if not unique or not set(SPATIAL) <= set(axes) or left not in ([], ["c"]):
-        names = f"the axes {', '.join(axes)}" if axes else f"{store.rank} unnamed axes"
-        raise VolumeError(
-            f"A volume has the axes z, y, x or c, z, y, x; {path} has {names} (shape {tuple(store.shape)}). "
-            f"If they are misnamed, name them in the array's own order: petavox convert {path} NEW.zarr --axes zyx"
-        )
-    view = store[ts.d[[axes.index(n) for n in (*dropped, *left, *SPATIAL)]].transpose[:]]
-    for _ in dropped:
+    order, dropped = arrange(axes, store.shape, path, keep_channel=keep_channel)
+    view = store[ts.d[order].transpose[:]]
+    for _ in range(dropped):
         view = view[view.domain.origin[0]]
-    return view[ts.d[:].translate_to[0]], lengths["c"] if left else None
+    return view[ts.d[:].translate_to[0]]
 
 
-def _spec(
-    view: Any, channels: int | None, size: Nanometres, translation: Nanometres, offsets: tuple[Triple, ...] | None
-) -> VolumeSpec:
+def _spec(view: Any, size: Nanometres, translation: Nanometres, offsets: tuple[Triple, ...] | None) -> VolumeSpec:
     fill = view.fill_value
     return VolumeSpec(
         shape=triple(view.shape[-3:]),
         dtype=view.dtype.name,
         voxel_size=size,
         translation=translation,
-        channels=channels,
+        channels=view.shape[0] if view.rank == 4 else None,
         offsets=offsets,
         chunk=triple(view.chunk_layout.read_chunk.shape[-3:]),
         shard=triple(view.chunk_layout.write_chunk.shape[-3:]),
