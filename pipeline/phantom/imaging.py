@@ -36,13 +36,13 @@ def clutter(
             if i < 0 or j < 0 or i >= ny or j >= nx:
                 continue
             chance, room = uniform(h, 3), depth[i, j]
-            strength = 50.0 + 60.0 * uniform(h, 5)
+            strength = 65.0 + 70.0 * uniform(h, 5)
             if chance < vesicles[i, j] and room > 24.0:
                 radius, length = 15.0 + 5.0 * uniform(h, 4), 0.0
             elif chance > 0.985 and room > 90.0:
                 radius, length = 25.0 + 20.0 * uniform(h, 4), 15.0
-            elif chance > 0.75 and room > 18.0:
-                radius, length = 0.0, min(40.0 * uniform(h, 4) ** 3, room - 15.0)
+            elif chance > 0.8 and room > 18.0:
+                radius, length = 0.0, min(30.0 * uniform(h, 4) ** 3, room - 15.0)
                 strength = 20.0 + 190.0 * uniform(h, 5) ** 2
             else:
                 continue

@@ -63,7 +63,7 @@ def _leaf_level(key: np.uint64, column: int, i: int, j: int) -> int:
 @njit(cache=True, nogil=True)
 def _square(key: np.uint64, column: int, level: int, i: int, j: int) -> np.uint64:
     """The key of a leaf whose place at its level is (i, j)."""
-    return mix(mix(mix(mix(mix(key, 5), column), level), i), j)
+    return np.uint64(mix(mix(mix(mix(mix(key, 5), column), level), i), j))
 
 
 @njit(cache=True, nogil=True)
@@ -96,7 +96,7 @@ def _point_at(square: np.uint64, size: float, along: float) -> tuple[int, float,
 
 @njit(cache=True, nogil=True)
 def _label(key: np.uint64) -> np.uint64:
-    return (mix(key, 8) >> _LABEL_BITS) | np.uint64(1)
+    return np.uint64((mix(key, 8) >> _LABEL_BITS) | np.uint64(1))
 
 
 @njit(cache=True, nogil=True)
@@ -107,7 +107,7 @@ def _is_spine_room(key: np.uint64, column: int, level: int, i: int, j: int) -> b
     shift = LEVELS - 1 - level
     if _leaf_level(key, column, (i - 1) << shift, j << shift) != level:
         return False
-    return uniform(_square(key, column, level, i, j), 9) < 0.4
+    return bool(uniform(_square(key, column, level, i, j), 9) < 0.4)
 
 
 @njit(cache=True, nogil=True)
@@ -196,7 +196,7 @@ def _bridge(
     for r in range(2):
         rows[r, R0], rows[r, R1] = neck, neck
         _dress(rows[r], square, trunk, 0.0, piece + r, False)
-    return trunk
+    return np.uint64(trunk)
 
 
 @njit(cache=True, nogil=True)
@@ -206,14 +206,12 @@ def _branches(
     seed: np.uint64,
     slab: int,
     thickness: float,
-    square: np.uint64,
-    size: float,
-    b: float,
-    n: float,
+    prism: tuple[np.uint64, float, float, float],
     first: int,
     last: int,
 ) -> int:
     """The branches of a prism of an odd slab that have a piece between two of its points; returns the rows used."""
+    square, size, b, n = prism
     _, c, s = _slab(seed, slab)
     used = 0
     for branch in range(first // BRANCH_PIECES, last // BRANCH_PIECES + 1):
@@ -285,6 +283,45 @@ def _keep_near(rows: np.ndarray, labels: np.ndarray, first: int, last: int, low:
 
 
 @njit(cache=True, nogil=True)
+def _trunk(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    slab: tuple[np.uint64, float, float],
+    prism: tuple[np.uint64, float, float, float],
+    first: int,
+    last: int,
+) -> int:
+    """The pieces [first, last) of a prism's trunk; returns the rows used."""
+    square, size, b, n = prism
+    for piece in range(first, last):
+        row = rows[piece - first]
+        _tube(row, square, size, piece, slab[1], slab[2], b, n)
+        _dress(row, square, square, size, piece, True)
+        labels[piece - first] = _label(square)
+    return last - first
+
+
+@njit(cache=True, nogil=True)
+def _spines(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    slab: tuple[np.uint64, float, float],
+    prism: tuple[np.uint64, float, float, float],
+    trunk: np.uint64,
+    low: float,
+    high: float,
+) -> int:
+    """The spines of a room between two places along its direction; returns the rows used."""
+    square, size, b, n = prism
+    used, spacing = 0, max(size, 340.0)
+    for place in range(math.floor(low / spacing) - 2, math.floor(high / spacing) + 3):
+        if _spine(rows[used : used + 2], square, size, place, slab[1], slab[2], b, n, trunk):
+            labels[used] = labels[used + 1] = _label(trunk)
+            used += 2
+    return used
+
+
+@njit(cache=True, nogil=True)
 def capsules(
     seed: np.uint64, thickness: float, low: np.ndarray, high: np.ndarray, rows: np.ndarray, labels: np.ndarray
 ) -> int:
@@ -298,51 +335,38 @@ def capsules(
         How many there are, or −1 where the capacity does not suffice.
     """
     used = 0
-    for slab in range(math.floor(low[2] / thickness) - 1, math.floor(high[2] / thickness) + 2):
-        key, c, s = _slab(seed, slab)
+    for number in range(math.floor(low[2] / thickness) - 1, math.floor(high[2] / thickness) + 2):
+        slab = _slab(seed, number)
+        key, c, s = slab
         b_low = min(-low[0] * s, -high[0] * s) + min(low[1] * c, high[1] * c)
         b_high = max(-low[0] * s, -high[0] * s) + max(low[1] * c, high[1] * c)
         a_low = min(low[0] * c, high[0] * c) + min(low[1] * s, high[1] * s)
         a_high = max(low[0] * c, high[0] * c) + max(low[1] * s, high[1] * s)
-        reach = thickness if slab % 2 else 0.0  # bridges go as far into the next slab
+        reach = thickness if number % 2 else 0.0  # bridges go as far into the next slab
         for column in range(math.floor((b_low - reach) / thickness), math.floor((b_high + reach) / thickness) + 1):
-            for i in range(FINEST):
-                for j in range(FINEST):
-                    level = _leaf_level(key, column, i, j)
-                    shift = LEVELS - 1 - level
-                    if (i >> shift) << shift != i or (j >> shift) << shift != j:
-                        continue
-                    size = thickness / (1 << level)
-                    b = column * thickness + ((i >> shift) + 0.5) * size
-                    n = slab * thickness + ((j >> shift) + 0.5) * size
-                    margin = max(reach, 1.5 * size)
-                    if b + margin < b_low or b - margin > b_high or n + margin < low[2] or n - margin > high[2]:
-                        continue
-                    square = _square(key, column, level, i >> shift, j >> shift)
-                    step = max(1.3 * size, 330.0)
-                    first = math.floor((a_low - reach) / step) - 3
-                    last = math.floor((a_high + reach) / step) + 3
-                    if used + 2 * (last - first) + 4 * BRANCH_PIECES > len(labels):
-                        return -1
-                    start = used
-                    if slab % 2:
-                        used += _branches(
-                            rows[used:], labels[used:], seed, slab, thickness, square, size, b, n, first, last
-                        )
-                    elif _is_spine_room(key, column, level, i >> shift, j >> shift):
-                        trunk = _square(key, column, level, (i >> shift) - 1, j >> shift)
-                        spacing = max(size, 340.0)
-                        for place in range(math.floor(a_low / spacing) - 2, math.floor(a_high / spacing) + 3):
-                            if used + 2 > len(labels):
-                                return -1
-                            if _spine(rows[used : used + 2], square, size, place, c, s, b, n, trunk):
-                                labels[used] = labels[used + 1] = _label(trunk)
-                                used += 2
-                    else:
-                        for piece in range(first, last):
-                            _tube(rows[used], square, size, piece, c, s, b, n)
-                            _dress(rows[used], square, square, size, piece, True)
-                            labels[used] = _label(square)
-                            used += 1
-                    used = _keep_near(rows, labels, start, used, low, high)
+            for place in range(FINEST * FINEST):
+                i, j = place // FINEST, place % FINEST
+                level = _leaf_level(key, column, i, j)
+                shift = LEVELS - 1 - level
+                if (i >> shift) << shift != i or (j >> shift) << shift != j:
+                    continue  # not the first finest square of its leaf
+                i, j, size = i >> shift, j >> shift, thickness / (1 << level)
+                b, n = column * thickness + (i + 0.5) * size, number * thickness + (j + 0.5) * size
+                margin = max(reach, 1.5 * size)
+                if b + margin < b_low or b - margin > b_high or n + margin < low[2] or n - margin > high[2]:
+                    continue
+                prism = (_square(key, column, level, i, j), size, b, n)
+                step = max(1.3 * size, 330.0)
+                first, last = math.floor((a_low - reach) / step) - 3, math.floor((a_high + reach) / step) + 3
+                if used + 3 * (last - first) + 4 * BRANCH_PIECES > len(labels):
+                    return -1
+                free, free_labels = rows[used:], labels[used:]
+                if number % 2:
+                    new = _branches(free, free_labels, seed, number, thickness, prism, first, last)
+                elif _is_spine_room(key, column, level, i, j):
+                    trunk = _square(key, column, level, i - 1, j)
+                    new = _spines(free, free_labels, slab, prism, trunk, a_low, a_high)
+                else:
+                    new = _trunk(free, free_labels, slab, prism, first, last)
+                used = _keep_near(rows, labels, used, used + new, low, high)
     return used

@@ -166,9 +166,7 @@ class Phantom:
                 rows, names = self._capsules(lattices)
                 place = np.array([y0, y1, x0, x1, y0 - box.start[1], x0 - box.start[2]])
                 for k, lattice in enumerate(lattices):
-                    tissue.section(
-                        rows, names, lattice, origin, place, membrane, ids[k], looks[0, k], looks[1, k], looks[2, k]
-                    )
+                    tissue.section(rows, names, lattice, origin, place, membrane, ids[k], looks[:, k])
 
     def _capsules(self, lattices: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The capsules that can be nearest, or next to it, somewhere in a tile."""

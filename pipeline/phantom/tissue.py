@@ -3,7 +3,7 @@
 1. `_warp` bends image space into the straight tissue space of `neurites`: a rotation after smooth displacement noise
    of three scales, moved by each section's shift and pulled together at folds; known on a lattice of every 8th pixel.
 2. `_near` culls the capsules, first for a group of bricks, then for each brick of 8×8 pixels of one section.
-3. `_voxel` finds the two nearest neurites, hence the membrane, and the looks of the place.
+3. `_brick` finds each voxel's two nearest neurites, hence its membrane; `_shade` gives it its looks.
 
 Each step is conservative about what it leaves out, so that a voxel never depends on the box that was asked for.
 """
@@ -119,7 +119,7 @@ def fold_distance(section: np.ndarray, y: float, x: float) -> float:
     across = section[3] * y + section[4] * x - section[2]
     along = section[3] * x - section[4] * y
     across += 180.0 * math.sin(along / 1700.0) + 60.0 * math.sin(along / 520.0)
-    return across - 40000.0 * math.floor(across / 40000.0 + 0.5)
+    return float(across - 40000.0 * math.floor(across / 40000.0 + 0.5))
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -181,14 +181,11 @@ def _spread(lattice: np.ndarray, i0: int, i1: int, j0: int, j1: int, centre: np.
 
 
 @njit(cache=True, nogil=True)
-def _two_nearest(
-    rows: np.ndarray, labels: np.ndarray, near: np.ndarray, count: int, place: np.ndarray
-) -> tuple[int, int]:
+def _two_nearest(rows: np.ndarray, labels: np.ndarray, near: np.ndarray, place: np.ndarray) -> tuple[int, int]:
     """The capsule nearest to a place and the nearest one of another neurite (−1: none is listed)."""
     best, other = near[0], -1
     f_best, f_other = 1e30, 1e30
-    for k in range(count):
-        j = near[k]
+    for j in near:
         f = _outside(rows[j], place[0], place[1], place[2])[0]
         if f < f_best:
             if labels[j] != labels[best]:
@@ -241,6 +238,62 @@ def _cluster(place: np.ndarray) -> float:
 
 
 @njit(cache=True, nogil=True)
+def _shade(
+    row: np.ndarray, place: np.ndarray, depth: float, slant: float, chance: float, membrane: np.ndarray
+) -> tuple[float, float, float]:
+    """Grey level, depth below the nearest membrane of any kind (nm) and density of vesicles inside a tube's cell."""
+    vesicles = row[VESICLES] * _cluster(place)
+    grey = 200.0 + 42.0 * row[CYTOPLASM] - 45.0 * vesicles
+    inside = depth - row[SHEATH]
+    if row[MR] > 0.0:
+        grey, outside = _mitochondrion(row, place, grey)
+        inside = min(inside, outside)
+    # A membrane that slants is smeared over the thickness of the section.
+    smear = 0.7 * membrane[2] * slant
+    half = membrane[1] * (0.8 + 0.5 * chance) + smear
+    dark = -10.0 + 45.0 * chance + 75.0 * smear / half
+    if vesicles > 0.2 and math.sin(211.0 * chance) > 0.3:  # a synapse
+        half, dark = 1.7 * half, -5.0
+    grey += (dark - grey) * math.exp(-((depth / half) ** 2))
+    if depth < row[SHEATH]:
+        edge = min(1.0, (row[SHEATH] - depth) / 12.0)
+        grey += (18.0 + 14.0 * math.sin(depth / 2.6) - grey) * edge
+    return grey, inside, vesicles
+
+
+@njit(cache=True, nogil=True)
+def _brick(
+    rows: np.ndarray,
+    labels: np.ndarray,
+    near: np.ndarray,
+    corners: np.ndarray,
+    corner: tuple[int, int],
+    box: np.ndarray,
+    membrane: np.ndarray,
+    ids: np.ndarray,
+    looks: np.ndarray,
+) -> None:
+    """Fill a brick whose first pixel is `corner` and whose candidates are `near`; see `section`."""
+    place = np.empty(6)
+    for y in range(max(corner[0], box[0]), min(corner[0] + BRICK, box[1])):
+        for x in range(max(corner[1], box[2]), min(corner[1] + BRICK, box[3])):
+            v, u = (y - corner[0]) / BRICK, (x - corner[1]) / BRICK
+            for d in range(6):
+                top = corners[0, 0, d] + u * (corners[0, 1, d] - corners[0, 0, d])
+                low = corners[1, 0, d] + u * (corners[1, 1, d] - corners[1, 0, d])
+                place[d] = top + v * (low - top)
+            best, other = _two_nearest(rows, labels, near, place)
+            row = rows[best]
+            depth, slant, chance = FAR, 0.0, 0.5
+            if other >= 0:
+                depth, slant = _membrane(row, rows[other], place)
+                chance = 0.5 * (row[CHANCE] + rows[other, CHANCE])
+            i, j = y - box[0] + box[4], x - box[2] + box[5]
+            ids[i, j] = labels[best] if depth >= membrane[0] + row[SHEATH] else np.uint64(0)
+            looks[0, i, j], looks[1, i, j], looks[2, i, j] = _shade(row, place, depth, slant, chance, membrane)
+
+
+@njit(cache=True, nogil=True)
 def section(
     rows: np.ndarray,
     labels: np.ndarray,
@@ -248,64 +301,31 @@ def section(
     origin: np.ndarray,
     box: np.ndarray,
     membrane: np.ndarray,
-    out_labels: np.ndarray,
-    out_grey: np.ndarray,
-    out_depth: np.ndarray,
-    out_vesicles: np.ndarray,
+    ids: np.ndarray,
+    looks: np.ndarray,
 ) -> None:
     """Fill a piece of one section.
 
     Args:
         rows, labels: capsules, all that come near.
         lattice: straight tissue coordinates of every 8th pixel, from `warp`; origin: pixel (y, x) of its first point.
-        box: pixels y0, y1, x0, x1 to fill; the first one's place in the four outputs is row and column box[4:6].
+        box: pixels y0, y1, x0, x1 to fill; the first one's place in `ids` and `looks` is row box[4], column box[5].
         membrane: half of what is labelled 0, half of what is dark, half a section's thickness, all nm.
-        out_labels, out_grey (before noise), out_depth (nm to the nearest membrane), out_vesicles (0…255 chance).
+        ids: (Y, X) uint64. looks: (3, Y, X): grey before noise, depth below the nearest membrane, nm, vesicles, 0…1.
     """
     ny, nx = lattice.shape[0] - 1, lattice.shape[1] - 1
     everything = np.arange(len(labels))
     group, near = np.empty(len(labels), np.int64), np.empty(len(labels), np.int64)
-    f, centre, place = np.empty(len(labels)), np.empty(3), np.empty(6)
+    f, centre = np.empty(len(labels)), np.empty(3)
     for gi in range(0, ny, GROUP):
         for gj in range(0, nx, GROUP):
-            reach = _spread(lattice, gi, min(gi + GROUP, ny), gj, min(gj + GROUP, nx), centre)
+            i_end, j_end = min(gi + GROUP, ny), min(gj + GROUP, nx)
+            reach = _spread(lattice, gi, i_end, gj, j_end, centre)
             in_group = _near(rows, labels, everything, len(labels), centre, reach, group, f)
-            for bi in range(gi, min(gi + GROUP, ny)):
-                for bj in range(gj, min(gj + GROUP, nx)):
+            for bi in range(gi, i_end):
+                for bj in range(gj, j_end):
                     reach = _spread(lattice, bi, bi + 1, bj, bj + 1, centre)
                     count = _near(rows, labels, group, in_group, centre, reach, near, f)
-                    y0, x0 = origin[0] + bi * BRICK, origin[1] + bj * BRICK
-                    for y in range(max(y0, box[0]), min(y0 + BRICK, box[1])):
-                        for x in range(max(x0, box[2]), min(x0 + BRICK, box[3])):
-                            v, u = (y - y0) / BRICK, (x - x0) / BRICK
-                            for d in range(6):
-                                top = lattice[bi, bj, d] + u * (lattice[bi, bj + 1, d] - lattice[bi, bj, d])
-                                low = lattice[bi + 1, bj, d] + u * (lattice[bi + 1, bj + 1, d] - lattice[bi + 1, bj, d])
-                                place[d] = top + v * (low - top)
-                            best, other = _two_nearest(rows, labels, near, count, place)
-                            i, j = y - box[0] + box[4], x - box[2] + box[5]
-                            row = rows[best]
-                            depth, slant, chance = FAR, 0.0, 0.5
-                            if other >= 0:
-                                depth, slant = _membrane(row, rows[other], place)
-                                chance = 0.5 * (row[CHANCE] + rows[other, CHANCE])
-                            vesicles = row[VESICLES] * _cluster(place)
-                            grey = 200.0 + 42.0 * row[CYTOPLASM] - 45.0 * vesicles
-                            inside = depth - row[SHEATH]
-                            if row[MR] > 0.0:
-                                grey, outside = _mitochondrion(row, place, grey)
-                                inside = min(inside, outside)
-                            # a membrane that slants is smeared over the thickness of the section
-                            smear = 0.7 * membrane[2] * slant
-                            half = membrane[1] * (0.8 + 0.5 * chance) + smear
-                            dark = -10.0 + 45.0 * chance + 75.0 * smear / half
-                            if vesicles > 0.2 and math.sin(211.0 * chance) > 0.3:  # a synapse
-                                half, dark = 1.7 * half, -5.0
-                            grey += (dark - grey) * math.exp(-((depth / half) ** 2))
-                            if depth < row[SHEATH]:
-                                edge = min(1.0, (row[SHEATH] - depth) / 12.0)
-                                grey += (18.0 + 14.0 * math.sin(depth / 2.6) - grey) * edge
-                            out_labels[i, j] = labels[best] if depth >= membrane[0] + row[SHEATH] else np.uint64(0)
-                            out_grey[i, j] = grey
-                            out_depth[i, j] = inside
-                            out_vesicles[i, j] = vesicles
+                    corners = lattice[bi : bi + 2, bj : bj + 2]
+                    corner = (origin[0] + bi * BRICK, origin[1] + bj * BRICK)
+                    _brick(rows, labels, near[:count], corners, corner, box, membrane, ids, looks)
