@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import traceback
+import tempfile
 from collections.abc import Hashable
 from concurrent.futures import CancelledError
 from typing import Any
@@ -15,6 +15,7 @@ from distributed import Client, Future, LocalCluster
 from distributed.scheduler import KilledWorker
 
 from .executor import Completion, Function
+from .packing import pack, run_packed, unpack
 
 # One core a worker; libraries that bring threads of their own are told so before they load.
 _ENVIRONMENT = {
@@ -57,6 +58,7 @@ class Local:
         self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._settings = dask.config.set(_SETTINGS)
         self._settings.__enter__()
+        self._scratch = tempfile.TemporaryDirectory(prefix="petavox-", ignore_cleanup_errors=True)
         self._cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
@@ -65,15 +67,17 @@ class Local:
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",
             worker_dashboard_address="127.0.0.1:0",
+            local_directory=self._scratch.name,  # workers import from it: nobody else may write there
             silence_logs=logging.CRITICAL,
         )
         self._client = Client(self._cluster)
         self.dashboard: str | None = self._cluster.dashboard_link
 
     def submit(self, key: Hashable, *arguments: Any) -> None:
+        call = pack(self._function, arguments)
         # Dask sees a new key each time: it would give a repeated one the result that it remembers.
         self._calls += 1
-        future = self._client.submit(self._function, *arguments, key=f"call-{self._calls}", pure=False)
+        future = self._client.submit(run_packed, call, key=f"call-{self._calls}", pure=False)
         self._keys[future] = key
         future.add_done_callback(self._ended.put)
 
@@ -93,11 +97,9 @@ class Local:
 
     def _completion(self, future: Future, key: Hashable) -> Completion:
         try:
-            return Completion(key, future.result())
+            return Completion(key, *unpack(future.result()))
         except (KilledWorker, CancelledError):
             return Completion(key, lost=True)
-        except Exception:
-            return Completion(key, error=traceback.format_exc())
 
     def cancel(self) -> None:
         if self._keys:
@@ -105,7 +107,8 @@ class Local:
         self._keys.clear()
 
     def close(self) -> None:
-        self._keys.clear()
+        self.cancel()
         self._client.close(timeout=5)
         self._cluster.close(timeout=5)
+        self._scratch.cleanup()
         self._settings.__exit__(None, None, None)

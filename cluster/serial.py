@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-import traceback
 from collections import deque
 from collections.abc import Hashable
 from typing import Any
 
 from .executor import Completion, Function
+from .packing import pack, run_packed, unpack
 
 
 class Serial:
@@ -18,21 +17,17 @@ class Serial:
     dashboard: str | None = None
 
     def __init__(self, function: Function) -> None:
-        self._function = pickle.dumps(function)
+        self._function = function
         self._calls: deque[tuple[Hashable, bytes]] = deque()
 
     def submit(self, key: Hashable, *arguments: Any) -> None:
-        self._calls.append((key, pickle.dumps(arguments)))
+        self._calls.append((key, pack(self._function, arguments)))
 
     def completed(self, timeout: float) -> list[Completion]:
         if not self._calls:
             return []
-        key, arguments = self._calls.popleft()
-        try:
-            value = pickle.loads(self._function)(*pickle.loads(arguments))
-            return [Completion(key, pickle.loads(pickle.dumps(value)))]
-        except Exception:
-            return [Completion(key, error=traceback.format_exc())]
+        key, call = self._calls.popleft()
+        return [Completion(key, *unpack(run_packed(call)))]
 
     def cancel(self) -> None:
         self._calls.clear()

@@ -1,0 +1,153 @@
+"""Every executor keeps the same contract; the suite runs over each of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import psutil
+import pytest
+from fakes.calls import Unpicklable, call
+
+from petavox import cluster
+from petavox.pipeline.errors import RequestError
+
+WORKERS = 2
+MEMORY = 600_000_000
+
+
+@pytest.fixture(scope="module")
+def started_local():
+    executor = cluster.start("local", call, workers=WORKERS, memory=MEMORY)
+    yield executor
+    executor.close()
+
+
+@pytest.fixture
+def local(started_local):
+    yield started_local
+    started_local.cancel()
+
+
+@pytest.fixture(params=["serial", "local"])
+def executor(request):
+    if request.param == "local":
+        return request.getfixturevalue("local")
+    return cluster.start("serial", call, workers=WORKERS, memory=MEMORY)
+
+
+def all_of(executor, count):
+    completions = []
+    deadline = time.monotonic() + 60
+    while len(completions) < count:
+        assert time.monotonic() < deadline, f"only {completions} completed"
+        completions += executor.completed(1.0)
+    return {completion.key: completion for completion in completions}
+
+
+def test_every_call_completes_once_under_its_key(executor):
+    for n in range(5):
+        executor.submit(("key", n), "double", n)
+    completions = all_of(executor, 5)
+    assert {key: completion.value for key, completion in completions.items()} == {("key", n): 2 * n for n in range(5)}
+    assert executor.completed(0.05) == []
+
+
+def test_a_key_may_be_used_again_and_its_call_runs_again(executor):
+    for n in (1, 2):
+        executor.submit("same", "double", n)
+        assert all_of(executor, 1)["same"].value == 2 * n
+
+
+def test_what_a_call_raises_arrives_as_a_traceback(executor):
+    executor.submit(0, "raise", "no such luck")
+    completion = all_of(executor, 1)[0]
+    assert "ValueError: no such luck" in completion.error
+    assert "exec_raise" in completion.error
+    assert not completion.lost
+
+
+def test_what_cannot_be_pickled_is_refused_on_the_way_in(executor):
+    with pytest.raises((TypeError, AttributeError), match="stays where it is"):
+        executor.submit(0, Unpicklable())
+
+
+def test_what_cannot_be_pickled_is_an_error_on_the_way_out(executor):
+    executor.submit(0, "unpicklable")
+    assert "stays where it is" in all_of(executor, 1)[0].error
+
+
+def test_cancelled_calls_are_not_reported_and_later_ones_are(executor):
+    for n in range(executor.window + 2):
+        executor.submit(n, "sleep", 0.2)
+    executor.cancel()
+    executor.submit("later", "double", 4)
+    assert all_of(executor, 1)["later"].value == 8
+    assert executor.completed(0.5) == []
+
+
+def test_calls_run_on_all_workers_at_the_same_time(local):
+    for n in range(local.window):
+        local.submit(n, "sleep", 0.3)
+    all_of(local, local.window)
+    processes = set()
+    for _ in range(20):
+        for n in range(local.window):
+            local.submit(n, "process")
+        processes |= {completion.value for completion in all_of(local, local.window).values()}
+    assert len(processes) == WORKERS == local.window
+
+
+def test_the_death_of_a_worker_costs_its_own_call_only(local):
+    local.submit("good", "sleep", 1.0)
+    local.submit("bad", "die")
+    completions = all_of(local, 2)
+    assert completions["bad"].lost
+    assert completions["good"].error is None
+    assert not completions["good"].lost
+
+
+def test_a_worker_that_died_is_replaced(local, tmp_path):
+    local.submit(0, "die once", str(tmp_path / "marker"))
+    assert all_of(local, 1)[0].lost
+    local.submit(0, "die once", str(tmp_path / "marker"))
+    assert all_of(local, 1)[0].value == "survived"
+
+
+def test_a_worker_above_its_memory_limit_is_lost_and_nothing_else(local):
+    local.submit("greedy", "allocate", 2 * MEMORY)
+    assert all_of(local, 1)["greedy"].lost
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "PYTHONSAFEPATH"])
+def test_workers_are_told_to_use_one_core_and_no_stray_modules(local, name):
+    local.submit(0, "environment", name)
+    assert all_of(local, 1)[0].value == "1"
+
+
+def test_nothing_listens_beyond_this_machine(local):
+    listening = [c for c in psutil.Process().net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert listening
+    assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
+    assert local.dashboard.startswith("http://127.0.0.1:")
+
+
+def test_closing_leaves_no_process_and_no_waiting_behind():
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    executor = cluster.start("local", call, workers=1, memory=MEMORY)
+    executor.submit(0, "sleep", 600)
+    time.sleep(0.5)
+    children = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
+    workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    assert workers
+    closing = threading.Thread(target=executor.close)
+    closing.start()
+    closing.join(30)
+    assert not closing.is_alive()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
+
+
+def test_an_unknown_kind_is_refused_with_those_there_are():
+    with pytest.raises(RequestError, match="'serial' or 'local'; found 'cloud'"):
+        cluster.start("cloud", call, workers=1, memory=MEMORY)
