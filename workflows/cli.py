@@ -97,10 +97,10 @@ def plan(
 ) -> None:
     """What a recipe would run and what that costs; refuses what cannot work."""
     from . import show
-    from .plan import check_disk, make_plan
+    from .plan import check_before_first_run, make_plan
 
     planned = make_plan(_recipe(recipe, cluster, workers, overrides), _run_directory(recipe, run))
-    check_disk(planned)
+    check_before_first_run(planned)
     _print(show.plan_json(planned) if as_json else show.plan_table(planned), as_json)
 
 

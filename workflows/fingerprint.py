@@ -63,6 +63,11 @@ def differences(old: Ingredients, new: Ingredients) -> Iterator[str]:
             yield f"it needs {name}"
 
 
+def portable(path: str, directory: Path) -> str:
+    """A path as it is written down: relative to the run directory if it lies there, so that the directory may move."""
+    return f"<run>/{Path(path).relative_to(directory)}" if Path(path).is_relative_to(directory) else path
+
+
 _IDENTITY = "identity:"
 
 
@@ -79,8 +84,7 @@ def _without_places(value: Any, directory: Path, identities: Mapping[str, str]) 
         return value
     if value in identities:
         return _IDENTITY + identities[value]
-    path = Path(value)
-    return f"<run>/{path.relative_to(directory)}" if path.is_relative_to(directory) else value
+    return portable(value, directory)
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..pipeline.affinities.nearest import Channels
+from ..pipeline.affinities.nearest import Channels, read_nearest
 from ..pipeline.affinities.offsets import NEAREST
 from ..pipeline.errors import AffinityError, RequestError, VolumeError
 from ..pipeline.geometry import BlockGrid, Box, Triple
@@ -22,6 +23,9 @@ from .stages import Stage
 
 WORKER_BYTES = 250_000_000
 """What a worker process takes before it does anything, measured."""
+
+LOOKED_THROUGH = 1 << 31
+"""Voxels up to which float affinities are looked through before a run."""
 
 # Bytes on disk for each byte in memory that a plan counts on: compression takes at least this much off.
 _COMPRESSED = {"affinities": 0.25, "fragments": 0.02, "segmentation": 0.01}
@@ -120,12 +124,25 @@ def worker_memory(recipe: Recipe) -> int:
     return int(psutil.virtual_memory().available * 0.9 / recipe.cluster.workers)
 
 
-def check_disk(plan: Plan) -> None:
-    """Make sure that the volumes that are still to be made have room.
+def check_before_first_run(plan: Plan) -> None:
+    """What is too slow, or changes too soon, to be part of every plan: room on the disk, and float affinities.
 
     Raises:
-        RequestError: the disk holds less than they will take at least.
+        RequestError: the disk holds less than the volumes will take at least.
+        AffinityError: float affinities hold NaN or values outside [0, 1]. Volumes above `LOOKED_THROUGH` voxels are
+            not looked through; there the first such block ends the run.
     """
+    _check_disk(plan)
+    supervoxels = next(stage.config for stage in plan.stages if stage.task == "supervoxels").model_dump()
+    source = plan.recipe.input.affinities
+    if source is None or supervoxels["bytes_per_affinity"] == 1 or math.prod(plan.grid.volume) > LOOKED_THROUGH:
+        return
+    volume, channels = open_volume(source), Channels(supervoxels["order"], supervoxels["signs"])
+    for index in plan.grid.indices():
+        read_nearest(volume.read, plan.grid.box(index), plan.grid.volume, channels, volume.path)
+
+
+def _check_disk(plan: Plan) -> None:
     folder = plan.directory
     while not folder.exists():
         folder = folder.parent

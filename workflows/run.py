@@ -18,10 +18,10 @@ from .. import cluster
 from ..pipeline.errors import RequestError, StorageError
 from ..pipeline.volumes import create_volume
 from . import attempt, strict_toml
-from .fingerprint import Ingredients, differences, ingredients
+from .fingerprint import Ingredients, differences, ingredients, portable
 from .ledger import Ledger, Summary, locked
 from .loop import Loop, Result
-from .plan import Plan, check_disk, make_plan
+from .plan import Plan, check_before_first_run, make_plan
 from .progress import Progress
 from .recipe import Recipe
 
@@ -84,7 +84,7 @@ def run(recipe: Recipe, directory: Path, progress: Progress, *, backoff: float =
     plan = make_plan(recipe, directory)
     _check_directory(plan.directory)
     if not (plan.directory / LEDGER).exists():
-        check_disk(plan)
+        check_before_first_run(plan)
     with _opened(plan) as ledger:
         fingerprints = ingredients(plan.stages, plan.directory, plan.identities)
         _check_foundation(ledger, plan)
@@ -169,7 +169,7 @@ def _check_outputs(ledger: Ledger, plan: Plan) -> None:
     made = ledger.outputs()
     for stage in plan.stages:
         for output in stage.outputs:
-            if output not in made and "://" not in output and Path(output).exists():
+            if portable(output, plan.directory) not in made and "://" not in output and Path(output).exists():
                 raise RequestError(
                     f"Stage {stage.name} would write {output}, which exists and was not made by this run."
                     " Move it away, or choose another place under [output]."
@@ -186,18 +186,19 @@ def _renew(ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: Pro
     for stage in plan.stages:
         fingerprint = fingerprints[stage.name][0]
         for output in stage.outputs:
-            current = made.get(output) == fingerprint
+            known_as = portable(output, plan.directory)
+            current = made.get(known_as) == fingerprint
             if current and (Path(output).exists() or "://" in output):
                 continue
             if current:
                 ledger.forget(stage.name)
-            elif output in made:
+            elif known_as in made:
                 _remove(output)
             # Claimed before it is made, known as good after: an interruption between the two is mended here.
-            ledger.made(output, stage.name, "")
+            ledger.made(known_as, stage.name, "")
             if output in plan.volumes:
                 create_volume(output, plan.volumes[output])
-            ledger.made(output, stage.name, fingerprint)
+            ledger.made(known_as, stage.name, fingerprint)
 
 
 def _changes(ledger: Ledger, fingerprints: Fingerprints) -> Iterator[str]:

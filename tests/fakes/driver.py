@@ -1,0 +1,32 @@
+"""Drives slow fake stages on local workers until done, or until killed: `python -m fakes.driver FOLDER`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fakes import blocks
+
+from petavox import cluster
+from petavox.workflows.ledger import Ledger, locked
+from petavox.workflows.loop import Loop
+from petavox.workflows.progress import Lines
+
+LENGTH = 12
+
+
+def main(folder: Path) -> None:
+    stages = blocks.chain(folder, LENGTH, **{stage: {"seconds": 0.25} for stage in "abc"})
+    marks = dict.fromkeys("abc", "fingerprint")
+    with locked(folder), Ledger(folder / "ledger.sqlite") as ledger:
+        ledger.begin()
+        ledger.adopt((stage.name, LENGTH, marks[stage.name], {}) for stage in stages)
+        done = {stage.name: ledger.done(stage.name, LENGTH, marks[stage.name]) for stage in stages}
+        executor = cluster.start("local", blocks.perform, workers=2, memory=10**9)
+        result = Loop(stages, marks, done, ledger, executor, Lines(), backoff=0.1).run()
+        executor.close()
+    sys.exit(result.failed)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
