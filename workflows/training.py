@@ -1,18 +1,18 @@
 """`petavox train`: a strict TOML recipe, the volumes that it names, and the training that it asks for.
 
 From Python: `checkpoint = train_from_recipe(Path("recipe.toml"), Path("training"))`; calling it again in the same
-directory continues where it stopped. Arrays in memory: `pipeline.affinities.training.Trainer(…).run()`.
+directory continues where it stopped. With arrays in memory: `pipeline.affinities.training.Trainer(…).run()`.
 """
 
 from __future__ import annotations
 
 import os
-import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+import numpy as np
+from pydantic import PositiveFloat, model_validator
 
 from ..pipeline.affinities.augmentation import AugmentationConfig
 from ..pipeline.affinities.network import NetworkConfig
@@ -20,17 +20,17 @@ from ..pipeline.affinities.normalisation import Normalisation, estimate_normalis
 from ..pipeline.affinities.sampling import TrainingVolume
 from ..pipeline.affinities.training import Trainer, TrainingConfig
 from ..pipeline.errors import RequestError, VolumeError
-from ..pipeline.geometry import Box, Triple
+from ..pipeline.geometry import Box, Triple, triple
+from ..pipeline.phantom import Phantom, PhantomConfig
+from . import strict_toml
+from .strict_toml import Section
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
-class RecipeBox(BaseModel):
+class RecipeBox(Section):
     """A half-open box in voxels (z, y, x)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: Triple
     stop: Triple
@@ -40,7 +40,7 @@ class RecipeBox(BaseModel):
         return Box(self.start, self.stop)
 
 
-class RecipeVolume(BaseModel):
+class RecipeVolume(Section):
     """A labelled volume: paths are relative to the recipe and may hold $VARIABLES.
 
     Args:
@@ -53,8 +53,6 @@ class RecipeVolume(BaseModel):
         exclude: further boxes whose labels are not learned from.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     raw: str
     labels: str
     mask: str | None = None
@@ -64,50 +62,47 @@ class RecipeVolume(BaseModel):
     exclude: tuple[RecipeBox, ...] = ()
 
 
-class TrainingRecipe(BaseModel):
+class RecipePhantom(PhantomConfig):
+    """A piece of phantom EM, from its origin on, drawn when training begins; its voxel size is the recipe's.
+
+    Args:
+        shape: of the piece, in voxels.
+        weight: how often patches come from it, relative to the other volumes.
+        validation: boxes to validate on, whose labels are not learned from.
+    """
+
+    shape: Triple
+    weight: PositiveFloat = 1.0
+    validation: tuple[RecipeBox, ...] = ()
+
+
+class TrainingRecipe(Section):
     """A recipe of `petavox train`.
 
     Args:
         voxel_size: of all volumes, in nm (z, y, x).
         network, training, augmentation: what is trained, and how.
-        volume: what it is trained on.
+        volume, phantom: what it is trained on; at least one of them.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     voxel_size: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
-    volume: tuple[RecipeVolume, ...] = Field(min_length=1)
+    volume: tuple[RecipeVolume, ...] = ()
+    phantom: tuple[RecipePhantom, ...] = ()
 
-
-def read_training_recipe(path: Path, overrides: dict[str, Any] | None = None) -> TrainingRecipe:
-    """A recipe from its file, with values such as {"training.steps": 100} put over those in it.
-
-    Raises:
-        RequestError: the file is missing, is not TOML, or holds an unknown key or a wrong value.
-    """
-    try:
-        tables = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise RequestError(f"The training recipe {path} cannot be read: {error}") from error
-    for key, value in (overrides or {}).items():
-        *names, last = key.split(".")
-        table = tables
-        for name in names:
-            table = table.setdefault(name, {})
-        table[last] = value
-    try:
-        return TrainingRecipe.model_validate(tables)
-    except ValidationError as error:
-        raise RequestError(f"The training recipe {path} is wrong: {error}") from error
+    @model_validator(mode="after")
+    def _check(self) -> TrainingRecipe:
+        if not self.volume and not self.phantom:
+            raise ValueError("there must be something to train on: add a [[volume]] or a [[phantom]]")
+        return self
 
 
 def train_from_recipe(
     path: Path,
     directory: Path,
-    overrides: dict[str, Any] | None = None,
+    overrides: Sequence[str] = (),
     report: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
     """Trains as a recipe says; continues a training that the directory already holds.
@@ -115,7 +110,7 @@ def train_from_recipe(
     Args:
         path: the recipe.
         directory: for state, log (training_log.jsonl) and checkpoint.
-        overrides: values by dotted key, put over the recipe's.
+        overrides: "key=value" with dotted keys, such as "training.steps=100", laid over the recipe.
         report: is given every line of the log.
 
     Returns:
@@ -124,8 +119,9 @@ def train_from_recipe(
     Raises:
         RequestError: the recipe or a volume is wrong, or the directory holds another training.
     """
-    recipe = read_training_recipe(path, overrides)
+    recipe = strict_toml.read(path, TrainingRecipe, overrides)
     volumes = [_load(volume, path.parent) for volume in recipe.volume]
+    volumes += [_draw(phantom, recipe.voxel_size) for phantom in recipe.phantom]
     provenance: dict[str, str | int | float] = {"recipe": path.name}
     trainer = Trainer(
         recipe.network,
@@ -135,14 +131,15 @@ def train_from_recipe(
         directory,
         voxel_size=recipe.voxel_size,
         provenance=provenance,
+        report=report,
     )
-    return trainer.run(report)
+    return trainer.run()
 
 
 def _load(volume: RecipeVolume, base: Path) -> TrainingVolume:
     raw, labels = _read(volume.raw, base), _read(volume.labels, base)
     mask = labels == labels if volume.mask is None else _read(volume.mask, base) != 0
-    normalisation = volume.normalisation or estimate_normalisation(lambda box: raw[box.slices()], raw.shape)  # type: ignore[arg-type]
+    normalisation = volume.normalisation or estimate_normalisation(lambda box: raw[box.slices()], triple(raw.shape))
     return TrainingVolume(
         raw,
         labels,  # type: ignore[arg-type]
@@ -152,6 +149,18 @@ def _load(volume: RecipeVolume, base: Path) -> TrainingVolume:
         tuple(box.box for box in volume.exclude),
         volume.weight,
     )
+
+
+def _draw(piece: RecipePhantom, voxel_size: tuple[float, float, float]) -> TrainingVolume:
+    config = PhantomConfig.model_validate(
+        {**piece.model_dump(include=set(PhantomConfig.model_fields)), "voxel_size": voxel_size}
+    )
+    raw, names = Phantom(config).read(Box.of_shape(piece.shape))
+    labels = np.unique(names, return_inverse=True)[1].astype(np.uint32).reshape(names.shape)
+    labels += names.min() > 0  # without background, 0 must stay free
+    normalisation = estimate_normalisation(lambda box: raw[box.slices()], piece.shape)
+    validation = tuple(box.box for box in piece.validation)
+    return TrainingVolume(raw, labels, np.ones(raw.shape, bool), normalisation, validation, weight=piece.weight)
 
 
 def _read(name: str, base: Path) -> NDArray[np.generic]:
@@ -164,7 +173,7 @@ def _read(name: str, base: Path) -> NDArray[np.generic]:
         from ..pipeline.volumes import open_volume
 
         volume = open_volume(path)
-        return volume.read(Box.of_shape(volume.spec.shape))  # type: ignore[no-any-return]
+        return volume.read(Box.of_shape(volume.spec.shape))
     import tifffile
 
     try:

@@ -35,18 +35,18 @@ class AugmentationConfig(BaseModel):
         noise: the largest standard deviation of added Gaussian noise, in the same unit as brightness.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     flips: bool = True
-    slip: Probability = Field(0.15, ge=0, le=1)
-    step: Probability = Field(0.15, ge=0, le=1)
+    slip: Probability = Field(default=0.15, ge=0, le=1)
+    step: Probability = Field(default=0.15, ge=0, le=1)
     displacement: NonNegativeInt = 16
-    missing: Probability = Field(0.2, ge=0, le=1)
+    missing: Probability = Field(default=0.2, ge=0, le=1)
     missing_sections: NonNegativeInt = 2
-    defocus: Probability = Field(0.15, ge=0, le=1)
+    defocus: Probability = Field(default=0.15, ge=0, le=1)
     defocus_deviation: NonNegativeFloat = 3.0
-    grey: Probability = Field(0.8, ge=0, le=1)
-    contrast: float = Field(0.3, ge=0, lt=1)
+    grey: Probability = Field(default=0.8, ge=0, le=1)
+    contrast: float = Field(default=0.3, ge=0, lt=1)
     brightness: NonNegativeFloat = 0.6
     gamma: NonNegativeFloat = 0.7
     noise: NonNegativeFloat = 0.15
@@ -67,21 +67,17 @@ def sampling_shape(config: AugmentationConfig, patch: Triple) -> Triple:
     return patch[0], patch[1] + margin, patch[2] + margin
 
 
-def augment_geometry(
-    sample: Patch, shape: Triple, config: AugmentationConfig, random: np.random.Generator
-) -> Patch:
+def augment_geometry(sample: Patch, shape: Triple, config: AugmentationConfig, random: np.random.Generator) -> Patch:
     """A patch of the given shape out of a larger sample: sections displaced, then flipped and transposed.
 
     Image, labels and mask move together, so that the targets are those of what is seen.
     """
     origins = section_origins(sample.image.shape, shape, config, random)
-    flipped = [axis for axis in range(3) if config.flips and random.random() < 0.5]
+    flipped = tuple(axis for axis in range(3) if config.flips and random.random() < 0.5)
     swap = config.flips and shape[1] == shape[2] and random.random() < 0.5
 
     def cut(array: NDArray[np.generic]) -> NDArray[np.generic]:
-        sections = [
-            section[y : y + shape[1], x : x + shape[2]] for section, (y, x) in zip(array, origins, strict=True)
-        ]
+        sections = [section[y : y + shape[1], x : x + shape[2]] for section, (y, x) in zip(array, origins, strict=True)]
         turned = np.flip(np.stack(sections), axis=flipped)
         return np.ascontiguousarray(turned.swapaxes(1, 2) if swap else turned)
 

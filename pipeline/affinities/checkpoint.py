@@ -35,7 +35,7 @@ class CheckpointConfig(BaseModel):
         weights_sha256: of the weights file, so that a damaged or exchanged one is noticed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     network: NetworkConfig
     patch: Triple

@@ -5,12 +5,13 @@ Lee, Zung, Li, Jain, Seung 2017, "Superhuman accuracy on the SNEMI3D connectomic
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 import torch
 from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..geometry import Triple, triple
 from .offsets import LONG_RANGE, Offsets
@@ -30,7 +31,7 @@ class NetworkConfig(BaseModel):
         offsets: one output channel each, in voxels z, y, x.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     widths: tuple[int, ...] = (28, 36, 48, 64, 80)
     pooling: Triple = (1, 2, 2)
@@ -66,20 +67,16 @@ class NormalisedConvolution(nn.Module):
         super().__init__()
         padding = triple([k // 2 for k in kernel])
         self.convolution = nn.Conv3d(inputs, outputs, kernel, stride=stride, padding=padding, bias=False)
-        self.norm: nn.Module = nn.BatchNorm3d(outputs)
+        self.norm: nn.BatchNorm3d | nn.Identity = nn.BatchNorm3d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.convolution(x))  # type: ignore[no-any-return]
 
     def fold(self) -> None:
         """Moves the normalisation's running statistics into the convolution, for inference."""
-        norm = self.norm
-        assert isinstance(norm, nn.BatchNorm3d)
-        weight, bias = fuse_conv_bn_weights(
-            *(self.convolution.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
-        )
-        self.convolution.weight, self.convolution.bias = weight, bias
-        self.norm = nn.Identity()
+        if isinstance(self.norm, nn.BatchNorm3d):
+            self.convolution = fuse_conv_bn_eval(self.convolution, self.norm)
+            self.norm = nn.Identity()
 
 
 class Module(nn.Module):
@@ -104,9 +101,8 @@ class Module(nn.Module):
     def fold(self) -> None:
         """Folds the normalisations; the last one scales the skip, too."""
         norm = self.last.norm
-        assert isinstance(norm, nn.BatchNorm3d)
-        assert norm.running_var is not None
-        self.skip_scale = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).detach().reshape(1, -1, 1, 1, 1)
+        if isinstance(norm, nn.BatchNorm3d) and norm.running_var is not None:
+            self.skip_scale = (norm.weight / torch.sqrt(norm.running_var + norm.eps)).reshape(1, -1, 1, 1, 1)
         for convolution in (self.entry, self.middle, self.last):
             convolution.fold()
 
@@ -124,11 +120,9 @@ class ResidualSymmetricUNet(nn.Module):
         widths = config.widths
         self.activation = nn.ELU(inplace=True)
         self.embed = NormalisedConvolution(1, widths[0], config.embedding, config.stride)
-        self.down = nn.ModuleList(
-            Module(a, b, config) for a, b in zip((widths[0], *widths[:-1]), widths, strict=True)
-        )
+        self.down = nn.ModuleList(Module(a, b, config) for a, b in zip((widths[0], *widths[:-1]), widths, strict=True))
         self.pool = nn.MaxPool3d(config.pooling)
-        self.project = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.project = nn.ModuleList(nn.Conv3d(b, a, 1) for a, b in pairwise(widths))
         self.enlarge = nn.Upsample(scale_factor=tuple(float(p) for p in config.pooling), mode="nearest")
         self.up = nn.ModuleList(Module(width, width, config) for width in widths[:-1])
         self.unembed = NormalisedConvolution(widths[0], widths[0], config.embedding)
@@ -150,13 +144,16 @@ class ResidualSymmetricUNet(nn.Module):
         x = self.activation(self.unembed(x))
         return subvoxel_shuffle(self.head(x), self.config.stride)
 
-    def fold(self) -> ResidualSymmetricUNet:
-        """The same network for inference, with every normalisation folded into its convolution; in place."""
-        self.eval()
-        with torch.no_grad():
-            for layer in (self.embed, self.unembed, *self.down, *self.up):
-                layer.fold()
-        return self.requires_grad_(False)
+    def fold(self, channels: int) -> ResidualSymmetricUNet:
+        """The network for inference, in place: normalisations inside their convolutions, the first channels only."""
+        self.eval().requires_grad_(False)
+        for layer in (self.embed, self.unembed, *self.down, *self.up):
+            layer.fold()
+        kept = channels * prod(self.config.stride)
+        self.head.weight = nn.Parameter(self.head.weight[:kept].clone(), requires_grad=False)
+        if self.head.bias is not None:
+            self.head.bias = nn.Parameter(self.head.bias[:kept].clone(), requires_grad=False)
+        return self
 
 
 def subvoxel_shuffle(x: Tensor, stride: Triple) -> Tensor:

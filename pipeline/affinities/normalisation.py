@@ -15,7 +15,7 @@ from ..geometry import Box, Triple, triple
 class Normalisation(BaseModel):
     """Mean and standard deviation of a volume's grey values, in the units in which they are stored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     mean: float = Field(allow_inf_nan=False)
     deviation: float = Field(gt=0, allow_inf_nan=False)
@@ -54,7 +54,7 @@ def estimate_normalisation(
     random = np.random.default_rng(seed)
     count, total, squares = 0, 0.0, 0.0
     for _ in range(samples):
-        start = triple([random.integers(0, v - e + 1) for v, e in zip(shape, extent, strict=True)])
+        start = triple([int(random.integers(0, v - e + 1)) for v, e in zip(shape, extent, strict=True)])
         grey = read(Box.of_shape(extent, start)).astype(np.float64).ravel()
         if fill_value is not None:
             grey = grey[grey != fill_value]

@@ -50,7 +50,7 @@ class TrainingVolume:
             )
         for box in (*self.validation, *self.exclude):
             if not Box.of_shape(self.image.shape).contains(box) or box.is_empty:
-                raise RequestError(f"The box {box} does not lie inside the training volume of shape {self.image.shape}.")
+                raise RequestError(f"The box {box} lies outside the training volume of shape {self.image.shape}.")
 
     def learnable(self) -> NDArray[np.bool_]:
         """Where labels may be learned from (Z, Y, X): the mask without the validation and excluded boxes."""

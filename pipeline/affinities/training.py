@@ -25,7 +25,6 @@ from .checkpoint import CheckpointConfig, save_checkpoint, write_atomically
 from .network import NetworkConfig, ResidualSymmetricUNet
 from .sampling import Example, PatchSampler, TrainingVolume, validation_examples
 
-
 STATE = "state.safetensors"
 LOG = "training_log.jsonl"
 CHECKPOINT = "checkpoint"
@@ -56,7 +55,7 @@ class TrainingConfig(BaseModel):
         precision: "bfloat16" computes the convolutions in it, by autocast.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     patch: Triple = (20, 160, 160)
     batch: PositiveInt = 1
@@ -65,9 +64,9 @@ class TrainingConfig(BaseModel):
     warm_up: NonNegativeInt = 200
     weight_decay: NonNegativeFloat = 0.01
     clip: PositiveFloat = 1.0
-    average: float = Field(0.999, ge=0, lt=1)
-    balance_limit: float = Field(10.0, ge=1)
-    labelled: float = Field(0.5, ge=0, le=1)
+    average: float = Field(default=0.999, ge=0, lt=1)
+    balance_limit: float = Field(default=10.0, ge=1)
+    labelled: float = Field(default=0.5, ge=0, le=1)
     erosion: NonNegativeInt = 0
     validation_patches: PositiveInt = 8
     log_every: PositiveInt = 20
@@ -118,6 +117,7 @@ class Trainer:
         directory: where state, log and checkpoint lie; a state in it is continued.
         voxel_size: of the volumes, in nm (z, y, x), for the checkpoint.
         provenance: for the checkpoint.
+        report: is given every line of the log.
 
     Raises:
         CheckpointError: the directory holds a damaged state, or that of a run with other settings.
@@ -134,10 +134,11 @@ class Trainer:
         *,
         voxel_size: tuple[float, float, float],
         provenance: dict[str, str | int | float],
+        report: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         check_patch(training.patch, network)
         directory.mkdir(parents=True, exist_ok=True)
-        self.config, self.directory = training, directory
+        self.config, self.directory, self.report = training, directory, report
         self.settings = {
             "network": network.model_dump(mode="json"),
             "augmentation": augmentation.model_dump(mode="json"),
@@ -174,35 +175,28 @@ class Trainer:
     def _place(self, module: ResidualSymmetricUNet) -> ResidualSymmetricUNet:
         return module.to(device=self.config.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
 
-    def run(self, report: Callable[[dict[str, Any]], None] | None = None) -> Path:
+    def run(self) -> Path:
         """Trains to the last step.
-
-        Args:
-            report: is given every line of the log.
 
         Returns:
             The folder of the checkpoint.
         """
-        self.report = report
         losses: list[float] = []
         began = time.perf_counter()
         for step, examples in self._batches():
             losses.append(self._step(step, examples))
             done = step + 1
-            if done <= 10 or done % self.config.log_every == 0:
+            last = done == self.config.steps
+            if last or done <= 10 or done % self.config.log_every == 0:
                 seconds = round((time.perf_counter() - began) / len(losses), 3)
                 rate = learning_rate(step, self.config)
                 self._log(step=done, loss=sum(losses) / len(losses), learning_rate=rate, seconds_per_step=seconds)
                 losses, began = [], time.perf_counter()
-            last = done == self.config.steps
             if self.validation and (last or done % self.config.validate_every == 0):
                 self._log(step=done, **self.validate())
             if last or done % self.config.save_every == 0:
                 self.save()
-        self.save()
         return self.directory / CHECKPOINT
-
-    report: Callable[[dict[str, Any]], None] | None = None
 
     def _batches(self) -> Iterator[tuple[int, list[Example]]]:
         """The batches of the steps that are left; the next two are being made in another thread."""
@@ -212,16 +206,12 @@ class Trainer:
             return [self.sampler.draw(step * batch + i) for i in range(batch)]
 
         with ThreadPoolExecutor(1) as pool:
-            steps = iter(range(self.next_step, self.config.steps))
-            waiting: deque[tuple[int, Future[list[Example]]]] = deque()
-            for step in steps:
-                waiting.append((step, pool.submit(make, step)))
-                if len(waiting) > ahead:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
+            waiting: deque[Future[list[Example]]] = deque()
+            for step in range(self.next_step, self.config.steps + ahead):
+                if step < self.config.steps:
+                    waiting.append(pool.submit(make, step))
+                if step >= self.next_step + ahead:
+                    yield step - ahead, waiting.popleft().result()
 
     def _step(self, step: int, examples: list[Example]) -> float:
         for group in self.optimiser.param_groups:
@@ -254,16 +244,17 @@ class Trainer:
 
     def validate(self) -> dict[str, Any]:
         """Loss and balanced accuracy of each channel, at threshold 0.5, with the averaged weights."""
-        losses, counts = [], 0
+        losses: list[float] = []
+        right = torch.zeros(2, len(self.checkpoint.network.offsets), dtype=torch.float64)
+        known = torch.zeros_like(right)
         for example in self.validation:
             with torch.inference_mode():
                 logits, targets = self._logits_and_targets(self.average, [example])
                 losses.append(float(balanced_loss(logits, targets, self.config.balance_limit)))
-                right = (logits > 0) == (targets == 1)
-                known = torch.stack([targets == 1, targets == 0])
-                counts += torch.stack([known & right, known]).sum((2, 4, 5, 6)).double().cpu()  # type: ignore[assignment]
-        right_count, known_count = counts  # type: ignore[misc]
-        accuracy = (right_count / known_count.clamp(min=1)).mean(0)  # type: ignore[has-type]
+                for which, truth in enumerate((targets == 1, targets == 0)):
+                    right[which] += (truth & ((logits > 0) == (targets == 1))).sum((0, 2, 3, 4)).cpu()
+                    known[which] += truth.sum((0, 2, 3, 4)).cpu()
+        accuracy = (right / known.clamp(min=1)).mean(0)
         return {
             "validation_loss": sum(losses) / len(losses),
             "balanced_accuracy": [round(float(a), 5) for a in accuracy],
@@ -303,7 +294,9 @@ class Trainer:
             self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
             self.next_step = int(described["next_step"])
         except (OSError, KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
-            raise CheckpointError(f"The training state {path} is damaged ({error}). Remove it to start anew.") from error
+            raise CheckpointError(
+                f"The training state {path} is damaged ({error}). Remove it to start anew."
+            ) from error
 
     def _check_settings(self, before: dict[str, dict[str, Any]]) -> None:
         for table, settings in self.settings.items():
@@ -333,5 +326,3 @@ def check_patch(patch: Triple, network: NetworkConfig) -> None:
             f"A patch must be divisible by {network.multiple} for this network, found {patch}. The next larger shape "
             f"that is: {fitting}."
         )
-
-

@@ -1,0 +1,104 @@
+"""Raw data of a block → its affinities to the next lower voxel along z, y and x, by a trained network.
+
+Needs the raw data of the block grown by half a patch or more. Writes the block of the affinities volume, unless the
+network's patches saw nothing but fill values there.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from ..pipeline.affinities.checkpoint import check_checkpoint_offsets, load_checkpoint
+from ..pipeline.affinities.inference import Inference, Predictor, working_memory
+from ..pipeline.affinities.normalisation import Normalisation
+from ..pipeline.affinities.offsets import NEAREST
+from ..pipeline.geometry import BlockGrid, Triple, triple
+from ..pipeline.volumes import VolumeSpec, open_volume
+from .contract import Outcome, Resources, TaskConfig
+
+VERSION = 1
+TORCH_BYTES = 450_000_000
+"""What torch and its kernels take in a process that predicts, measured."""
+
+
+class Config(TaskConfig):
+    """Args:
+    raw: path of the raw volume.
+    checkpoint: folder of the checkpoint.
+    affinities: path of the affinities volume, which exists.
+    block: shape of a block.
+    normalisation: of the raw volume's grey values.
+    patch: shape of a patch; that of the checkpoint unless given.
+    batch: patches that are computed together.
+    threads: that torch computes with on a CPU.
+    device, precision: see `Inference`.
+    """
+
+    raw: str
+    checkpoint: str
+    affinities: str
+    block: Triple
+    normalisation: Normalisation
+    patch: Triple | None = None
+    batch: int = 1
+    threads: int = 1
+    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> VolumeSpec:
+    """What the affinities volume of a raw volume looks like."""
+    return VolumeSpec(
+        shape=raw.shape,
+        dtype="uint8",
+        voxel_size=raw.voxel_size,
+        translation=raw.translation,
+        channels=len(NEAREST),
+        offsets=NEAREST,
+        chunk=chunk,
+        shard=shard,
+    )
+
+
+def resources(config: Config) -> Resources:
+    """One block with its image, one batch of patches, and torch itself."""
+    checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
+    raw = open_volume(config.raw).spec
+    block = triple([min(b, v) for b, v in zip(config.block, raw.shape, strict=True)])
+    inference = _inference(config, checkpoint.patch, raw.fill_value)
+    arrays = working_memory(checkpoint.network, inference, block, np.dtype(raw.dtype).itemsize)
+    return Resources(memory=TORCH_BYTES + arrays, threads=config.threads, gpu=config.device == "cuda")
+
+
+def run(config: Config, index: Triple) -> Outcome:
+    raw = open_volume(config.raw)
+    block = BlockGrid(raw.spec.shape, config.block).box(index)
+    torch.set_num_threads(config.threads)
+    affinities = _predictor(config, raw.spec.fill_value).predict(raw.read, raw.spec.shape, block)
+    if not affinities.any():
+        return Outcome(state="empty", voxels=block.voxels)
+    open_volume(config.affinities, writable=True).write(block, affinities)
+    return Outcome(voxels=block.voxels)
+
+
+@lru_cache(maxsize=1)
+def _predictor(config: Config, fill_value: float) -> Predictor:
+    """The network, loaded once in a worker."""
+    checkpoint, network = load_checkpoint(Path(config.checkpoint))
+    return Predictor(network, _inference(config, checkpoint.patch, fill_value))
+
+
+def _inference(config: Config, trained_patch: Triple, fill_value: float) -> Inference:
+    return Inference(
+        patch=config.patch or trained_patch,
+        normalisation=config.normalisation,
+        fill_value=fill_value,
+        batch=config.batch,
+        device=config.device,
+        precision=config.precision,
+    )

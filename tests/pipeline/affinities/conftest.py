@@ -1,0 +1,9 @@
+"""Networks of a few weights: more than one thread would only wait."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)

@@ -1,0 +1,128 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from petavox.pipeline.affinities.inference import Inference, Predictor, working_memory
+from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
+from petavox.pipeline.affinities.normalisation import Normalisation
+from petavox.pipeline.affinities.patches import PatchGrid, mirrored
+from petavox.pipeline.errors import RequestError
+from petavox.pipeline.geometry import BlockGrid, Box
+
+NETWORK = NetworkConfig(widths=(4, 6), stride=(1, 2, 2))
+PATCH = (4, 8, 12)
+NORMALISATION = Normalisation(mean=120, deviation=40)
+
+
+def network():
+    torch.manual_seed(5)
+    made = ResidualSymmetricUNet(NETWORK)
+    with torch.no_grad():
+        made.train()(torch.randn(2, 1, 8, 32, 32))
+        made.head.weight.mul_(3)
+    return made.eval()
+
+
+def predictor(**changes):
+    return Predictor(network(), Inference(patch=PATCH, normalisation=NORMALISATION, **changes))
+
+
+def image(shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 255, shape, dtype=np.uint8)
+
+
+def predict_by_blocks(predictor, raw, block):
+    affinities = np.zeros((3, *raw.shape), np.uint8)
+    grid = BlockGrid(raw.shape, block)
+    for index in grid.indices():
+        box = grid.box(index)
+        affinities[:, *box.slices()] = predictor.predict(lambda b: raw[b.slices()], raw.shape, box)
+    return affinities
+
+
+def predict_at_once(raw):
+    """The definition, slowly: every patch of the grid, float64, weights of the published bump."""
+    grid, unfolded = PatchGrid(PATCH), network()
+    total, norm = np.zeros((3, *raw.shape)), np.zeros(raw.shape)
+    u = [np.arange(1, n + 1) / (n + 1) for n in PATCH]
+    bump = np.exp(24 - sum(np.meshgrid(*(((v * (1 - v)) ** -1.5) for v in u), indexing="ij")))
+    for index in grid.touching(Box.of_shape(raw.shape)):
+        box = grid.box(index)
+        places = [mirrored(a, b, n) for a, b, n in zip(box.start, box.stop, raw.shape, strict=True)]
+        seen = torch.from_numpy(NORMALISATION.apply(raw[np.ix_(*places)]))[None, None]
+        with torch.inference_mode():
+            answer = torch.sigmoid(unfolded(seen))[0, :3].double().numpy()
+        common = box.intersect(Box.of_shape(raw.shape))
+        total[:, *common.slices()] += (answer * bump)[:, *common.slices(box.start)]
+        norm[common.slices()] += bump[common.slices(box.start)]
+    return 255 * total / norm
+
+
+@pytest.fixture(scope="module")
+def ready():
+    return predictor(), predictor(batch=3)
+
+
+def test_prediction_equals_its_definition(ready):
+    raw = image((7, 21, 18))
+    found = predict_by_blocks(ready[0], raw, raw.shape)
+    assert found.std() > 5
+    assert np.abs(found - predict_at_once(raw)).max() < 0.52
+
+
+@settings(max_examples=12)
+@given(
+    shape=st.tuples(st.integers(1, 6), st.integers(1, 20), st.integers(1, 20)),
+    block=st.tuples(st.integers(2, 6), st.integers(6, 20), st.integers(6, 20)),
+    batched=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@example(shape=(1, 1, 1), block=(1, 4, 4), batched=False, seed=0)
+@example(shape=(6, 20, 20), block=(2, 7, 11), batched=True, seed=0)
+def test_prediction_does_not_depend_on_the_blocks(ready, shape, block, batched, seed):
+    raw = image(shape, seed)
+    whole = predict_by_blocks(ready[batched], raw, shape)
+    np.testing.assert_array_equal(predict_by_blocks(ready[batched], raw, block), whole)
+
+
+@pytest.mark.parametrize("block", [(4, 20, 50), (2, 7, 13), (4, 20, 15)])
+def test_patches_without_image_have_affinity_0_in_every_block(block):
+    raw = image((4, 20, 50))
+    raw[:, :, 20:] = 0
+    made = predictor(fill_value=0)
+    found = predict_by_blocks(made, raw, block)
+    np.testing.assert_array_equal(found, predict_by_blocks(made, raw, raw.shape))
+    assert not found[..., 36:].any()
+    assert found[..., :20].any()
+
+
+def test_reading_is_asked_for_one_box_inside_the_volume():
+    raw, asked = image((9, 30, 30)), []
+
+    def read(box):
+        asked.append(box)
+        return raw[box.slices()]
+
+    predictor().predict(read, raw.shape, Box((2, 0, 10), (5, 12, 30)))
+    assert len(asked) == 1
+    assert Box.of_shape(raw.shape).contains(asked[0])
+
+
+def test_arrays_stay_within_the_memory_known_in_advance():
+    block = (8, 48, 64)
+    inference = Inference(patch=(8, 48, 48), normalisation=NORMALISATION)
+    raw, made = image((16, 96, 128)), Predictor(network(), inference)
+    tracemalloc.start()
+    made.predict(lambda box: raw[box.slices()].copy(), raw.shape, Box.of_shape(block, (4, 24, 32)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < working_memory(NETWORK, inference, block, grey_bytes=1)
+
+
+def test_a_patch_that_the_network_cannot_take_is_refused_with_one_that_it_can():
+    with pytest.raises(RequestError, match=r"divisible by \(1, 4, 4\).*\(4, 12, 12\)"):
+        Predictor(network(), Inference(patch=(4, 10, 12), normalisation=NORMALISATION))

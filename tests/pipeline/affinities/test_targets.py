@@ -1,0 +1,47 @@
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from petavox.pipeline.affinities.offsets import LONG_RANGE
+from petavox.pipeline.affinities.targets import MASKED, affinity_targets, erode_labels
+
+
+def affinity_targets_voxel_by_voxel(labels, mask, offsets):
+    targets = np.full((len(offsets), *labels.shape), MASKED, np.uint8)
+    for c, p in itertools.product(range(len(offsets)), np.ndindex(labels.shape)):
+        q = tuple(a - o for a, o in zip(p, offsets[c], strict=True))
+        inside = all(0 <= a < n for a, n in zip(q, labels.shape, strict=True))
+        if inside and mask[p] and mask[q]:
+            targets[(c, *p)] = labels[p] == labels[q] != 0
+    return targets
+
+
+offset = st.tuples(*(st.integers(-5, 5),) * 3)
+
+
+@given(
+    labels=hnp.arrays(np.uint16, (3, 4, 5), elements=st.integers(0, 2)),
+    mask=hnp.arrays(np.bool_, (3, 4, 5)),
+    offsets=st.lists(offset, min_size=1, max_size=4),
+)
+def test_targets_equal_those_made_voxel_by_voxel(labels, mask, offsets):
+    found = affinity_targets(labels, mask, offsets)
+    np.testing.assert_array_equal(found, affinity_targets_voxel_by_voxel(labels, mask, offsets))
+
+
+def test_background_has_affinity_0_and_the_border_is_masked():
+    labels = np.array([[[1, 1, 0, 0, 2]]])
+    x = affinity_targets(labels, np.ones(labels.shape, bool), LONG_RANGE)[2]
+    assert x.tolist() == [[[MASKED, 1, 0, 0, 0]]]
+
+
+def test_erosion_takes_a_voxel_from_either_side_of_a_border_in_the_plane_only():
+    labels = np.stack([np.repeat([[1, 2]], [3, 5], axis=1).repeat(2, axis=0), np.full((2, 8), 1)])
+    eroded = erode_labels(labels, 1)
+    assert eroded[0].tolist() == [[1, 1, 0, 0, 2, 2, 2, 2]] * 2
+    assert eroded[1].tolist() == labels[1].tolist()
+    assert erode_labels(labels, 2)[0, 0].tolist() == [1, 0, 0, 0, 0, 2, 2, 2]
+    assert erode_labels(labels, 0) is labels

@@ -1,0 +1,146 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from petavox.pipeline.affinities.augmentation import AugmentationConfig
+from petavox.pipeline.affinities.checkpoint import load_checkpoint
+from petavox.pipeline.affinities.network import NetworkConfig
+from petavox.pipeline.affinities.normalisation import Normalisation
+from petavox.pipeline.affinities.sampling import TrainingVolume
+from petavox.pipeline.affinities.targets import MASKED
+from petavox.pipeline.affinities.training import LOG, STATE, Trainer, TrainingConfig, balanced_loss, learning_rate
+from petavox.pipeline.errors import CheckpointError, RequestError
+from petavox.pipeline.geometry import Box
+
+NETWORK = NetworkConfig(widths=(4, 6), stride=(1, 2, 2))
+TRAINING = TrainingConfig(
+    patch=(4, 16, 16), steps=10, warm_up=2, threads=1, log_every=1, validate_every=5, save_every=4, seed=1
+)
+
+
+def volume():
+    """Stripes of one object each, dark at their borders."""
+    labels = np.broadcast_to(np.repeat(np.arange(1, 9), 6), (8, 48, 48)).astype(np.uint16)
+    image = np.where(np.isin(np.arange(48) % 6, (0, 5)), 40, 200) + np.zeros((8, 48, 1))
+    validation = (Box((0, 0, 0), (4, 16, 48)),)
+    normalisation = Normalisation(mean=147.0, deviation=75.0)
+    return TrainingVolume(image.astype(np.uint8), labels, np.ones(labels.shape, bool), normalisation, validation)
+
+
+def trainer(directory, **changes):
+    return Trainer(
+        NETWORK,
+        AugmentationConfig(displacement=4),
+        TRAINING.model_copy(update=changes),
+        [volume()],
+        directory,
+        voxel_size=(30.0, 6.0, 6.0),
+        provenance={"made": "by a test"},
+    )
+
+
+def losses(directory):
+    lines = [json.loads(line) for line in (directory / LOG).read_text().splitlines()]
+    return [(line["step"], line["loss"]) for line in lines if "loss" in line]
+
+
+def test_the_same_seed_gives_the_same_first_ten_losses(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        trainer(tmp_path / name, seed=seed).run()
+    assert [step for step, _ in losses(tmp_path / "a")] == list(range(1, 11))
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert losses(tmp_path / "a") != losses(tmp_path / "c")
+
+
+def test_a_resumed_training_is_the_same_training(tmp_path):
+    trainer(tmp_path / "whole").run()
+    interrupted = trainer(tmp_path / "resumed")
+    for step, examples in interrupted._batches():
+        interrupted._step(step, examples)
+        if step == 4:
+            interrupted.save()
+        if step == 6:
+            break
+    resumed = trainer(tmp_path / "resumed")
+    assert resumed.next_step == 5
+    folders = trainer(tmp_path / "whole").run(), resumed.run()
+    assert losses(tmp_path / "resumed") == losses(tmp_path / "whole")[5:]
+    (config, network), (other_config, other) = map(load_checkpoint, folders)
+    assert config == other_config
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
+
+
+def test_training_learns_and_leaves_a_checkpoint_that_says_what_it_is(tmp_path):
+    run = trainer(tmp_path, steps=60, learning_rate=0.01, average=0.9)
+    before = run.validate()
+    config, network = load_checkpoint(run.run())
+    after = run.validate()
+    assert after["validation_loss"] < 0.7 * before["validation_loss"]
+    assert after["balanced_accuracy"][2] > before["balanced_accuracy"][2] + 0.1
+    assert config.provenance == {"made": "by a test", "steps": 60}
+    assert config.normalisation == volume().normalisation
+    assert config.network == network.config == NETWORK
+
+
+def test_bfloat16_and_several_patches_in_a_batch_work_too(tmp_path):
+    trainer(tmp_path, precision="bfloat16", batch=2, steps=2).run()
+    assert len(losses(tmp_path)) == 2
+
+
+def test_settings_may_not_change_on_resuming_but_for_the_length(tmp_path):
+    trainer(tmp_path, steps=2).run()
+    assert trainer(tmp_path, steps=4).next_step == 2
+    with pytest.raises(CheckpointError, match=r"\[training\] seed was 1"):
+        trainer(tmp_path, seed=9)
+
+
+def test_a_damaged_state_is_noticed(tmp_path):
+    trainer(tmp_path, steps=1).run()
+    (tmp_path / STATE).write_bytes((tmp_path / STATE).read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="damaged"):
+        trainer(tmp_path)
+
+
+def test_a_patch_that_the_network_cannot_take_is_refused(tmp_path):
+    with pytest.raises(RequestError, match="next larger shape that is: \\(4, 16, 20\\)"):
+        trainer(tmp_path, patch=(4, 16, 18))
+
+
+def test_the_rate_rises_then_falls_to_zero():
+    rates = [learning_rate(step, TRAINING.model_copy(update={"steps": 50, "warm_up": 10})) for step in range(51)]
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[9] == rates[10] == max(rates) == TRAINING.learning_rate
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[50] < 1e-9
+
+
+def balanced_loss_voxel_by_voxel(logits, targets, limit):
+    total = weights = 0.0
+    for c in range(logits.shape[1]):
+        known = [
+            (float(a), int(t)) for a, t in zip(logits[:, c].ravel(), targets[:, c].ravel(), strict=True) if t != MASKED
+        ]
+        for logit, target in known:
+            weight = min(limit, 0.5 * len(known) / sum(t == target for _, t in known))
+            total += weight * np.logaddexp(0, -logit if target else logit)
+            weights += weight
+    return total / weights
+
+
+@pytest.mark.parametrize("limit", [1.5, 10.0])
+def test_loss_equals_its_definition(limit):
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(2, 3, 2, 4, 5)).astype(np.float32)
+    targets = random.choice([0, 1, MASKED], p=[0.1, 0.6, 0.3], size=logits.shape).astype(np.uint8)
+    found = balanced_loss(torch.from_numpy(logits), torch.from_numpy(targets), limit)
+    assert float(found) == pytest.approx(balanced_loss_voxel_by_voxel(logits, targets, limit), rel=1e-5)
+
+
+def test_loss_is_zero_where_nothing_is_known():
+    logits = torch.randn(1, 3, 2, 4, 4, requires_grad=True)
+    loss = balanced_loss(logits, torch.full(logits.shape, MASKED, dtype=torch.uint8), 10.0)
+    loss.backward()
+    assert loss.item() == 0
+    assert not logits.grad.any()

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+
+from petavox.pipeline.affinities.checkpoint import CheckpointConfig, save_checkpoint
+from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
+from petavox.pipeline.affinities.normalisation import Normalisation
+from petavox.pipeline.affinities.offsets import NEAREST
+from petavox.pipeline.errors import CheckpointError
+from petavox.pipeline.geometry import BlockGrid
+from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
+from petavox.tasks import predict
+
+SHAPE = (6, 24, 40)
+NETWORK = NetworkConfig(widths=(2, 3), stride=(1, 2, 2))
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Makes the config of a run that predicts a raw volume, black on the right, in blocks of a shape."""
+    grey = np.random.default_rng(0).integers(1, 255, SHAPE, dtype=np.uint8)
+    grey[:, :, 16:] = 0
+    raw = create_volume(tmp_path / "raw.zarr", VolumeSpec(SHAPE, "uint8", (30.0, 6.0, 6.0), chunk=SHAPE))
+    raw.write(raw.spec.box, grey)
+
+    torch.manual_seed(0)
+    network = ResidualSymmetricUNet(NETWORK)
+    config = CheckpointConfig(network=NETWORK, patch=(4, 8, 8), voxel_size=(30.0, 6.0, 6.0))
+    save_checkpoint(tmp_path / "model", config, network.state_dict())
+
+    def config_of(block):
+        path = tmp_path / f"affinities{block}.zarr"
+        create_volume(path, predict.affinities_spec(raw.spec, chunk=block, shard=None))
+        return predict.Config(
+            raw=str(tmp_path / "raw.zarr"),
+            checkpoint=str(tmp_path / "model"),
+            affinities=str(path),
+            block=block,
+            normalisation=Normalisation(mean=120.0, deviation=60.0),
+        )
+
+    return config_of
+
+
+def run_all(config):
+    return {index: predict.run(config, index) for index in BlockGrid(SHAPE, config.block).indices()}
+
+
+def read_all(config):
+    volume = open_volume(config.affinities)
+    return volume.read(volume.spec.box)
+
+
+def test_affinities_are_the_same_for_any_blocks(make):
+    whole, parts = make(SHAPE), make((4, 8, 8))
+    run_all(whole)
+    run_all(parts)
+    np.testing.assert_array_equal(read_all(parts), read_all(whole))
+    assert read_all(whole)[..., :16].std() > 0
+
+
+def test_the_affinities_volume_lies_where_the_raw_volume_lies_and_knows_its_offsets(make):
+    spec = open_volume(make(SHAPE).affinities).spec
+    assert (spec.shape, spec.channels, spec.dtype) == (SHAPE, 3, "uint8")
+    assert spec.voxel_size == (30.0, 6.0, 6.0)
+    assert spec.offsets == NEAREST
+
+
+def test_blocks_without_image_are_empty_and_not_written(make):
+    config = make((6, 8, 8))
+    outcomes = run_all(config)
+    assert {index[2] for index, outcome in outcomes.items() if outcome.state == "empty"} == {3, 4}
+    assert not read_all(config)[..., 24:].any()
+
+
+def test_memory_grows_with_the_block(make):
+    small, large = predict.resources(make((2, 8, 8))), predict.resources(make((4, 24, 40)))
+    assert predict.TORCH_BYTES < small.memory < large.memory
+    assert not small.gpu
+
+
+def test_a_checkpoint_with_other_offsets_is_refused_before_anything_runs(make, tmp_path):
+    config = make((6, 8, 8))
+    turned = NETWORK.model_copy(update={"offsets": NEAREST[::-1]})
+    checkpoint = CheckpointConfig(network=turned, patch=(4, 8, 8), voxel_size=(30.0, 6.0, 6.0))
+    save_checkpoint(tmp_path / "model", checkpoint, ResidualSymmetricUNet(turned).state_dict())
+    with pytest.raises(CheckpointError, match="other offsets"):
+        predict.resources(config)

@@ -1,0 +1,85 @@
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+from petavox.pipeline.affinities.checkpoint import load_checkpoint
+from petavox.pipeline.errors import RequestError, VolumeError
+from petavox.pipeline.geometry import Box
+from petavox.pipeline.volumes import VolumeSpec, create_volume
+from petavox.workflows.training import train_from_recipe
+
+RECIPE = """
+voxel_size = [30, 6, 6]
+
+[network]
+widths = [2, 3]
+stride = [1, 2, 2]
+
+[training]
+patch = [4, 16, 16]
+steps = 3
+threads = 1
+
+[augmentation]
+displacement = 4
+
+[[volume]]
+raw = "$VOLUMES/raw.tif"
+labels = "labels.zarr"
+validation = [{ start = [0, 0, 0], stop = [4, 16, 16] }]
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """A recipe beside its labels, with the raw data elsewhere."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setenv("VOLUMES", str(elsewhere))
+    random = np.random.default_rng(0)
+    tifffile.imwrite(elsewhere / "raw.tif", random.integers(0, 255, (8, 32, 32), dtype=np.uint8))
+    labels = create_volume(tmp_path / "labels.zarr", VolumeSpec((8, 32, 32), "uint64", (30.0, 6.0, 6.0)))
+    labels.write(Box.of_shape((8, 32, 32)), random.integers(0, 3, (8, 32, 32)).astype(np.uint64))
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_a_recipe_becomes_a_checkpoint_and_a_log_and_is_continued(recipe, tmp_path):
+    lines = []
+    folder = train_from_recipe(recipe, tmp_path / "training", ["training.seed=5"], lines.append)
+    config, _ = load_checkpoint(folder)
+    assert config.voxel_size == (30.0, 6.0, 6.0)
+    assert config.normalisation is not None
+    train_from_recipe(recipe, tmp_path / "training", ["training.seed=5", "training.steps=4"], lines.append)
+    logged = [json.loads(line) for line in (tmp_path / "training" / "training_log.jsonl").read_text().splitlines()]
+    assert logged == lines
+    assert [line["event"] for line in logged if "event" in line] == ["start", "resume"]
+    assert [line["step"] for line in logged if "loss" in line] == [1, 2, 3, 4]
+    assert "validation_loss" in logged[-1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "said"),
+    [
+        ("training.step=3", RequestError, "Did you mean 'training.steps'"),
+        ("network.kernel=[3, 4, 3]", RequestError, "must be odd"),
+        ("training.patch=[4, 16, 18]", RequestError, "must be divisible"),
+        ('training.precision="float16"', RequestError, "float32"),
+    ],
+)
+def test_a_wrong_value_is_refused(recipe, tmp_path, wrong, error, said):
+    with pytest.raises(error, match=said):
+        train_from_recipe(recipe, tmp_path / "training", [wrong])
+    assert not (tmp_path / "training").exists()
+
+
+def test_missing_volumes_and_variables_are_refused(recipe, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere" / "raw.tif").unlink()
+    with pytest.raises(VolumeError, match=r"raw\.tif"):
+        train_from_recipe(recipe, tmp_path / "training")
+    monkeypatch.delenv("VOLUMES")
+    with pytest.raises(RequestError, match="VOLUMES"):
+        train_from_recipe(recipe, tmp_path / "training")
