@@ -1,0 +1,53 @@
+# make demo | test | lint | bench. Each sets up .venv by itself, and again when sources or requirements change.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check --quiet
+PACKAGE := __init__.py $(wildcard __main__.py) py.typed pyproject.toml constraints.txt README.md LICENSE \
+	$(shell find pipeline tasks workflows cluster -type f -not -path '*/__pycache__/*' -not -name '.*')
+
+# What is tested and run is the installed wheel: the working directory never comes before it.
+export PYTHONSAFEPATH := 1
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/for-demo
+	$(VENV)/bin/petavox demo --out demo
+
+test: $(VENV)/for-test
+	$(RUN) -c "import petavox, sys; sys.exit('site-packages' not in petavox.__file__)"
+	$(RUN) -m pytest tests
+
+lint: $(VENV)/for-lint $(VENV)/tree
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	cd $(VENV)/tree && ../bin/mypy --config-file $(CURDIR)/pyproject.toml -p petavox
+
+bench: $(VENV)/for-bench
+	$(RUN) benchmarks
+
+clean:
+	rm -rf $(VENV) build dist petavox.egg-info
+
+$(RUN):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "petavox needs Python 3.11 or newer: make PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/wheel: $(PACKAGE) | $(RUN)
+	rm -rf build dist petavox.egg-info
+	$(PIP) wheel --no-deps --wheel-dir dist .
+	rm -rf build petavox.egg-info
+	@touch $@
+
+# The wheel, and what it and the target need.
+EXTRA_test := [test]
+EXTRA_lint := [dev]
+$(VENV)/for-%: $(VENV)/wheel
+	$(PIP) install --constraint constraints.txt "$$(echo dist/petavox-*.whl)$(EXTRA_$*)"
+	$(PIP) install --no-deps --force-reinstall dist/petavox-*.whl
+	@touch $@
+
+# mypy finds the working tree under the package's name.
+$(VENV)/tree: | $(RUN)
+	mkdir -p $@
+	ln -sfn $(CURDIR) $@/petavox
