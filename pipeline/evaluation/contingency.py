@@ -33,7 +33,8 @@ class Contingency:
         truth: (N,) uint64, never 0.
         segment: (N,) uint64.
         voxels: (N,) int64, voxels of the pair.
-        first: (N, 3) int64, the pair's first voxel in z, y, x order: a place that is certainly inside it.
+        place: (N, 3) int64, z y x of one voxel of the pair: the first along x of a row (z, y) drawn by a hash, so that
+            it lies inside the pair and seldom at its end.
         start: (N, 3) int64, where the pair's bounding box begins.
         stop: (N, 3) int64, where it ends (exclusive).
         scored: voxels looked at, truth 0 included, masked voxels not.
@@ -42,7 +43,7 @@ class Contingency:
     truth: npt.NDArray[np.uint64]
     segment: npt.NDArray[np.uint64]
     voxels: npt.NDArray[np.int64]
-    first: Coordinates
+    place: Coordinates
     start: Coordinates
     stop: Coordinates
     scored: int
@@ -52,14 +53,14 @@ class Contingency:
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Named one-dimensional arrays, as tables.write takes them; coordinates are flattened."""
-        places = {name: getattr(self, name).reshape(-1) for name in ("first", "start", "stop")}
+        places = {name: getattr(self, name).reshape(-1) for name in ("place", "start", "stop")}
         pairs = {name: getattr(self, name) for name in ("truth", "segment", "voxels")}
         return {**pairs, **places, "scored": np.array([self.scored], np.int64)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Contingency:
         """The inverse of to_arrays."""
-        places = {name: arrays[name].astype(np.int64).reshape(-1, 3) for name in ("first", "start", "stop")}
+        places = {name: arrays[name].astype(np.int64).reshape(-1, 3) for name in ("place", "start", "stop")}
         return cls(
             truth=arrays["truth"].astype(np.uint64),
             segment=arrays["segment"].astype(np.uint64),
@@ -87,10 +88,12 @@ def count(
     truth, segments = _unsigned(truth, "truth"), _unsigned(segments, "segmentation")
     scored = truth.size if mask is None else int(np.count_nonzero(mask))
     wanted = truth if mask is None else np.where(mask, truth, truth.dtype.type(0))
-    keys, voxels, places = _count(np.ascontiguousarray(wanted), np.ascontiguousarray(segments))
+    keys, voxels, places = _count(
+        np.ascontiguousarray(wanted), np.ascontiguousarray(segments), np.array(origin[:2], np.uint64)
+    )
     order = np.lexsort((keys[:, 1], keys[:, 0]))
-    first, start, stop = (places[order, k : k + 3].astype(np.int64) + np.asarray(origin, np.int64) for k in (0, 3, 6))
-    return Contingency(keys[order, 0], keys[order, 1], voxels[order], first, start, stop, scored)
+    place, start, stop = (places[order, k : k + 3].astype(np.int64) + np.asarray(origin, np.int64) for k in (0, 3, 6))
+    return Contingency(keys[order, 0], keys[order, 1], voxels[order], place, start, stop, scored)
 
 
 def total(tables: Iterable[Contingency]) -> Contingency:
@@ -125,20 +128,20 @@ def check_scorable(table: Contingency) -> None:
 def _add(tables: Sequence[Contingency]) -> Contingency:
     arrays = {
         name: np.concatenate([getattr(table, name) for table in tables])
-        for name in ("truth", "segment", "voxels", "first", "start", "stop")
+        for name in ("truth", "segment", "voxels", "place", "start", "stop")
     }
     scored = sum(table.scored for table in tables)
-    first = arrays["first"]
-    order = np.lexsort((first[:, 2], first[:, 1], first[:, 0], arrays["segment"], arrays["truth"]))
-    truth, segment, voxels, first, start, stop = (values[order] for values in arrays.values())
+    z, y, x = arrays["place"].T
+    order = np.lexsort((x, _draw(z.astype(np.uint64), y.astype(np.uint64)), arrays["segment"], arrays["truth"]))
+    truth, segment, voxels, place, start, stop = (values[order] for values in arrays.values())
     if len(order) == 0:
-        return Contingency(truth, segment, voxels, first, start, stop, scored)
+        return Contingency(truth, segment, voxels, place, start, stop, scored)
     heads = np.flatnonzero(np.r_[True, (truth[1:] != truth[:-1]) | (segment[1:] != segment[:-1])])
     return Contingency(
         truth=truth[heads],
         segment=segment[heads],
         voxels=np.add.reduceat(voxels, heads),
-        first=first[heads],
+        place=place[heads],
         start=np.minimum.reduceat(start, heads, axis=0),
         stop=np.maximum.reduceat(stop, heads, axis=0),
         scored=scored,
@@ -160,18 +163,30 @@ def _unsigned(labels: Labels, name: str) -> Labels:
     return labels.view(f"u{labels.dtype.itemsize}")
 
 
+def _draw(z, y):  # type: ignore[no-untyped-def]
+    """The lot of a row of voxels, of which the smallest wins: a bijection of its 64 bits, so no two are equal."""
+    lot = ((z << np.uint64(32)) ^ y) * np.uint64(0x9E3779B97F4A7C15)
+    lot = (lot ^ (lot >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
+    return lot ^ (lot >> np.uint64(32))
+
+
+_draw_one = njit(nogil=True, cache=True)(_draw)
+
+
 @njit(nogil=True, cache=True)
-def _count(truth, segments):  # type: ignore[no-untyped-def]
-    """Keys (N, 2), voxel counts (N,) and places (N, 9: first, start, stop) of the pairs, in order of appearance."""
+def _count(truth, segments, origin):  # type: ignore[no-untyped-def]
+    """Keys (N, 2), voxel counts (N,) and places (N, 9: place, start, stop) of the pairs, in order of appearance."""
     slots = np.full(1 << 10, -1, np.int32)
     room = len(slots) // 2
     keys = np.empty((room, 2), np.uint64)
     voxels = np.empty(room, np.int64)
+    lots = np.empty(room, np.uint64)
     places = np.empty((room, 9), np.int32)
     used = 0
     depth, height, width = truth.shape
     for z in range(depth):
         for y in range(height):
+            lot = _draw_one(origin[0] + np.uint64(z), origin[1] + np.uint64(y))
             x = 0
             while x < width:
                 begin = x
@@ -191,23 +206,30 @@ def _count(truth, segments):  # type: ignore[no-untyped-def]
                     place[6] = z + 1
                     place[7] = max(place[7], y + 1)
                     place[8] = max(place[8], x)
+                    if lot < lots[row]:
+                        lots[row] = lot
+                        place[0], place[1], place[2] = z, y, begin
                     continue
                 slots[slot] = used
                 keys[used, 0], keys[used, 1] = t, s
                 voxels[used] = x - begin
+                lots[used] = lot
                 places[used, 0], places[used, 1], places[used, 2] = z, y, begin
                 places[used, 3], places[used, 4], places[used, 5] = z, y, begin
                 places[used, 6], places[used, 7], places[used, 8] = z + 1, y + 1, x
                 used += 1
                 if used == room:
-                    keys = np.concatenate((keys, np.empty_like(keys)))
-                    voxels = np.concatenate((voxels, np.empty_like(voxels)))
-                    places = np.concatenate((places, np.empty_like(places)))
                     room *= 2
+                    keys, voxels, lots, places = _double(keys), _double(voxels), _double(lots), _double(places)
                     slots = np.full(2 * room, -1, np.int32)
                     for row in range(used):
                         slots[_slot(slots, keys, keys[row, 0], keys[row, 1])] = row
     return keys[:used], voxels[:used], places[:used]
+
+
+@njit(nogil=True, cache=True)
+def _double(array):  # type: ignore[no-untyped-def]
+    return np.concatenate((array, np.empty_like(array)))
 
 
 @njit(nogil=True, cache=True, inline="always")

@@ -89,4 +89,4 @@ def _strays(
 
 def _place(table: Contingency, row: int) -> tuple[int, Triple, Box]:
     box = Box(triple(table.start[row].tolist()), triple(table.stop[row].tolist()))
-    return int(table.voxels[row]), triple(table.first[row].tolist()), box
+    return int(table.voxels[row]), triple(table.place[row].tolist()), box

@@ -1,0 +1,84 @@
+"""Segmentation and truth of a block → one contingency table; blocks outside the scored box have none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..pipeline import tables
+from ..pipeline.evaluation.boundaries import halo, ignore_boundaries
+from ..pipeline.evaluation.contingency import Contingency, count
+from ..pipeline.geometry import BlockGrid, Box, Triple
+from ..pipeline.volumes import open_volume
+from . import records
+from .contract import Outcome, Resources, TaskConfig
+
+VERSION = 1
+
+
+class Config(TaskConfig):
+    """Args:
+    volume: shape of the segmentation.
+    block: shape of a block.
+    segmentation: path of the segmentation.
+    truth: path of the truth, on the same grid of voxels; 0 is not scored.
+    mask: path of a volume on the truth's frame; where it is 0 nothing is looked at.
+    offset: where the first voxel of truth and mask lies in the segmentation, voxels.
+    start, stop: the scored box in voxels of the segmentation, inside the segmentation and inside the truth.
+    tolerance: nm; truth voxels this close to a boundary in the same section are not scored.
+    tables: folder of the run's tables.
+    """
+
+    volume: Triple
+    block: Triple
+    segmentation: str
+    truth: str
+    mask: str | None = None
+    offset: Triple = (0, 0, 0)
+    start: Triple
+    stop: Triple
+    tolerance: float | None = None
+    tables: str
+
+
+def resources(config: Config) -> Resources:
+    """Segmentation and truth at 8 bytes a voxel, mask, truth again under each of mask and tolerance, chunks."""
+    return Resources(memory=Box.of_shape(config.block).voxels * (8 + 8 + 1 + 8 + 8 + 8))
+
+
+def run(config: Config, index: Triple) -> Outcome:
+    if _part(config, index).is_empty:
+        return Outcome(state="empty")
+    table = count_block(config, index)
+    written = tables.write(records.path(config.tables, "contingency", index), table.to_arrays())
+    return Outcome(voxels=table.scored, counts={"pairs": len(table), "table_bytes": written})
+
+
+def blocks(config: Config) -> Iterator[Triple]:
+    """The blocks that have a table."""
+    return BlockGrid(config.volume, config.block).touching(Box(config.start, config.stop))
+
+
+def read_block(config: Config, index: Triple) -> Contingency:
+    """The table that `run` left for a block."""
+    return Contingency.from_arrays(tables.read(records.path(config.tables, "contingency", index)))
+
+
+def count_block(config: Config, index: Triple) -> Contingency:
+    """The contingency table of a block; places are in voxels of the segmentation."""
+    part = _part(config, index)
+    in_truth = [-offset for offset in config.offset]
+    truth_volume = open_volume(config.truth)
+    if config.tolerance is None:
+        truth = truth_volume.read(part.shift(in_truth))
+    else:
+        # The halo ends at the scored box, so that the result is that of the box cropped out of everything.
+        voxel_size = truth_volume.spec.voxel_size
+        seen = part.grow(halo(config.tolerance, voxel_size)).intersect(Box(config.start, config.stop))
+        whole = truth_volume.read(seen.shift(in_truth))
+        truth = ignore_boundaries(whole, config.tolerance, voxel_size)[part.slices(seen.start)]
+    mask = None if config.mask is None else open_volume(config.mask).read(part.shift(in_truth)) != 0
+    return count(truth, open_volume(config.segmentation).read(part), mask=mask, origin=part.start)
+
+
+def _part(config: Config, index: Triple) -> Box:
+    return BlockGrid(config.volume, config.block).box(index).intersect(Box(config.start, config.stop))

@@ -1,0 +1,67 @@
+"""The contingency tables of all blocks → scores.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from ..pipeline.errors import StorageError
+from ..pipeline.evaluation.contingency import total
+from ..pipeline.evaluation.scores import Scores, score
+from ..pipeline.geometry import Box, Triple
+from . import contingency
+from .contract import Outcome, Resources, TaskConfig
+
+VERSION = 1
+
+
+class Config(TaskConfig):
+    """Args:
+    contingency: the config of the tables.
+    scores: path of the JSON file to write.
+    """
+
+    contingency: contingency.Config
+    scores: str
+
+
+def resources(config: Config) -> Resources:
+    """Adding and sorting take about four times the rows of the sum, at 100 bytes and one pair in 500 scored voxels."""
+    return Resources(
+        memory=4 * 100 * (1 << 16) + Box(config.contingency.start, config.contingency.stop).voxels * 4 // 5
+    )
+
+
+def run(config: Config, index: Triple) -> Outcome:
+    """Add the tables one by one and score the sum.
+
+    Raises:
+        VolumeError: nothing in the scored box has a truth label.
+        TableError: a block's table is missing or damaged.
+    """
+    parts = (contingency.read_block(config.contingency, block) for block in contingency.blocks(config.contingency))
+    table = total(parts)
+    write(config.scores, score(table))
+    return Outcome(voxels=table.scored, counts={"pairs": len(table)})
+
+
+def write(path: str | Path, scores: Scores) -> None:
+    """Write scores as JSON, whole or not at all.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    target = Path(path)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        scratch.write_text(json.dumps(scores.to_json(), indent=1) + "\n")
+        scratch.replace(target)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise StorageError(f"Scores could not be written to {target}: {error.strerror or error}.") from error
+
+
+def read(path: str | Path) -> Scores:
+    """The scores in a file that `write` made."""
+    return Scores.from_json(json.loads(Path(path).read_text()))
