@@ -11,13 +11,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from ..pipeline.errors import PetavoxError, RequestError
 
 if TYPE_CHECKING:
+    from ..pipeline.geometry import Box
     from .recipe import Recipe
     from .run import Ending
 
@@ -29,6 +30,7 @@ app = typer.Typer(
     help="Electron-microscopy volumes into neurons, block by block. --debug, anywhere, shows tracebacks.",
 )
 
+Number = TypeVar("Number", int, float)
 _DEBUG = "PETAVOX_DEBUG"
 
 
@@ -42,7 +44,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
         except typer.Exit:
             raise
         except KeyboardInterrupt as error:
-            _say("Stopped. What is done is kept: the same command continues.")
+            _say("Stopped. The same command continues.")
             raise typer.Exit(130) from error
         except Exception as error:
             if os.environ.get(_DEBUG):
@@ -70,6 +72,7 @@ SetOption = Annotated[
 ]
 ClusterOption = Annotated[str | None, typer.Option("--cluster", metavar="KIND", help="serial or local.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes.")]
+BoxOption = Annotated[str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this part, in voxels.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON on standard output.")]
 
 
@@ -84,6 +87,41 @@ def demo(
     from .progress import on_standard_error
 
     _finish(run_demo(out, workers, on_standard_error()), as_json, again=f"petavox demo --out {out}")
+
+
+@_command
+def convert(
+    source: Annotated[
+        str, typer.Argument(metavar="SRC", help="TIFF, sections in a folder, HDF5, zarr, N5, precomputed.")
+    ],
+    destination: Annotated[Path, typer.Argument(metavar="DST", help="A new OME-Zarr volume.")],
+    voxel_size: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="In nm, where SRC does not say.")] = None,
+    axes: Annotated[
+        str | None, typer.Option(metavar="ZYX", help="Of SRC in its own order, where it does not say.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Which array of an HDF5 file.")] = None,
+    box: BoxOption = None,
+    chunk: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Unit of reading of DST, in voxels.")] = None,
+    offsets: Annotated[
+        str | None, typer.Option(metavar="Z,Y,X;…", help="Of affinity channels, in voxels, where SRC does not say.")
+    ] = None,
+) -> None:
+    """Any volume → OME-Zarr."""
+    from .convert import convert as convert_volume
+    from .progress import on_standard_error
+
+    volume = convert_volume(
+        source,
+        destination,
+        voxel_size=None if voxel_size is None else _three(float, voxel_size, "--voxel-size"),
+        axes=axes,
+        dataset=dataset,
+        box=None if box is None else _box(box),
+        chunk=None if chunk is None else _three(int, chunk, "--chunk"),
+        offsets=None if offsets is None else [_three(int, offset, "--offsets") for offset in offsets.split(";")],
+        progress=on_standard_error(),
+    )
+    print(volume.path)
 
 
 @_command
@@ -149,9 +187,7 @@ def evaluate(
     offset: Annotated[
         str | None, typer.Option("--offset", metavar="Z,Y,X", help="Of the truth's first voxel in the segmentation.")
     ] = None,
-    box: Annotated[
-        str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Score only this part of the segmentation.")
-    ] = None,
+    box: BoxOption = None,
     tolerance: Annotated[
         float | None, typer.Option("--tolerance", metavar="NM", help="Leave out truth this close to a boundary.")
     ] = None,
@@ -164,7 +200,7 @@ def evaluate(
         segmentation,
         truth,
         mask=mask,
-        offset=None if offset is None else _integers(offset, "--offset"),
+        offset=None if offset is None else _three(int, offset, "--offset"),
         box=None if box is None else _box(box),
         tolerance=tolerance,
     )
@@ -246,15 +282,15 @@ def _run_directory(recipe: Path, run: Path | None) -> Path:
     return recipe.parent if (recipe.parent / LEDGER).exists() else Path("runs") / recipe.stem
 
 
-def _integers(text: str, option: str) -> list[int]:
+def _three(kind: Callable[[str], Number], text: str, option: str) -> list[Number]:
     try:
-        z, y, x = (int(part) for part in text.split(","))
+        z, y, x = (kind(part) for part in text.split(","))
     except ValueError as error:
-        raise RequestError(f"{option} takes three integers z,y,x; found '{text}'.") from error
+        raise RequestError(f"{option} takes three numbers z,y,x; found '{text}'.") from error
     return [z, y, x]
 
 
-def _box(text: str) -> Any:
+def _box(text: str) -> Box:
     from ..pipeline.geometry import Box, triple
 
     try:

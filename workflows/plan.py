@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..pipeline.affinities.nearest import Channels, read_nearest
 from ..pipeline.affinities.offsets import NEAREST
@@ -20,6 +20,9 @@ from .fingerprint import digest
 from .recipe import Model, Recipe
 from .segmentation import Places, SegmentationStages
 from .stages import Stage
+
+if TYPE_CHECKING:
+    from ..tasks import contingency
 
 WORKER_BYTES = 250_000_000
 """What a worker process takes before it does anything, measured."""
@@ -45,6 +48,7 @@ class Plan:
         identities: of what it only reads, by the path that configs hold.
         foundation: what must stay the same for the run to be continued in its directory.
         memory: bytes that a worker may use.
+        truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
     """
 
     recipe: Recipe
@@ -56,6 +60,7 @@ class Plan:
     identities: Mapping[str, str]
     foundation: Mapping[str, Any]
     memory: int
+    truth_offset: Triple | None
 
     @property
     def disk(self) -> int:
@@ -96,8 +101,8 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         channels, affinity_bytes = _channels(recipe, source)
     for spec in volumes.values():
         check_write_boxes(grid, spec)
-    contingency = _contingency(recipe, places, volumes[places.segmentation], identities)
-    stages = SegmentationStages(recipe, grid, places, channels, affinity_bytes).build(predict, contingency)
+    counting = _contingency(recipe, places, volumes[places.segmentation], identities)
+    stages = SegmentationStages(recipe, grid, places, channels, affinity_bytes).build(predict, counting)
     plan = Plan(
         recipe=recipe,
         directory=directory,
@@ -108,6 +113,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         identities=identities,
         foundation=_foundation(recipe, source, identities),
         memory=worker_memory(recipe),
+        truth_offset=None if counting is None else counting.offset,
     )
     _check_memory(plan)
     return plan
@@ -194,6 +200,7 @@ def _prediction(
     recipe: Recipe, model: Model, source: Volume, places: Places, chunk: Triple, shard: Triple | None
 ) -> tuple[TaskConfig, VolumeSpec]:
     """The config of the prediction, and what is predicted."""
+    from ..pipeline.affinities.normalisation import Normalisation
     from ..tasks import predict
 
     config = predict.Config(
@@ -201,7 +208,7 @@ def _prediction(
         checkpoint=_checkpoint(model),
         affinities=places.affinities,
         block=recipe.blocks.shape,
-        normalisation=predict.Normalisation.model_validate({"mean": model.mean, "deviation": model.deviation}),
+        normalisation=Normalisation.model_validate({"mean": model.mean, "deviation": model.deviation}),
         patch=model.patch,
         batch=model.batch,
         threads=model.threads,
@@ -252,7 +259,7 @@ def _channels(recipe: Recipe, source: Volume) -> tuple[Channels, int]:
 
 def _contingency(
     recipe: Recipe, places: Places, segmentation: VolumeSpec, identities: dict[str, str]
-) -> TaskConfig | None:
+) -> contingency.Config | None:
     from .evaluate import plan_contingency
 
     wanted = recipe.evaluate

@@ -247,6 +247,9 @@ def _compute(ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: P
         if executor.dashboard:
             progress.note(f"Dask dashboard: {executor.dashboard}")
         return Loop(plan.stages, current, done, ledger, executor, progress, backoff).run()
+    except KeyboardInterrupt:
+        progress.note("Stopping. What is done is kept.")
+        raise
     finally:
         executor.close()
 
@@ -256,11 +259,7 @@ def _report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
     from .report import ReportData, write_report
 
     recipe, places = plan.recipe, plan.places
-    scores: Scores | None = None
-    truth_offset = (0, 0, 0)
-    if recipe.evaluate is not None:
-        truth_offset = next(stage for stage in plan.stages if stage.task == "contingency").config.offset
-        scores = None if result.failed else scores_task.read(places.scores)
+    scores = None if recipe.evaluate is None or result.failed else scores_task.read(places.scores)
     by_name = {stage.name: stage for stage in plan.stages}
     failures = tuple(
         f"{name} {by_name[name].index(number)}, tried {tries} times: {why.splitlines()[0]}"
@@ -276,7 +275,7 @@ def _report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
         raw=recipe.input.raw,
         affinities=places.affinities,
         truth=None if recipe.evaluate is None else recipe.evaluate.truth,
-        truth_offset=truth_offset,
+        truth_offset=plan.truth_offset or (0, 0, 0),
         scores=scores,
         segment_sizes=_segment_sizes(ledger, plan),
         failures=failures,
