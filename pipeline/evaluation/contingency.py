@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -163,7 +164,7 @@ def _unsigned(labels: Labels, name: str) -> Labels:
     return labels.view(f"u{labels.dtype.itemsize}")
 
 
-def _draw(z, y):  # type: ignore[no-untyped-def]
+def _draw(z: Any, y: Any) -> Any:
     """The lot of a row of voxels, of which the smallest wins: a bijection of its 64 bits, so no two are equal."""
     lot = ((z << np.uint64(32)) ^ y) * np.uint64(0x9E3779B97F4A7C15)
     lot = (lot ^ (lot >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
