@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+TYPED := $(foreach part,pipeline tasks workflows cluster,-p petavox.$(part))
 PIP := $(RUN) -m pip --disable-pip-version-check --quiet
 PACKAGE := __init__.py $(wildcard __main__.py) py.typed pyproject.toml constraints.txt README.md LICENSE \
 	$(shell find pipeline tasks workflows cluster -type f -not -path '*/__pycache__/*' -not -name '.*')
@@ -21,7 +22,7 @@ test: $(VENV)/for-test
 lint: $(VENV)/for-lint $(VENV)/tree
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	cd $(VENV)/tree && ../bin/mypy --config-file $(CURDIR)/pyproject.toml -p petavox
+	cd $(VENV)/tree && ../bin/mypy --config-file $(CURDIR)/pyproject.toml -m petavox $(TYPED)
 
 bench: $(VENV)/for-bench
 	$(RUN) benchmarks

@@ -217,7 +217,8 @@ def _follow_links(region: Region, faces: Sequence[FaceTable]) -> Int64s:
     graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(n, n))
     _, component = connected_components(graph, directed=False)
     _, smallest = np.unique(component, return_index=True)
-    return smallest[component].astype(np.int64)
+    first: Int64s = smallest[component].astype(np.int64)
+    return first
 
 
 def _face_contacts(region: Region, face: FaceTable) -> Contacts:

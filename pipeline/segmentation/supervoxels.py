@@ -105,7 +105,7 @@ def linear_indices(inside: npt.NDArray[np.int64], block: Box, volume: Triple) ->
 
 @njit(nogil=True, cache=True)
 def _choose_row(own_z, own_y, own_x, above_y, above_z, low, choice):  # type: ignore[no-untyped-def]
-    """Choose for voxels 1…n − 2 of a row whose edges all exist. Everything is a byte, so that it becomes vector code."""
+    """Choose for voxels 1…n − 2 of a row whose edges all exist. All are bytes, so that it becomes vector code."""
     for x in range(1, choice.size - 1):
         best = low
         code = np.uint8(0)
