@@ -23,7 +23,7 @@ from .contract import Outcome, Resources, TaskConfig
 
 VERSION = 1
 TORCH_BYTES = 450_000_000
-"""What torch and its kernels take in a process that predicts, measured."""
+"""What torch takes in a process that predicts, measured: half of it on import, the rest as its kernels' scratch."""
 
 
 class Config(TaskConfig):
@@ -33,10 +33,9 @@ class Config(TaskConfig):
     affinities: path of the affinities volume, which exists.
     block: shape of a block.
     normalisation: of the raw volume's grey values.
-    patch: shape of a patch; that of the checkpoint unless given.
-    batch: patches that are computed together.
+    patch: shape of a patch; None: that of the checkpoint.
     threads: that torch computes with on a CPU.
-    device, precision: see `Inference`.
+    batch, device, precision: see `Inference`.
     """
 
     raw: str
@@ -44,11 +43,11 @@ class Config(TaskConfig):
     affinities: str
     block: Triple
     normalisation: Normalisation
-    patch: Triple | None = None
-    batch: int = 1
-    threads: int = 1
-    device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    patch: Triple | None
+    batch: int
+    threads: int
+    device: Literal["cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
 
 
 def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> VolumeSpec:

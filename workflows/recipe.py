@@ -101,7 +101,7 @@ class Model(Section):
     mean: float | None = None  # of the raw grey levels; sampled over the volume and recorded unless given
     deviation: float | None = Field(default=None, gt=0)  # standard deviation of the same
     patch: Shape | None = None  # voxels; the checkpoint's unless given
-    batch: PositiveInt = 1  # patches computed together
+    batch: PositiveInt = 2  # patches computed together
     threads: PositiveInt = 1  # of one task on a CPU
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -19,11 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from ..geometry import Box, Triple
-from .network import NetworkConfig, ResidualSymmetricUNet
+from .network import NetworkConfig, ResidualSymmetricUNet, check_patch
 from .normalisation import Normalisation
 from .offsets import NEAREST
 from .patches import PatchGrid, blending_weights, mirrored
-from .training import check_patch
 
 CHANNELS = len(NEAREST)
 
@@ -36,17 +35,17 @@ class Inference:
         patch: shape of a patch, in voxels: even, and divisible by the network's `multiple`.
         normalisation: of the volume's grey values.
         fill_value: grey value of voxels that hold no image; a patch that holds nothing else has affinity 0.
-        batch: patches that are computed together.
+        batch: patches that are computed together; from two on, torch takes its faster kernels for small maps.
         device: "cpu" or "cuda".
         precision: "bfloat16" computes the convolutions in it, by autocast.
     """
 
     patch: Triple
     normalisation: Normalisation
-    fill_value: float | None = None
-    batch: int = 1
-    device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    fill_value: float | None
+    batch: int
+    device: Literal["cpu", "cuda"]
+    precision: Literal["float32", "bfloat16"]
 
 
 class Predictor:

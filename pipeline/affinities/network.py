@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from ..errors import RequestError
 from ..geometry import Triple, triple
 from .offsets import LONG_RANGE, Offsets
 
@@ -58,6 +59,20 @@ class NetworkConfig(BaseModel):
         """What a patch's shape must be divisible by."""
         levels = len(self.widths) - 1
         return triple([s * p**levels for s, p in zip(self.stride, self.pooling, strict=True)])
+
+
+def check_patch(patch: Triple, network: NetworkConfig) -> None:
+    """Refuses a patch that the network's strides and poolings do not divide.
+
+    Raises:
+        RequestError: names the nearest shape that fits.
+    """
+    if any(p < 1 or p % m for p, m in zip(patch, network.multiple, strict=True)):
+        fitting = tuple(-(-p // m) * m for p, m in zip(patch, network.multiple, strict=True))
+        raise RequestError(
+            f"A patch must be divisible by {network.multiple} for this network, found {patch}. The next larger shape "
+            f"that is: {fitting}."
+        )
 
 
 class NormalisedConvolution(nn.Module):

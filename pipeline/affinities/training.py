@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import CheckpointError, RequestError
+from ..errors import CheckpointError
 from ..geometry import Triple
 from .augmentation import AugmentationConfig
 from .checkpoint import CheckpointConfig, save_checkpoint, write_atomically
-from .network import NetworkConfig, ResidualSymmetricUNet
+from .network import NetworkConfig, ResidualSymmetricUNet, check_patch
 from .sampling import Example, PatchSampler, TrainingVolume, validation_examples
 
 STATE = "state.safetensors"
@@ -99,7 +99,7 @@ def balanced_loss(logits: Tensor, targets: Tensor, limit: float) -> Tensor:
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
-    """The rate of a step (the first is 0): a linear rise, then a cosine that reaches 0 at the end."""
+    """The rate of a step, the first of which is number 0: a linear rise, then a cosine that reaches 0 at the end."""
     if step < config.warm_up:
         return config.learning_rate * (step + 1) / config.warm_up
     progress = (step - config.warm_up) / max(1, config.steps - config.warm_up)
@@ -137,7 +137,6 @@ class Trainer:
         report: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         check_patch(training.patch, network)
-        directory.mkdir(parents=True, exist_ok=True)
         self.config, self.directory, self.report = training, directory, report
         self.settings = {
             "network": network.model_dump(mode="json"),
@@ -168,6 +167,7 @@ class Trainer:
         self.average.load_state_dict(self.model.state_dict())
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=0.0, weight_decay=training.weight_decay)
         self.next_step = 0
+        directory.mkdir(parents=True, exist_ok=True)
         if (directory / STATE).exists():
             self._resume()
         self._log(event="resume" if self.next_step else "start", next_step=self.next_step, **self.settings)
@@ -206,18 +206,19 @@ class Trainer:
             return [self.sampler.draw(step * batch + i) for i in range(batch)]
 
         with ThreadPoolExecutor(1) as pool:
+            first, last = self.next_step, self.config.steps
             waiting: deque[Future[list[Example]]] = deque()
-            for step in range(self.next_step, self.config.steps + ahead):
-                if step < self.config.steps:
+            for step in range(first, last + ahead):
+                if step < last:
                     waiting.append(pool.submit(make, step))
-                if step >= self.next_step + ahead:
+                if step >= first + ahead:
                     yield step - ahead, waiting.popleft().result()
 
     def _step(self, step: int, examples: list[Example]) -> float:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(step, self.config)
         self.optimiser.zero_grad()
-        loss = self._loss(self.model, examples)
+        loss = balanced_loss(*self._logits_and_targets(self.model, examples), self.config.balance_limit)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimiser.step()
@@ -231,9 +232,6 @@ class Trainer:
                     kept.copy_(new)
         self.next_step = step + 1
         return float(loss.detach())
-
-    def _loss(self, model: ResidualSymmetricUNet, examples: list[Example]) -> Tensor:
-        return balanced_loss(*self._logits_and_targets(model, examples), self.config.balance_limit)
 
     def _logits_and_targets(self, model: ResidualSymmetricUNet, examples: list[Example]) -> tuple[Tensor, Tensor]:
         device = self.config.device
@@ -312,17 +310,3 @@ class Trainer:
             file.write(json.dumps(line) + "\n")
         if self.report is not None:
             self.report(line)
-
-
-def check_patch(patch: Triple, network: NetworkConfig) -> None:
-    """Refuses a patch that the network's strides and poolings do not divide.
-
-    Raises:
-        RequestError: names the nearest shape that fits.
-    """
-    if any(p < 1 or p % m for p, m in zip(patch, network.multiple, strict=True)):
-        fitting = tuple(-(-p // m) * m for p, m in zip(patch, network.multiple, strict=True))
-        raise RequestError(
-            f"A patch must be divisible by {network.multiple} for this network, found {patch}. The next larger shape "
-            f"that is: {fitting}."
-        )

@@ -37,6 +37,11 @@ def make(tmp_path):
             affinities=str(path),
             block=block,
             normalisation=Normalisation(mean=120.0, deviation=60.0),
+            patch=None,
+            batch=2,
+            threads=1,
+            device="cpu",
+            precision="float32",
         )
 
     return config_of

@@ -1,14 +1,19 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from petavox.pipeline.affinities.checkpoint import load_checkpoint
+import petavox
+from petavox.pipeline.affinities.checkpoint import find_checkpoint, load_checkpoint
 from petavox.pipeline.errors import RequestError, VolumeError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume
-from petavox.workflows.training import train_from_recipe
+from petavox.workflows import strict_toml
+from petavox.workflows.training import TrainingRecipe, train_from_recipe
+
+SHIPPED = Path(petavox.__file__).resolve().parent / "pipeline" / "affinities" / "checkpoints"
 
 RECIPE = """
 voxel_size = [30, 6, 6]
@@ -83,3 +88,15 @@ def test_missing_volumes_and_variables_are_refused(recipe, tmp_path, monkeypatch
     monkeypatch.delenv("VOLUMES")
     with pytest.raises(RequestError, match="VOLUMES"):
         train_from_recipe(recipe, tmp_path / "training")
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in SHIPPED.glob("*/config.json")), ids=lambda f: f.name)
+def test_a_shipped_checkpoint_is_small_and_was_made_by_the_recipe_and_the_log_beside_it(folder):
+    assert find_checkpoint(folder.name) == folder
+    config, _ = load_checkpoint(folder)
+    recipe = strict_toml.read(folder / "recipe.toml", TrainingRecipe)
+    log = [json.loads(line) for line in (folder / "training_log.jsonl").read_text().splitlines()]
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
+    assert (config.network, config.patch) == (recipe.network, recipe.training.patch)
+    assert config.provenance["steps"] == recipe.training.steps == log[-1]["step"]
+    assert log[0]["event"] == "start"

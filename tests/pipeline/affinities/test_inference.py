@@ -27,8 +27,13 @@ def network():
     return made.eval()
 
 
+def inference(**changes):
+    settings = {"patch": PATCH, "fill_value": None, "batch": 1, "device": "cpu", "precision": "float32"} | changes
+    return Inference(normalisation=NORMALISATION, **settings)
+
+
 def predictor(**changes):
-    return Predictor(network(), Inference(patch=PATCH, normalisation=NORMALISATION, **changes))
+    return Predictor(network(), inference(**changes))
 
 
 def image(shape, seed=0):
@@ -114,15 +119,15 @@ def test_reading_is_asked_for_one_box_inside_the_volume():
 
 def test_arrays_stay_within_the_memory_known_in_advance():
     block = (8, 48, 64)
-    inference = Inference(patch=(8, 48, 48), normalisation=NORMALISATION)
-    raw, made = image((16, 96, 128)), Predictor(network(), inference)
+    settings = inference(patch=(8, 48, 48), batch=2)
+    raw, made = image((16, 96, 128)), Predictor(network(), settings)
     tracemalloc.start()
     made.predict(lambda box: raw[box.slices()].copy(), raw.shape, Box.of_shape(block, (4, 24, 32)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < working_memory(NETWORK, inference, block, grey_bytes=1)
+    assert peak < working_memory(NETWORK, settings, block, grey_bytes=1)
 
 
 def test_a_patch_that_the_network_cannot_take_is_refused_with_one_that_it_can():
     with pytest.raises(RequestError, match=r"divisible by \(1, 4, 4\).*\(4, 12, 12\)"):
-        Predictor(network(), Inference(patch=(4, 10, 12), normalisation=NORMALISATION))
+        predictor(patch=(4, 10, 12))
