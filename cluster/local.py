@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
+import os
 import queue
+import stat
 import tempfile
+import time
 from collections.abc import Hashable
 from concurrent.futures import CancelledError
+from pathlib import Path
 from typing import Any
 
 import dask
 from distributed import Client, Future, LocalCluster
 from distributed.scheduler import KilledWorker
 
+from ..pipeline.errors import ClusterError, StorageError
 from .executor import Completion, Function
 from .packing import pack, run_packed, unpack
 
@@ -31,12 +37,17 @@ _SETTINGS = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.work-stealing": False,
     "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
+    # A worker whose restart takes longer is given up: on a busy machine, importing alone can take half a minute.
+    "distributed.deploy.lost-worker-timeout": "120s",
     # Values never stay on workers, so there is nothing to spill, and a paused worker would wait for ever.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 0.95,
 }
+
+_PATIENCE = 600.0  # seconds without any worker
+_CURE = "`petavox doctor` shows what this machine has; --cluster serial does without workers."
 
 
 class Local:
@@ -54,23 +65,27 @@ class Local:
         self.window = workers
         self._function = function
         self._calls = 0
+        self._last_seen = time.monotonic()
         self._keys: dict[Future, Hashable] = {}
         self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._settings = dask.config.set(_SETTINGS)
         self._settings.__enter__()
-        self._scratch = tempfile.TemporaryDirectory(prefix="petavox-", ignore_cleanup_errors=True)
-        self._cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=memory,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-            local_directory=self._scratch.name,  # workers import from it: nobody else may write there
-            silence_logs=logging.CRITICAL,
-        )
-        self._client = Client(self._cluster)
+        try:
+            self._cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=memory,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+                worker_dashboard_address="127.0.0.1:0",
+                local_directory=str(_private_folder()),
+                preload=[f"{__package__}.worker"],
+                silence_logs=logging.CRITICAL,
+            )
+            self._client = Client(self._cluster)
+        except (RuntimeError, OSError, TimeoutError) as error:
+            raise ClusterError(f"Workers could not be started: {error}. {_CURE}") from error
         self.dashboard: str | None = self._cluster.dashboard_link
 
     def submit(self, key: Hashable, *arguments: Any) -> None:
@@ -82,10 +97,20 @@ class Local:
         future.add_done_callback(self._ended.put)
 
     def completed(self, timeout: float) -> list[Completion]:
+        ended = self._wait(timeout)
+        if not ended:
+            self._keep_workers()
         # What was cancelled ends too, and is of no interest.
-        return [
-            self._completion(future, self._keys.pop(future)) for future in self._wait(timeout) if future in self._keys
-        ]
+        return [self._completion(future, self._keys.pop(future)) for future in ended if future in self._keys]
+
+    def _keep_workers(self) -> None:
+        """Have workers that Dask gave up replaced; with none for long, there is no use in waiting."""
+        self._cluster.scale(self.window)
+        now = time.monotonic()
+        if self._cluster.scheduler.workers or not self._keys:
+            self._last_seen = now
+        elif now - self._last_seen > _PATIENCE:
+            raise ClusterError(f"No worker could be started for {_PATIENCE:.0f} s. {_CURE}")
 
     def _wait(self, timeout: float) -> list[Future]:
         ended: list[Future] = []
@@ -108,7 +133,30 @@ class Local:
 
     def close(self) -> None:
         self.cancel()
-        self._client.close(timeout=5)
-        self._cluster.close(timeout=5)
-        self._scratch.cleanup()
+        workers = {nanny.pid for nanny in self._cluster.workers.values()}
+        # Whatever Dask makes of it, such as a timeout in the middle of a restart: no process stays.
+        with contextlib.suppress(Exception):
+            self._client.close(timeout=5)
+        with contextlib.suppress(Exception):
+            self._cluster.close(timeout=20)
+        for child in multiprocessing.active_children():
+            if child.pid in workers:
+                child.kill()
+                child.join()
         self._settings.__exit__(None, None, None)
+
+
+def _private_folder() -> Path:
+    """Where Dask keeps its workers' files, and clears up after those that were killed.
+
+    Workers import from there, so nobody else may write into it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"petavox-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise StorageError(
+            f"Workers keep their files in {folder}, which nobody else may own or write; it is another's, or open to"
+            " others. Delete it, or set TMPDIR to another folder."
+        )
+    return folder

@@ -33,5 +33,9 @@ class TaskError(PetavoxError):
     """A task failed on a block; the rest of the run goes on."""
 
 
+class ClusterError(PetavoxError):
+    """Workers cannot be started, or are gone and do not come back."""
+
+
 class StorageError(PetavoxError):
     """Storage refused a read or a write (disk full, no permission, a corrupt chunk)."""

@@ -296,7 +296,7 @@ def _box(text: str) -> Box:
     try:
         start, stop = zip(*(map(int, part.split(":")) for part in text.split(",")), strict=True)
         return Box(triple(start), triple(stop))
-    except ValueError as error:
+    except (ValueError, RequestError) as error:
         raise RequestError(f"--box takes three ranges such as 0:64,0:512,0:512; found '{text}'.") from error
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 
@@ -117,6 +119,16 @@ def test_a_worker_that_died_is_replaced(local, tmp_path):
 def test_a_worker_above_its_memory_limit_is_lost_and_nothing_else(local):
     local.submit("greedy", "allocate", 2 * MEMORY)
     assert all_of(local, 1)["greedy"].lost
+
+
+def test_ctrl_c_in_a_terminal_is_left_to_the_driver(local):
+    local.submit(0, "process")
+    worker = all_of(local, 1)[0].value
+    local.submit(0, "sleep", 0.5)
+    local.submit(1, "sleep", 0.5)
+    os.kill(worker, signal.SIGINT)
+    assert not any(completion.lost for completion in all_of(local, 2).values())
+    assert psutil.pid_exists(worker)
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "PYTHONSAFEPATH"])
