@@ -286,7 +286,8 @@ def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -
     name = "raw" if recipe.input.raw is not None else "affinities"
     foundation: dict[str, Any] = {f"input.{name}": identities[source.path], "blocks.shape": list(recipe.blocks.shape)}
     if recipe.model is not None:
-        foundation["model.checkpoint"] = _weights(recipe.model)
+        settings = recipe.model.model_dump(mode="json") | {"checkpoint": _weights(recipe.model)}
+        foundation |= {f"model.{key}": value for key, value in settings.items()}
     return foundation
 
 

@@ -22,6 +22,12 @@ def _against_recipe(path: str, info: ValidationInfo) -> str:
     return path if "://" in path or not info.context else os.path.normpath(info.context["folder"] / path)
 
 
+def _checkpoint(name: str, info: ValidationInfo) -> str:
+    """A folder beside the recipe where there is one with a checkpoint in it; else a shipped name or a path."""
+    beside = _against_recipe(name, info)
+    return beside if Path(beside, "config.json").is_file() else name
+
+
 def _decimal(value: Any) -> Decimal:
     """A TOML number as the decimal that was written, checked against the rule of thresholds."""
     try:
@@ -97,7 +103,7 @@ class Input(Section):
 class Model(Section):
     """The network that turns raw data into affinities."""
 
-    checkpoint: str  # a shipped name, or a folder
+    checkpoint: Annotated[str, AfterValidator(_checkpoint)]  # a shipped name, or a folder
     mean: float | None = None  # of the raw grey levels; sampled over the volume and recorded unless given
     deviation: float | None = Field(default=None, gt=0)  # standard deviation of the same
     patch: Shape | None = None  # voxels; the checkpoint's unless given

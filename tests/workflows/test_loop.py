@@ -2,65 +2,17 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from fakes import blocks
+from fakes.shuffled import Shuffled, Silent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petavox import cluster
-from petavox.cluster import Completion
 from petavox.pipeline.errors import RequestError, StorageError
 from petavox.workflows.fingerprint import ingredients
 from petavox.workflows.ledger import Ledger
 from petavox.workflows.loop import MAX_FAILURES, MAX_LOSSES, Loop
-
-
-class Silent:
-    """A progress that nobody sees, and that counts."""
-
-    def __init__(self):
-        self.begun, self.advanced, self.failed = {}, {}, {}
-
-    def begin(self, stages):
-        self.begun = {name: (tasks, done) for name, tasks, done in stages}
-
-    def advance(self, stage, *, failed=False):
-        counter = self.failed if failed else self.advanced
-        counter[stage] = counter.get(stage, 0) + 1
-
-    def note(self, text):
-        pass
-
-    def close(self):
-        pass
-
-
-class Shuffled:
-    """Runs calls in this process, several in flight, ending in random order; loses some of them."""
-
-    dashboard = None
-
-    def __init__(self, seed: int, window: int, losing: float = 0.0):
-        self.window = window
-        self._random, self._losing = random.Random(seed), losing
-        self._calls = []
-
-    def submit(self, key, *arguments):
-        self._calls.append((key, arguments))
-        assert len(self._calls) <= self.window
-
-    def completed(self, timeout):
-        self._random.shuffle(self._calls)
-        count = self._random.randint(0, len(self._calls))
-        ended, self._calls = self._calls[:count], self._calls[count:]
-        return [self._end(key, arguments) for key, arguments in ended]
-
-    def _end(self, key, arguments):
-        if self._random.random() < self._losing:
-            return Completion(key, lost=True)
-        return Completion(key, blocks.perform(*arguments))
 
 
 def drive(folder, stages, executor=None, progress=None):
@@ -78,7 +30,7 @@ def drive(folder, stages, executor=None, progress=None):
 @given(st.integers(), st.integers(1, 5))
 def test_everything_runs_once_whatever_the_order_of_completion(tmp_path_factory, seed, window):
     folder = tmp_path_factory.mktemp("run")
-    result, summaries = drive(folder, blocks.chain(folder, 6), Shuffled(seed, window))
+    result, summaries = drive(folder, blocks.chain(folder, 6), Shuffled(blocks.perform, seed, window))
     assert (result.failed, result.blocked) == (0, 0)
     for stage in "abc":
         assert blocks.tries(folder, stage) == dict.fromkeys(range(6), 1)
@@ -129,13 +81,13 @@ def test_running_again_tries_what_failed_and_then_what_needs_it(tmp_path):
 @given(st.integers())
 def test_lost_calls_are_made_again(tmp_path_factory, seed):
     folder = tmp_path_factory.mktemp("run")
-    result, _ = drive(folder, blocks.chain(folder, 6), Shuffled(seed, 3, losing=0.1))
+    result, _ = drive(folder, blocks.chain(folder, 6), Shuffled(blocks.perform, seed, 3, losing=0.1))
     assert result.failed == 0
     assert set(blocks.results(folder, "c")) == set(range(6))
 
 
 def test_a_task_that_always_loses_its_worker_is_set_aside(tmp_path):
-    result, summaries = drive(tmp_path, blocks.chain(tmp_path, 1, "a"), Shuffled(0, 1, losing=1.0))
+    result, summaries = drive(tmp_path, blocks.chain(tmp_path, 1, "a"), Shuffled(blocks.perform, 0, 1, losing=1.0))
     assert (result.failed, summaries["a"].attempts) == (1, MAX_LOSSES)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.shuffled import Shuffled, Silent
 
-from petavox import segment
+from petavox import cluster, segment
 from petavox.pipeline.errors import AffinityError, RequestError, StorageError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
@@ -20,23 +21,6 @@ from petavox.workflows.run import run
 
 SHAPE = (10, 40, 36)
 NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
-
-
-class Notes:
-    """A progress that keeps what it is told."""
-
-    def __init__(self):
-        self.lines, self.closed = [], False
-
-    def begin(self, stages): ...
-
-    def advance(self, stage, *, failed=False): ...
-
-    def note(self, text):
-        self.lines.append(text)
-
-    def close(self):
-        self.closed = True
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +49,7 @@ def made(tmp_path_factory):
 def finished(made):
     """The directory of a run of it that is done; tests work on copies."""
     directory = made / "finished"
-    ending = run(load(made / "recipe.toml"), directory, Notes())
+    ending = run(load(made / "recipe.toml"), directory, Silent())
     assert (ending.failed, ending.blocked, ending.exit_status) == (0, 0, 0)
     return directory
 
@@ -77,7 +61,7 @@ def directory(finished, tmp_path):
 
 
 def again(made, directory, *overrides):
-    notes = Notes()
+    notes = Silent()
     ending = run(load(made / "recipe.toml", overrides), directory, notes)
     assert notes.closed
     return ending, notes.lines
@@ -139,7 +123,7 @@ def test_nothing_stale_survives_where_the_new_result_is_empty(made, directory):
 def test_scores_may_be_asked_for_later(made, directory):
     shutil.rmtree(directory)
     recipe = load(made / "recipe.toml")
-    run(recipe.model_copy(update={"evaluate": None}), directory, Notes())
+    run(recipe.model_copy(update={"evaluate": None}), directory, Silent())
     assert not (directory / "scores.json").exists()
     ending, _ = again(made, directory)
     assert ending.scores is not None
@@ -170,11 +154,11 @@ def test_affinities_rewritten_since_are_another_recipe(made, directory, tmp_path
     moved = tmp_path / "moved"
     shutil.copytree(made / "affinities.zarr", moved / "affinities.zarr")
     (moved / "recipe.toml").write_text((made / "recipe.toml").read_text().replace("evaluate", "#evaluate"))
-    run(load(moved / "recipe.toml"), moved / "run", Notes())
+    run(load(moved / "recipe.toml"), moved / "run", Silent())
     volume = open_volume(moved / "affinities.zarr", writable=True)
     volume.write(Box.of_shape(SHAPE), np.zeros((3, *SHAPE), np.uint8))
     with pytest.raises(RequestError, match=r"made with another recipe: input\.affinities"):
-        run(load(moved / "recipe.toml"), moved / "run", Notes())
+        run(load(moved / "recipe.toml"), moved / "run", Silent())
 
 
 def test_a_volume_that_the_run_did_not_make_is_never_written_over(made, tmp_path):
@@ -209,7 +193,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_room_on_it_continues_it(made, tmp
 
     monkeypatch.setattr(relabel, "run", full_after_two)
     with pytest.raises(StorageError, match="No space left on device"):
-        run(load(made / "recipe.toml"), tmp_path / "run", Notes(), backoff=0.0)
+        run(load(made / "recipe.toml"), tmp_path / "run", Silent(), backoff=0.0)
     monkeypatch.undo()
     ending, _ = again(made, tmp_path / "run")
     assert ending.failed == 0
@@ -241,6 +225,15 @@ def test_float_affinities_with_nan_are_refused_naming_the_place(made, tmp_path, 
     monkeypatch.setattr(planning, "LOOKED_THROUGH", 0)
     with pytest.raises(RequestError, match=r"supervoxels \(1, 1, 0\): .* holds NaN"):
         again(made, tmp_path / "run", *overrides)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_order_of_completion_gives_the_same_segmentation(made, tmp_path, monkeypatch, seed):
+    monkeypatch.setattr(cluster, "start", lambda kind, function, **_: Shuffled(function, seed, window=4, losing=0.05))
+    recipe = load(made / "recipe.toml", ["blocks.shape=[5, 12, 12]"])
+    assert run(recipe, tmp_path / "run", Silent(), backoff=0.0).failed == 0
+    expected = segment(voxels(made / "affinities.zarr"), threshold="0.6")
+    assert np.array_equal(voxels(tmp_path / "run" / "segmentation.zarr"), expected)
 
 
 def test_the_folder_above_is_no_obstacle_to_a_new_run(made, tmp_path):
