@@ -15,7 +15,8 @@ from .run import Ending, run
 
 SHAPE: Triple = (64, 512, 512)
 BLOCK: Triple = (64, 256, 256)
-PHANTOM = PhantomConfig(seed=1)
+PHANTOM = PhantomConfig(seed=1)  # the network was trained on others
+CHECKPOINT = "phantom"
 
 
 def run_demo(directory: Path, workers: int, progress: Progress, shape: Triple = SHAPE) -> Ending:
@@ -38,7 +39,7 @@ def run_demo(directory: Path, workers: int, progress: Progress, shape: Triple = 
 def _recipe(raw: Path, truth: Path, workers: int) -> Recipe:
     return Recipe(
         input=Input(raw=str(raw)),
-        model=Model(checkpoint="phantom"),
+        model=Model(checkpoint=CHECKPOINT),
         blocks=Blocks(shape=BLOCK),
         agglomeration=Agglomeration(threshold=Decimal("0.5")),
         output=Output(),
