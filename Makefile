@@ -48,7 +48,7 @@ $(VENV)/for-%: $(VENV)/wheel
 	$(PIP) install --no-deps --force-reinstall dist/petavox-*.whl
 	@touch $@
 
-# mypy finds the working tree under the package's name.
+# mypy finds the rooms of the working tree, without tests and benchmarks, under the package's name.
 $(VENV)/tree: | $(RUN)
-	mkdir -p $@
-	ln -sfn $(CURDIR) $@/petavox
+	mkdir -p $@/petavox
+	ln -sfn $(addprefix $(CURDIR)/,__init__.py py.typed pipeline tasks workflows cluster) $@/petavox/
