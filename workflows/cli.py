@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from ..pipeline.errors import PetavoxError, RequestError
+from ..pipeline.errors import PetavoxError, RequestError, StorageError
 
 if TYPE_CHECKING:
     from ..pipeline.geometry import Box
@@ -53,7 +53,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
                 _say(f"petavox: {error}")
             else:
                 _say(f"petavox: unexpected {type(error).__name__}: {error}\nThis is a bug; --debug shows where.")
-            raise typer.Exit(2 if isinstance(error, RequestError) else 1) from error
+            raise typer.Exit(2 if isinstance(error, RequestError | StorageError) else 1) from error
 
     return app.command()(guarded)
 
@@ -195,15 +195,27 @@ def evaluate(
 ) -> None:
     """Score a segmentation: adapted Rand error, variation of information, the largest splits and mergers."""
     from .evaluate import evaluate_volumes, scores_table
+    from .progress import on_standard_error
 
-    scores = evaluate_volumes(
-        segmentation,
-        truth,
-        mask=mask,
-        offset=None if offset is None else _three(int, offset, "--offset"),
-        box=None if box is None else _box(box),
-        tolerance=tolerance,
-    )
+    progress = on_standard_error()
+
+    def counted(done: int, blocks: int) -> None:
+        if done == 1:
+            progress.begin([("evaluate", blocks, 0)])
+        progress.advance("evaluate")
+
+    try:
+        scores = evaluate_volumes(
+            segmentation,
+            truth,
+            mask=mask,
+            offset=None if offset is None else _three(int, offset, "--offset"),
+            box=None if box is None else _box(box),
+            tolerance=tolerance,
+            progress=counted,
+        )
+    finally:
+        progress.close()
     _print(scores.to_json() if as_json else scores_table(scores), as_json)
 
 
@@ -232,7 +244,8 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 def main() -> NoReturn:
-    """The entry point; exit status 0: done, 1: something failed, 2: the request was wrong, 130: stopped."""
+    """The entry point; exit status 0: done; 1: blocks failed; 2: the request or the disk must change; 130: stopped."""
+    signal.signal(signal.SIGTERM, _stop)
     if "--debug" in sys.argv:
         sys.argv.remove("--debug")
         os.environ[_DEBUG] = "1"
@@ -244,7 +257,6 @@ def _run(recipe: Recipe, directory: Path, as_json: bool) -> None:
     from .progress import on_standard_error
     from .run import run
 
-    signal.signal(signal.SIGTERM, _stop)
     _finish(run(recipe, directory, on_standard_error()), as_json, again=f"petavox retry {directory}")
 
 

@@ -24,8 +24,8 @@ from .stages import Stage
 if TYPE_CHECKING:
     from ..tasks import contingency
 
-WORKER_BYTES = 250_000_000
-"""What a worker process takes before it does anything, measured."""
+WORKER_BYTES = 350_000_000
+"""What a worker process takes with everything loaded and next to nothing to do, measured."""
 
 LOOKED_THROUGH = 1 << 31
 """Voxels up to which float affinities are looked through before a run."""

@@ -85,10 +85,11 @@ def run(recipe: Recipe, directory: Path, progress: Progress, *, backoff: float =
     _check_directory(plan.directory)
     if not (plan.directory / LEDGER).exists():
         check_before_first_run(plan)
+        _check_outputs({}, plan)
     with _opened(plan) as ledger:
         fingerprints = ingredients(plan.stages, plan.directory, plan.identities)
         _check_foundation(ledger, plan)
-        _check_outputs(ledger, plan)
+        _check_outputs(ledger.outputs(), plan)
         ledger.begin()
         ledger.lay_foundation(plan.foundation)
         _write(plan.directory / RECIPE, strict_toml.dump(plan.recipe))
@@ -96,12 +97,14 @@ def run(recipe: Recipe, directory: Path, progress: Progress, *, backoff: float =
         try:
             result = _compute(ledger, plan, fingerprints, progress, backoff)
         except BaseException as error:
-            ledger.end(130 if isinstance(error, KeyboardInterrupt) else 2 if isinstance(error, RequestError) else 1)
             log.error("stopped: %s: %s", type(error).__name__, error)
+            with contextlib.suppress(StorageError):
+                ledger.end(130 if isinstance(error, KeyboardInterrupt) else 1)
             raise
         finally:
             progress.close()
         ledger.end(1 if result.failed else 0)
+        log.info("ended: %d tasks failed, %d were not run because of that", result.failed, result.blocked)
         return _report(ledger, plan, result)
 
 
@@ -113,6 +116,7 @@ def _opened(plan: Plan) -> Iterator[Ledger]:
         handler = logging.FileHandler(plan.directory / LOG, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"The run directory {plan.directory} cannot be written: {error.strerror}.") from error
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is told once, by the run
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     package = logging.getLogger(__package__)
     level = package.level
@@ -124,7 +128,8 @@ def _opened(plan: Plan) -> Iterator[Ledger]:
     finally:
         package.removeHandler(handler)
         package.setLevel(level)
-        handler.close()
+        with contextlib.suppress(OSError):
+            handler.close()
 
 
 def check_run_directory(directory: Path) -> None:
@@ -164,9 +169,8 @@ def _brief(value: object) -> str:
     return f"{value[:12]}…" if isinstance(value, str) and len(value) > 12 else str(value)
 
 
-def _check_outputs(ledger: Ledger, plan: Plan) -> None:
+def _check_outputs(made: Mapping[str, str], plan: Plan) -> None:
     """Nothing is ever written over that this run has not made."""
-    made = ledger.outputs()
     for stage in plan.stages:
         for output in stage.outputs:
             if portable(output, plan.directory) not in made and "://" not in output and Path(output).exists():

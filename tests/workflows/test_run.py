@@ -164,6 +164,7 @@ def test_affinities_rewritten_since_are_another_recipe(made, directory, tmp_path
 def test_a_volume_that_the_run_did_not_make_is_never_written_over(made, tmp_path):
     with pytest.raises(RequestError, match=r"truth\.zarr, which exists and was not made by this run"):
         again(made, tmp_path / "run", f"output.segmentation={made / 'truth.zarr'}")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_recipe_that_the_run_did_not_write_is_never_written_over(made):
