@@ -138,9 +138,9 @@ def test_workers_are_told_to_use_one_core_and_no_stray_modules(local, name):
 
 
 def test_nothing_listens_beyond_this_machine(local):
-    listening = [c for c in psutil.Process().net_connections("inet") if c.status == psutil.CONN_LISTEN]
-    assert listening
-    assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}
+    driver = psutil.Process()
+    connections = [c for process in (driver, *driver.children()) for c in process.net_connections("inet")]
+    assert {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}
     assert local.dashboard.startswith("http://127.0.0.1:")
 
 
