@@ -319,7 +319,7 @@ def _print(result: Any, as_json: bool) -> None:
     else:
         from rich.console import Console
 
-        Console(highlight=False).print(result)
+        Console(highlight=False, markup=False).print(result)
 
 
 def _say(text: str) -> None:

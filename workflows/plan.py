@@ -30,8 +30,10 @@ WORKER_BYTES = 350_000_000
 LOOKED_THROUGH = 1 << 31
 """Voxels up to which float affinities are looked through before a run."""
 
-# Bytes on disk for each byte in memory that a plan counts on: compression takes at least this much off.
-_COMPRESSED = {"affinities": 0.25, "fragments": 0.02, "segmentation": 0.01}
+# What a plan counts on at least: half of what runs on real and phantom data took. Of volumes the share that compression
+# leaves, of tables bytes a voxel.
+_COMPRESSED = {"affinities": 0.25, "fragments": 0.05, "segmentation": 0.01}
+_TABLE_BYTES = 1.5
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,10 @@ class Plan:
 
     @property
     def disk(self) -> int:
-        """Bytes that the volumes will take at least, compressed."""
+        """Bytes that the volumes and tables will take at least."""
         share = {path: _COMPRESSED[name] for name, path in vars(self.places).items() if name in _COMPRESSED}
-        return sum(int(spec.nbytes * share[path]) for path, spec in self.volumes.items())
+        volumes = sum(spec.nbytes * share[path] for path, spec in self.volumes.items())
+        return int(volumes + _TABLE_BYTES * math.prod(self.grid.volume))
 
 
 def make_plan(recipe: Recipe, directory: Path) -> Plan:
@@ -83,8 +86,9 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         tables=str(directory / "tables"),
         scores=str(directory / "scores.json"),
     )
-    source = open_volume(recipe.input.raw or places.affinities)
-    identities = {source.path: source.identity()}
+    named = recipe.input.raw or places.affinities
+    source = open_volume(named)
+    identities = dict.fromkeys((named, source.path), source.identity())
     grid = BlockGrid(source.spec.shape, recipe.blocks.shape)
     chunk, shard = _chunks(recipe, grid)
     volumes = {

@@ -26,7 +26,8 @@ def plan_table(plan: Plan) -> RenderableType:
     workers = plan.recipe.cluster
     return Group(
         f"{plan.directory}: {len(plan.grid):,} blocks of {list(plan.grid.block)} over {list(plan.grid.volume)} voxels;"
-        f" {workers.kind}, {workers.workers} workers of {in_bytes(plan.memory)} each; {in_bytes(plan.disk)} of disk.",
+        f" {workers.kind}, {workers.workers} workers of {in_bytes(plan.memory)} each;"
+        f" at least {in_bytes(plan.disk)} of disk.",
         "",
         stages,
         "",
