@@ -35,10 +35,10 @@ affinities = "{affinities}"
 [blocks]
 shape = {block}
 [supervoxels]
-low = 0.02
-high = 0.9999
+low = 0.05
+high = 0.95
 [agglomeration]
-threshold = 0.5
+threshold = 0.4
 small_size = 600
 small_threshold = 0.3
 [cluster]
