@@ -30,9 +30,9 @@ class Config(TaskConfig):
 
 
 def resources(config: Config) -> Resources:
-    """Fragments (4 bytes a voxel), segments (8), and the shard while it is encoded (8)."""
+    """Fragments (4 bytes a voxel), segments (8), and the shard while it is encoded (12)."""
     z, y, x = config.block
-    return Resources(memory=z * y * x * 20)
+    return Resources(memory=z * y * x * 24)
 
 
 def run(config: Config, index: Triple) -> Outcome:

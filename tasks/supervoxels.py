@@ -50,10 +50,10 @@ class Config(TaskConfig):
 
 
 def resources(config: Config) -> Resources:
-    """Stored and uint8 affinities with their halo, labels, flags, and the contact table at one contact in 12 voxels."""
+    """Affinities as stored and as uint8 with their halo, labels, flags, and a table with a contact in 2 voxels."""
     voxels = Box.of_shape(config.block).voxels
     halo = Box.of_shape(config.block).grow((1, 1, 1)).voxels
-    return Resources(memory=halo * (4 + config.bytes_per_affinity) + voxels * (4 + 1 + 8))
+    return Resources(memory=halo * (4 + config.bytes_per_affinity) + voxels * (4 + 1 + 48))
 
 
 def run(config: Config, index: Triple) -> Outcome:

@@ -156,67 +156,61 @@ def _pop(heap, first):  # type: ignore[no-untyped-def]
 
 
 # The graph: contacts keep their number while their ends change. Each node has a chain of its contact ends (2 e for a
-# contact's first end, 2 e + 1 for its second), and a table finds the contact of a pair.
+# contact's first end, 2 e + 1 for its second), and a table of contact numbers finds the contact of a pair. The table
+# has no keys: what lies in a slot says itself which pair it joins, and dead contacts are passed over.
 
 
 @njit(nogil=True, cache=True)
-def _key(u, v):  # type: ignore[no-untyped-def]
-    return (np.uint64(min(u, v)) << np.uint64(32)) | np.uint64(max(u, v))
-
-
-@njit(nogil=True, cache=True)
-def _place(keys, key):  # type: ignore[no-untyped-def]
-    mask = np.uint64(keys.size - 1)
-    place = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
-    while keys[place] != 0 and keys[place] != key:
-        place = (place + np.uint64(1)) & mask
-    return place
+def _find_pair(slots, a, b, alive, u, v):  # type: ignore[no-untyped-def]
+    """(the living contact of u and v or −1, its slot or the free one where it would go)."""
+    mask = np.uint64(slots.size - 1)
+    key = (np.uint64(min(u, v)) << np.uint64(32)) | np.uint64(max(u, v))
+    slot = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
+    while slots[slot] >= 0:
+        e = slots[slot]
+        if alive[e] and ((a[e] == u and b[e] == v) or (a[e] == v and b[e] == u)):
+            return np.int64(e), slot
+        slot = (slot + np.uint64(1)) & mask
+    return np.int64(-1), slot
 
 
 @njit(nogil=True, cache=True)
 def _index_pairs(a, b, alive, size):  # type: ignore[no-untyped-def]
-    """A table from pairs to living contacts. A pair has a < b, so its key is never 0."""
-    keys = np.zeros(size, dtype=np.uint64)
-    contact = np.empty(size, dtype=np.int64)
+    slots = np.full(size, -1, dtype=np.int32)
     for e in range(a.size):
         if alive[e]:
-            key = _key(a[e], b[e])
-            place = _place(keys, key)
-            keys[place] = key
-            contact[place] = e
-    return keys, contact
+            slots[_find_pair(slots, a, b, alive, a[e], b[e])[1]] = e
+    return slots
 
 
 @njit(nogil=True, cache=True)
 def _chain_ends(a, b, n):  # type: ignore[no-untyped-def]
-    head = np.full(n, -1, dtype=np.int64)
-    tail = np.full(n, -1, dtype=np.int64)
-    following = np.full(2 * a.size, -1, dtype=np.int64)
-    degree = np.zeros(n, dtype=np.int64)
+    head = np.full(n, -1, dtype=np.int32)
+    following = np.empty(2 * a.size, dtype=np.int32)
+    degree = np.zeros(n, dtype=np.int32)
     for end in range(2 * a.size):
         node = a[end // 2] if end % 2 == 0 else b[end // 2]
         following[end] = head[node]
-        if head[node] == -1:
-            tail[node] = end
         head[node] = end
         degree[node] += 1
-    return head, tail, following, degree
+    return head, following, degree
 
 
 @njit(nogil=True, cache=True)
 def _merge(a, b, total, count, first, sizes, is_open, limits):  # type: ignore[no-untyped-def]
     n = sizes.size
-    a, b, total, count, first = a.copy(), b.copy(), total.copy(), count.copy(), first.copy()
+    a, b = a.astype(np.int32), b.astype(np.int32)
+    total, count, first = total.copy(), count.copy(), first.copy()
     size = sizes.copy()
     frozen = is_open.copy()
     alive = np.ones(a.size, dtype=np.bool_)
     parent = np.arange(n)
     smallest = np.arange(n)
-    head, tail, following, degree = _chain_ends(a, b, n)
+    head, following, degree = _chain_ends(a, b, n)
     table_size = 16
-    while table_size < 3 * a.size:
+    while table_size < 2 * a.size:
         table_size *= 2
-    keys, contact_of = _index_pairs(a, b, alive, table_size)
+    slots = _index_pairs(a, b, alive, table_size)
     in_table = a.size
     merged = [(0, 0, 0, 0) for _ in range(0)]
 
@@ -251,10 +245,8 @@ def _merge(a, b, total, count, first, sizes, is_open, limits):  # type: ignore[n
             f = end // 2
             if alive[f]:
                 other = b[f] if end % 2 == 0 else a[f]
-                key = _key(v, other)
-                place = _place(keys, key)
-                if keys[place] == key and alive[contact_of[place]]:
-                    g = contact_of[place]
+                g, slot = _find_pair(slots, a, b, alive, v, other)
+                if g >= 0:
                     alive[f] = False
                     total[g] += total[f]
                     count[g] += count[f]
@@ -267,16 +259,13 @@ def _merge(a, b, total, count, first, sizes, is_open, limits):  # type: ignore[n
                         a[f] = v
                     else:
                         b[f] = v
-                    in_table += keys[place] == 0
-                    keys[place] = key
-                    contact_of[place] = f
+                    slots[slot] = f
+                    in_table += 1
                     following[end] = head[v]
-                    if head[v] == -1:
-                        tail[v] = end
                     head[v] = end
                     degree[v] += 1
-                    if 3 * in_table > 2 * keys.size:
-                        keys, contact_of = _index_pairs(a, b, alive, keys.size)
+                    if 3 * in_table > 2 * slots.size:
+                        slots = _index_pairs(a, b, alive, slots.size)
                         in_table = alive.sum()
             end = after
         degree[v] -= 1

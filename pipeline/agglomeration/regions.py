@@ -127,7 +127,10 @@ def decide(parts: Sequence[Region], faces: Sequence[FaceTable], rule: MergeRule,
     roots, node_of = np.unique(node, return_inverse=True)
     sizes = np.zeros(len(roots), dtype=np.int64)
     np.add.at(sizes, node_of, whole.sizes)
-    contacts = Contacts.concatenate([whole.contacts, *(_face_contacts(whole, face) for face in faces)]).renamed(node_of)
+    contacts = whole.contacts
+    if faces:
+        between = [_face_contacts(whole, face) for face in faces]
+        contacts = Contacts.concatenate([contacts, *between]).renamed(node_of)
     linked = replace(
         whole, ids=whole.ids[roots], sizes=sizes, contacts=contacts, clusters=node_of[whole.clusters].astype(np.int64)
     )
@@ -179,6 +182,8 @@ def _find(known: Ids, wanted: Ids) -> Int64s:
 
 def _side_by_side(parts: Sequence[Region]) -> Region:
     """Some regions as one, clusters and fragments sorted by id, nothing joined yet."""
+    if len(parts) == 1:
+        return parts[0]
     ids = np.concatenate([part.ids for part in parts])
     order = np.argsort(ids)
     rank = np.empty(len(ids), dtype=np.int64)
@@ -229,8 +234,8 @@ def _residual(linked: Region, node: Int64s, undecided: npt.NDArray[np.bool_], si
     roots = np.flatnonzero(undecided & (node == np.arange(len(node))))
     rank = np.full(len(node), -1, dtype=np.int64)
     rank[roots] = np.arange(len(roots))
-    merged = linked.contacts.renamed(node)
-    contacts = merged.select(undecided[merged.a] & undecided[merged.b])
+    a, b = linked.contacts.a, linked.contacts.b
+    contacts = linked.contacts.select(undecided[a] & undecided[b] & (node[a] != node[b])).renamed(node)
     reaching = np.flatnonzero(linked.faces)
     return Region(
         linked.ids[roots],
