@@ -17,8 +17,12 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from ..errors import TaskError
 from ..thresholds import MAXIMUM, SCALE, Threshold
 from .contacts import Contacts, Int64s
+
+
+MOST_CONTACTS = 2**30  # the two ends of a contact have numbers below 2³¹
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,15 @@ def merge_closed(contacts: Contacts, sizes: Int64s, is_open: npt.NDArray[np.bool
         sizes: (n,) voxels of each node.
         is_open: (n,) whether a node reaches beyond what is known.
         rule: which contacts are eligible.
+
+    Raises:
+        TaskError: there are 2³⁰ contacts or more.
     """
+    if len(contacts) >= MOST_CONTACTS:
+        raise TaskError(
+            f"One region may have fewer than {MOST_CONTACTS} contacts; found {len(contacts)}. Raise low or lower high, "
+            "so that supervoxels are larger, or use smaller blocks."
+        )
     limits = np.array([rule.threshold.per_edge, rule.small_threshold.per_edge, rule.small_size], dtype=np.int64)
     return Merges(*_merge(contacts.a, contacts.b, contacts.sum, contacts.count, contacts.first, sizes, is_open, limits))
 

@@ -1,11 +1,14 @@
 """Greedy mean agglomeration equals its slow twin, and what it decides early is what the whole run decides."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from petavox.pipeline.agglomeration import linkage
 from petavox.pipeline.agglomeration.contacts import Contacts
 from petavox.pipeline.agglomeration.linkage import MergeRule, _compare, _product, merge_closed
+from petavox.pipeline.errors import TaskError
 from petavox.pipeline.thresholds import Threshold
 from twins import greedy
 
@@ -58,6 +61,13 @@ def test_merges_decided_with_open_nodes_are_merges_of_the_whole_run(graph):
         assert whole[node] == whole[cluster]
         if not early.undecided[node]:
             assert {m for m in whole if whole[m] == whole[node]} == set(np.flatnonzero(early.node == cluster).tolist())
+
+
+def test_more_contacts_than_can_be_numbered_are_refused(monkeypatch):
+    monkeypatch.setattr(linkage, "MOST_CONTACTS", 1)
+    one = Contacts(*(np.array([value]) for value in (0, 1, 9, 1, 0)))
+    with pytest.raises(TaskError, match="fewer than 1 contacts; found 1"):
+        merge_closed(one, np.ones(2, np.int64), np.zeros(2, bool), MergeRule(Threshold(0)))
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
