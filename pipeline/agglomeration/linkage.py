@@ -21,7 +21,6 @@ from ..errors import TaskError
 from ..thresholds import MAXIMUM, SCALE, Threshold
 from .contacts import Contacts, Int64s
 
-
 MOST_CONTACTS = 2**30  # the two ends of a contact have numbers below 2³¹
 
 
