@@ -5,14 +5,17 @@ At level 0 a node is a block, and its graph that of the block's fragments.
 
 from __future__ import annotations
 
-from ..pipeline.agglomeration.linkage import MergeRule
+from functools import partial
+
+from ..pipeline.agglomeration.joining import JoinRule
+from ..pipeline.agglomeration.linkage import MergeRule, merge_closed
 from ..pipeline.agglomeration.regions import ALL_FACES, Region, decide, face_bit
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from ..pipeline.thresholds import Threshold
 from . import records
 from .contract import Outcome, Resources, TaskConfig
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(TaskConfig):
@@ -20,7 +23,9 @@ class Config(TaskConfig):
     volume: shape of the volume.
     block: shape of a block.
     level: of the node; its index counts nodes of this level.
-    threshold, small_size, small_threshold: see `MergeRule`; thresholds are decimals.
+    join_size, join_affinity: see `JoinRule`; thresholds are decimals.
+    threshold, small_size, small_threshold, veto_size, veto_threshold, quantile: see `MergeRule`.
+    levels: of the contacts' histograms; 0 for none.
     dust_size: segments with fewer voxels become background.
     tables: folder of the run's tables.
     """
@@ -28,9 +33,15 @@ class Config(TaskConfig):
     volume: Triple
     block: Triple
     level: int
+    join_size: int = 0
+    join_affinity: str = "1"
     threshold: str
     small_size: int = 0
     small_threshold: str = "1"
+    veto_size: int = 0
+    veto_threshold: str = "1"
+    quantile: str | None = None
+    levels: int = 0
     dust_size: int = 0
     tables: str
 
@@ -48,21 +59,17 @@ def resources(config: Config) -> Resources:
 def run(config: Config, index: Triple) -> Outcome:
     octree = Octree(BlockGrid(config.volume, config.block).shape)
     if config.level == 0:
-        parts, faces = [records.read_block_region(config.tables, index)], []
+        parts, faces = [records.read_block_region(config.tables, index, config.levels)], []
     else:
         parts = [_child(config, octree, index, child) for child in octree.children(config.level, index)]
         faces = [
-            records.read_face(config.tables, block, axis) for axis, block in octree.inner_faces(config.level, index)
+            records.read_face(config.tables, block, axis, config.levels)
+            for axis, block in octree.inner_faces(config.level, index)
         ]
-    rule = MergeRule(
-        Threshold.parse(config.threshold, "threshold"),
-        config.small_size,
-        Threshold.parse(config.small_threshold, "small_threshold"),
-    )
-    decision = decide(parts, faces, rule, config.dust_size)
+    decision = decide(parts, faces, _join_rule(config), partial(merge_closed, rule=_merge_rule(config)), config.dust_size)
     written = records.write_decision(config.tables, config.level, index, decision)
     counts = {
-        "merges": len(decision.merge_sum),
+        "merges": len(decision.merges),
         "segments": len(decision.segments),
         "dust": decision.dust,
         "residual_nodes": len(decision.residual.ids),
@@ -75,6 +82,21 @@ def run(config: Config, index: Triple) -> Outcome:
     return Outcome(counts=counts)
 
 
+def _join_rule(config: Config) -> JoinRule:
+    return JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
+
+
+def _merge_rule(config: Config) -> MergeRule:
+    return MergeRule(
+        Threshold.parse(config.threshold, "threshold"),
+        config.small_size,
+        Threshold.parse(config.small_threshold, "small_threshold"),
+        config.veto_size,
+        Threshold.parse(config.veto_threshold, "veto_threshold"),
+        None if config.quantile is None else Threshold.parse(config.quantile, "quantile"),
+    )
+
+
 def _child(config: Config, octree: Octree, index: Triple, child: Triple) -> Region:
     """A child's residual; its faces to other children of the same node are closed now."""
     still_open = ALL_FACES
@@ -84,4 +106,4 @@ def _child(config: Config, octree: Octree, index: Triple, child: Triple) -> Regi
             still_open &= ~face_bit(axis, above=False)
         elif child[axis] + 1 < below[axis]:
             still_open &= ~face_bit(axis, above=True)
-    return records.read_residual(config.tables, config.level - 1, child).with_faces(still_open)
+    return records.read_residual(config.tables, config.level - 1, child, config.levels).with_faces(still_open)

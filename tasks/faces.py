@@ -8,18 +8,20 @@ from ..pipeline.geometry import BlockGrid, Triple
 from . import records
 from .contract import Outcome, Resources, TaskConfig
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(TaskConfig):
     """Args:
     volume: shape of the volume.
     block: shape of a block.
+    levels: of the contacts' histograms; 0 for none.
     tables: folder of the run's tables.
     """
 
     volume: Triple
     block: Triple
+    levels: int = 0
     tables: str
 
 
@@ -57,13 +59,15 @@ def _face(config: Config, index: Triple, axis: int) -> FaceTable:
         box.start,
         config.volume,
         axis,
+        config.levels,
     )
     return FaceTable(
         before["id"][contacts.a],
         behind["id"][contacts.b],
         contacts.sum,
         contacts.count,
-        contacts.first,
+        contacts.best,
+        contacts.histogram,
         before["id"][links[:, 0]],
         behind["id"][links[:, 1]],
     )

@@ -13,7 +13,7 @@ from ..pipeline.agglomeration.contacts import Contacts
 from ..pipeline.agglomeration.regions import Decision, FaceTable, Ids, Region
 from ..pipeline.geometry import Triple
 
-CONTACT = ("a", "b", "sum", "count", "first")
+CONTACT = ("a", "b", "sum", "count", "best")
 
 
 def path(directory: str, stage: str, index: Triple) -> Path:
@@ -27,8 +27,8 @@ def write_block(directory: str, index: Triple, region: Region, planes: tables.Ar
     return tables.write(path(directory, "supervoxels", index), {**_region_arrays(region), **planes})
 
 
-def read_block_region(directory: str, index: Triple) -> Region:
-    return _region(tables.read(path(directory, "supervoxels", index), _REGION))
+def read_block_region(directory: str, index: Triple, levels: int) -> Region:
+    return _region(tables.read(path(directory, "supervoxels", index), _REGION), levels)
 
 
 def read_block_columns(directory: str, index: Triple, names: list[str]) -> tables.Arrays:
@@ -38,16 +38,20 @@ def read_block_columns(directory: str, index: Triple, names: list[str]) -> table
 def write_faces(directory: str, index: Triple, faces: dict[int, FaceTable]) -> int:
     """The faces between a block and those before it, by axis. Returns bytes written."""
     arrays = {
-        f"{name}{axis}": getattr(face, name) for axis, face in faces.items() for name in FaceTable.__annotations__
+        f"{name}{axis}": getattr(face, name).ravel()
+        for axis, face in faces.items()
+        for name in FaceTable.__annotations__
     }
     return tables.write(path(directory, "faces", index), arrays)
 
 
-def read_face(directory: str, index: Triple, axis: int) -> FaceTable:
-    """The face between a block and the one before it along an axis."""
+def read_face(directory: str, index: Triple, axis: int, levels: int) -> FaceTable:
+    """The face between a block and the one before it along an axis; `levels` of the histograms that it was made with."""
     names = tuple(FaceTable.__annotations__)
     arrays = tables.read(path(directory, "faces", index), [f"{name}{axis}" for name in names])
-    return FaceTable(*(arrays[f"{name}{axis}"] for name in names))
+    columns = {name: arrays[f"{name}{axis}"] for name in names}
+    columns["histogram"] = columns["histogram"].reshape(len(columns["a"]), levels)
+    return FaceTable(**columns)
 
 
 def write_decision(directory: str, level: int, index: Triple, decision: Decision) -> int:
@@ -60,8 +64,8 @@ def write_decision(directory: str, level: int, index: Triple, decision: Decision
         "linked_to": decision.linked[:, 1],
         "merge_a": decision.merges[:, 0],
         "merge_b": decision.merges[:, 1],
-        "merge_sum": decision.merge_sum,
-        "merge_count": decision.merge_count,
+        "merge_score": decision.merge_score,
+        "merge_scale": decision.merge_scale,
         "segment": decision.segments,
         "segment_size": decision.segment_sizes,
     }
@@ -70,9 +74,9 @@ def write_decision(directory: str, level: int, index: Triple, decision: Decision
     )
 
 
-def read_residual(directory: str, level: int, index: Triple) -> Region:
-    """What an octree node passed up."""
-    return _region(tables.read(path(directory, f"agglomerate-{level}", index), _REGION))
+def read_residual(directory: str, level: int, index: Triple, levels: int) -> Region:
+    """What an octree node passed up; `levels` of its histograms."""
+    return _region(tables.read(path(directory, f"agglomerate-{level}", index), _REGION), levels)
 
 
 @dataclass(frozen=True)
@@ -99,20 +103,26 @@ def read_assignment(directory: str, level: int, index: Triple) -> tuple[Ids, Ids
     return arrays["given"], arrays["segment"]
 
 
-_REGION = ("id", "size", *(f"contact_{name}" for name in CONTACT), "fragment", "cluster", "faces")
+_REGION = (
+    "id", "name", "size", *(f"contact_{name}" for name in CONTACT), "contact_histogram", "fragment", "cluster", "faces",
+)  # fmt: skip
 
 
 def _region_arrays(region: Region) -> tables.Arrays:
     return {
         "id": region.ids,
+        "name": region.names,
         "size": region.sizes,
         **{f"contact_{name}": getattr(region.contacts, name) for name in CONTACT},
+        "contact_histogram": region.contacts.histogram.ravel(),
         "fragment": region.fragments,
         "cluster": region.clusters,
         "faces": region.faces,
     }
 
 
-def _region(arrays: tables.Arrays) -> Region:
-    contacts = Contacts(*(arrays[f"contact_{name}"] for name in CONTACT))
-    return Region(arrays["id"], arrays["size"], contacts, arrays["fragment"], arrays["cluster"], arrays["faces"])
+def _region(arrays: tables.Arrays, levels: int) -> Region:
+    columns = [arrays[f"contact_{name}"] for name in CONTACT]
+    contacts = Contacts(*columns, arrays["contact_histogram"].reshape(len(columns[0]), levels))
+    fragments = (arrays[name] for name in ("fragment", "cluster", "faces"))
+    return Region(arrays["id"], arrays["name"], arrays["size"], contacts, *fragments)

@@ -22,7 +22,7 @@ from ..pipeline.volumes import open_volume
 from . import records
 from .contract import Outcome, Resources, TaskConfig
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(TaskConfig):
@@ -32,6 +32,7 @@ class Config(TaskConfig):
     volume: shape of the volume, voxels z, y, x.
     block: shape of a block.
     low, high: decimals, see `label_fragments`.
+    levels: of the contacts' histograms; 0 for none.
     fragments: path of the fragments volume, which exists.
     tables: folder of the run's tables.
     bytes_per_affinity: of the stored affinities, for the memory estimate.
@@ -44,6 +45,7 @@ class Config(TaskConfig):
     block: Triple
     low: str
     high: str
+    levels: int = 0
     fragments: str
     tables: str
     bytes_per_affinity: int = 1
@@ -67,7 +69,7 @@ def run(config: Config, index: Triple) -> Outcome:
     low, high = Threshold.parse(config.low, "low"), Threshold.parse(config.high, "high")
     fragments = label_fragments(affinities, block, volume, low, high)
     inner = affinities[:, *block.slices(outer.start)]
-    contacts = interior_contacts(fragments.labels, inner, block, volume)
+    contacts = interior_contacts(fragments.labels, inner, block, volume, config.levels)
     region = leaf_region(
         fragments.ids, fragments.sizes.astype(np.int64), contacts, _faces_touched(fragments, block, grid)
     )

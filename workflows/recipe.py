@@ -130,6 +130,8 @@ class Supervoxels(Section):
 
     low: Fraction = Decimal("0.02")
     high: Fraction = Decimal("0.9999")
+    join_size: int = Field(default=100, ge=0)  # voxels; a smaller one joins the neighbour of its strongest edge; 0: none
+    join_affinity: Fraction = Decimal("0.3")  # if that edge has at least this affinity
 
     @model_validator(mode="after")
     def _in_order(self) -> Supervoxels:
@@ -139,12 +141,16 @@ class Supervoxels(Section):
 
 
 class Agglomeration(Section):
-    """Which supervoxels are merged. Sizes are in voxels."""
+    """Which supervoxels are merged. Sizes are in voxels; thresholds are on the score of a contact."""
 
-    linkage: Literal["mean"] = "mean"
+    linkage: Literal["mean", "quantile"] = "mean"  # the score: mean of a contact's affinities, or a quantile of them
+    quantile: Annotated[Fraction, Field(gt=0)] = Decimal("0.85")  # with linkage = "quantile"
+    levels: int = Field(default=64, ge=2, le=256)  # to which affinities are rounded for it
     threshold: Fraction = Decimal("0.5")
     small_size: int = Field(default=0, ge=0)  # a segment below it merges from small_threshold on; 0: no such rule
     small_threshold: Fraction = Decimal("0.3")
+    veto_size: int = Field(default=0, ge=0)  # two segments above it merge only from veto_threshold on; 0: no such rule
+    veto_threshold: Fraction = Decimal("0.8")
     dust_size: int = Field(default=0, ge=0)  # segments below it become background; 0: none
 
     @model_validator(mode="after")
@@ -154,6 +160,11 @@ class Agglomeration(Section):
                 f"'small_threshold' must not exceed 'threshold'; found {self.small_threshold} and {self.threshold}"
             )
         return self
+
+    @property
+    def histogram_levels(self) -> int:
+        """How many levels the histograms of contacts have: 0, none, where the linkage needs none."""
+        return self.levels if self.linkage == "quantile" else 0
 
 
 class Output(Section):

@@ -68,6 +68,7 @@ class SegmentationStages:
             signs=self._channels.signs,
             low=str(supervoxels.low),
             high=str(supervoxels.high),
+            levels=self._recipe.agglomeration.histogram_levels,
             fragments=places.fragments,
             tables=places.tables,
             bytes_per_affinity=self._affinity_bytes,
@@ -78,19 +79,26 @@ class SegmentationStages:
         return self._stage("supervoxels", config, needs, outputs=(places.fragments, places.tables_of("supervoxels")))
 
     def _faces(self) -> Stage:
-        config = self._config("faces", **self._geometry, tables=self._places.tables)
+        levels = self._recipe.agglomeration.histogram_levels
+        config = self._config("faces", **self._geometry, levels=levels, tables=self._places.tables)
         needs: Needs = {"supervoxels": _itself_and_before}
         return self._stage("faces", config, needs, outputs=(self._places.tables_of("faces"),))
 
     def _agglomerate(self, level: int) -> Stage:
-        name, merging = f"agglomerate-{level}", self._recipe.agglomeration
+        name, supervoxels, merging = f"agglomerate-{level}", self._recipe.supervoxels, self._recipe.agglomeration
         config = self._config(
             "agglomerate",
             **self._geometry,
             level=level,
+            join_size=supervoxels.join_size,
+            join_affinity=str(supervoxels.join_affinity),
+            quantile=str(merging.quantile) if merging.linkage == "quantile" else None,
+            levels=merging.histogram_levels,
             threshold=str(merging.threshold),
             small_size=merging.small_size,
             small_threshold=str(merging.small_threshold),
+            veto_size=merging.veto_size,
+            veto_threshold=str(merging.veto_threshold),
             dust_size=merging.dust_size,
             tables=self._places.tables,
         )

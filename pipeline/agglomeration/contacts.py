@@ -4,66 +4,102 @@
 2. `face_contacts`: the voxel edges through one face between two blocks, and the links that cross it.
 3. `combine`: equal pairs become one contact.
 
-A contact carries (sum, count, first): the sum of its uint8 affinities, the number of its voxel edges, and the
-smallest canonical edge id among them. They combine by +, +, min, so no order of work changes them.
+A contact carries (sum, count, best): the sum of its uint8 affinities, the number of its voxel edges, and the strongest
+of them; for quantiles also a histogram. They combine by +, +, max, +, so no order of work changes them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from ..errors import RequestError, TaskError
 from ..geometry import Box, Triple
 
 Int64s = npt.NDArray[np.int64]
+EDGE_BITS = 55
+"""Canonical edge ids lie below 2**55, so that (affinity, edge id) fits an int64 and compares as one."""
+MOST_EDGES = 2**32  # of one contact, where a histogram counts them
 
 
 @dataclass(frozen=True)
 class Contacts:
-    """Contacts between nodes that are named by their index; all arrays are (n,) int64, each pair once, a < b.
+    """Contacts between nodes that are named by their index; each pair once, a < b.
 
     Args:
-        a, b: the two nodes.
-        sum: sum of uint8 affinities.
-        count: number of voxel edges.
-        first: the smallest canonical edge id: 3 · linear index of the edge's voxel in the volume + channel.
+        a, b: (n,) int64, the two nodes.
+        sum: (n,) int64, sum of uint8 affinities.
+        count: (n,) int64, number of voxel edges.
+        best: (n,) int64, affinity · 2**55 + canonical edge id of the edge with the largest affinity, of equal ones that
+            with the largest id. The canonical edge id is 3 · linear index of the edge's voxel in the volume + channel.
+        histogram: (n, levels) uint32, voxel edges at each level, see `level_of_affinity`; no levels unless asked for.
     """
 
     a: Int64s
     b: Int64s
     sum: Int64s
     count: Int64s
-    first: Int64s
+    best: Int64s
+    histogram: npt.NDArray[np.uint32]
 
     def __len__(self) -> int:
         return len(self.a)
 
+    @property
+    def levels(self) -> int:
+        return self.histogram.shape[1]
+
+    @property
+    def best_affinity(self) -> Int64s:
+        """(n,) the largest affinity of each contact, 0…255."""
+        return self.best >> EDGE_BITS
+
+    def check_most_edges(self, most_edges: int) -> None:
+        """Refuse counts that a histogram cannot hold.
+
+        Raises:
+            TaskError: with a histogram a contact has 2³² voxel edges or more.
+        """
+        if self.levels and most_edges >= MOST_EDGES:
+            raise TaskError(
+                f"With linkage 'quantile' a contact may have fewer than {MOST_EDGES} voxel edges; found {most_edges}. "
+                "Use linkage 'mean', or a higher threshold."
+            )
+
     @classmethod
-    def empty(cls) -> Contacts:
-        return cls(*(np.empty(0, dtype=np.int64) for _ in range(5)))
+    def empty(cls, levels: int = 0) -> Contacts:
+        return cls(*(np.empty(0, dtype=np.int64) for _ in range(5)), np.empty((0, levels), dtype=np.uint32))
 
     @classmethod
     def concatenate(cls, parts: list[Contacts]) -> Contacts:
-        """All contacts of the parts, pairs not yet combined."""
-        if not parts:
-            return cls.empty()
-        return cls(
-            *(np.concatenate([getattr(part, name) for part in parts]) for name in ("a", "b", "sum", "count", "first"))
-        )
+        """All contacts of one part or more, pairs not yet combined."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__annotations__))
 
-    def select(self, keep: npt.NDArray[np.bool_]) -> Contacts:
-        return Contacts(self.a[keep], self.b[keep], self.sum[keep], self.count[keep], self.first[keep])
+    def select(self, keep: npt.NDArray[np.bool_] | Int64s) -> Contacts:
+        """Some of the contacts, by a mask or by their numbers."""
+        return Contacts(*(getattr(self, name)[keep] for name in Contacts.__annotations__))
 
     def renamed(self, names: Int64s) -> Contacts:
         """The contacts between names[a] and names[b], combined; what is now inside one node is dropped."""
-        return combine(Contacts(names[self.a], names[self.b], self.sum, self.count, self.first))
+        return combine(replace(self, a=names[self.a], b=names[self.b]))
+
+
+def level_of_affinity(levels: int) -> npt.NDArray[np.uint8]:
+    """(256,) the level of each affinity: of 0…levels − 1, the nearest to affinity / 255 · (levels − 1).
+
+    Raises:
+        RequestError: levels is not 0 or 2…256.
+    """
+    if levels and not 2 <= levels <= 256:
+        raise RequestError(f"A histogram has 2 to 256 levels; found {levels}.")
+    return ((np.arange(256) * max(0, levels - 1) + 127) // 255).astype(np.uint8)
 
 
 def interior_contacts(
-    labels: npt.NDArray[np.uint32], affinities: npt.NDArray[np.uint8], block: Box, volume: Triple
+    labels: npt.NDArray[np.uint32], affinities: npt.NDArray[np.uint8], block: Box, volume: Triple, levels: int = 0
 ) -> Contacts:
     """Contacts over the voxel edges whose two ends lie in the block. Node i is label i + 1.
 
@@ -72,9 +108,18 @@ def interior_contacts(
         affinities: (3, Z, Y, X) uint8 over the same voxels.
         block: where the arrays lie in the volume.
         volume: shape of the volume.
+        levels: of the histograms; 0 for none.
+
+    Returns:
+        The contacts in the order in which a scan of the block meets them.
+
+    Raises:
+        RequestError: the volume has 2**55 voxel edges or more, or `levels` is out of range.
     """
-    origin = np.array(block.start, dtype=np.int64)
-    return _sorted_entries(_interior(labels, affinities, origin, np.array(volume, dtype=np.int64)))
+    _check_edge_ids(volume)
+    origin, shape = np.array(block.start, dtype=np.int64), np.array(volume, dtype=np.int64)
+    nodes = int(labels.max(initial=0))
+    return _as_contacts(*_interior(labels, affinities, origin, shape, nodes, levels, level_of_affinity(levels)))
 
 
 def face_contacts(
@@ -85,6 +130,7 @@ def face_contacts(
     first_voxel: Triple,
     volume: Triple,
     axis: int,
+    levels: int = 0,
 ) -> tuple[Contacts, npt.NDArray[np.int64]]:
     """Contacts and links through the face between two blocks that follow one another along an axis.
 
@@ -96,83 +142,152 @@ def face_contacts(
         first_voxel: volume coordinates of the first voxel of the second block.
         volume: shape of the volume.
         axis: 0, 1 or 2.
+        levels: of the histograms; 0 for none.
 
     Returns:
         Contacts with a = label in the first block − 1 and b = label in the second − 1 (two separate ranges of names),
         and the links as an (n, 2) array of such pairs, sorted.
+
+    Raises:
+        RequestError: see `interior_contacts`.
     """
+    _check_edge_ids(volume)
     strides = np.array([volume[1] * volume[2], volume[2], 1], dtype=np.int64)
     rows, columns = (s for i, s in enumerate(strides) if i != axis)
     origin = int(strides @ np.array(first_voxel, dtype=np.int64))
-    contacts = _sorted_entries(_face(before, behind, affinities, origin, rows, columns, axis))
+    level_of = level_of_affinity(levels)
+    nodes = int(behind.max(initial=0))
+    contacts = _as_contacts(*_face(before, behind, affinities, origin, rows, columns, axis, nodes, levels, level_of))
     pairs = np.stack([before[picked], behind[picked]], axis=1).astype(np.int64) - 1
     return contacts, np.unique(pairs, axis=0)
 
 
-def _sorted_entries(table: npt.NDArray[np.uint64]) -> Contacts:
-    entries = table[table[:, 0] != 0]
-    keys, *sums = (column.astype(np.int64) for column in entries[np.argsort(entries[:, 0])].T)
-    return Contacts((keys >> 32) - 1, (keys & 0xFFFFFFFF) - 1, *sums)
+def _check_edge_ids(volume: Triple) -> None:
+    if 3 * volume[0] * volume[1] * volume[2] >= 1 << EDGE_BITS:
+        raise RequestError(f"A volume must have fewer than 2**{EDGE_BITS} / 3 voxels; found the shape {volume}.")
+
+
+def _as_contacts(
+    pairs: npt.NDArray[np.uint64], sums: Int64s, histogram: npt.NDArray[np.uint32], number: int
+) -> Contacts:
+    keys = pairs[:number]
+    return Contacts(
+        (keys >> np.uint64(32)).astype(np.int64) - 1,
+        (keys & np.uint64(0xFFFFFFFF)).astype(np.int64) - 1,
+        *(np.ascontiguousarray(column) for column in sums[:number].T),
+        np.ascontiguousarray(histogram[:number]),
+    )
 
 
 def combine(contacts: Contacts) -> Contacts:
     """One contact for each unordered pair, sorted by (a, b) with a < b; contacts of a node with itself are dropped."""
     a, b = np.minimum(contacts.a, contacts.b), np.maximum(contacts.a, contacts.b)
-    apart = np.flatnonzero(a != b)
-    order = apart[np.argsort(a[apart] << 32 | b[apart])]  # nodes are fewer than 2³¹
+    order = _order_of_pairs(a, b, int(b.max(initial=-1)) + 1)
     if not len(order):
-        return Contacts.empty()
+        return Contacts.empty(contacts.levels)
     a, b = a[order], b[order]
     starts = np.flatnonzero(np.concatenate([[True], (a[1:] != a[:-1]) | (b[1:] != b[:-1])]))
+    if len(starts) == len(order):
+        return replace(contacts.select(order), a=a, b=b)
+    count = np.add.reduceat(contacts.count[order], starts)
+    contacts.check_most_edges(int(count.max()))
     return Contacts(
         a[starts],
         b[starts],
         np.add.reduceat(contacts.sum[order], starts),
-        np.add.reduceat(contacts.count[order], starts),
-        np.minimum.reduceat(contacts.first[order], starts),
+        count,
+        np.maximum.reduceat(contacts.best[order], starts),
+        _added(contacts.histogram, order, starts),
     )
 
 
-# The table: open addressing, an entry a row of four words (key, sum, count, first), so that a look-up touches one
-# cache line. Keys are never 0.
+def _added(histogram: npt.NDArray[np.uint32], order: Int64s, starts: Int64s) -> npt.NDArray[np.uint32]:
+    if not histogram.shape[1]:
+        return histogram[: len(starts)]
+    added: npt.NDArray[np.uint32] = np.add.reduceat(histogram[order], starts, axis=0, dtype=np.uint32)
+    return added
 
 
 @njit(nogil=True, cache=True)
-def _slot(table, key):  # type: ignore[no-untyped-def]
-    """Where a key lies in the table, or the free place for it."""
-    mask = np.uint64(table.shape[0] - 1)
+def _order_of_pairs(a, b, nodes):  # type: ignore[no-untyped-def]
+    """The numbers of the pairs with a < b, sorted by (a, b): counted by b, then, stable, by a."""
+    apart = 0
+    ends = np.zeros((2, nodes + 1), dtype=np.int64)
+    for i in range(a.size):
+        if a[i] < b[i]:
+            apart += 1
+            ends[0, b[i] + 1] += 1
+            ends[1, a[i] + 1] += 1
+    for node in range(nodes):
+        ends[0, node + 1] += ends[0, node]
+        ends[1, node + 1] += ends[1, node]
+    by_b = np.empty(apart, dtype=np.int64)
+    for i in range(a.size):
+        if a[i] < b[i]:
+            by_b[ends[0, b[i]]] = i
+            ends[0, b[i]] += 1
+    order = np.empty(apart, dtype=np.int64)
+    for i in by_b:
+        order[ends[1, a[i]]] = i
+        ends[1, a[i]] += 1
+    return order
+
+
+# The table of pairs. Contacts are numbered as they are met, so that what lies close in space lies close in memory. Each
+# node has a chain of its contacts with smaller nodes; what would make a chain longer than `_LONGEST` goes to a hash
+# table that all nodes share, so that no search is long.
+
+_LONGEST = 24
+_STRIP = 64  # rows: what the edges of a strip need stays in the cache
+
+
+@njit(nogil=True, cache=True)
+def _slot(slots, keys, key):  # type: ignore[no-untyped-def]
+    """Where the number of a pair lies in the hash table, or the free place for it."""
+    mask = np.uint64(slots.size - 1)
     place = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
-    while table[place, 0] != 0 and table[place, 0] != key:
+    while slots[place] >= 0 and keys[slots[place]] != key:
         place = (place + np.uint64(1)) & mask
     return place
 
 
 @njit(nogil=True, cache=True)
-def _grow(table):  # type: ignore[no-untyped-def]
-    larger = np.zeros((table.shape[0] * 2, 4), dtype=np.uint64)
-    for i in range(table.shape[0]):
-        if table[i, 0] != 0:
-            larger[_slot(larger, table[i, 0])] = table[i]
+def _rehashed(slots, keys):  # type: ignore[no-untyped-def]
+    larger = np.full(2 * slots.size, -1, dtype=np.int32)
+    for number in slots:
+        if number >= 0:
+            larger[_slot(larger, keys, keys[number])] = number
     return larger
 
 
 @njit(nogil=True, cache=True)
-def _add(table, key, total, count, first):  # type: ignore[no-untyped-def]
-    """Add a run of voxel edges to a pair; returns 1 if the pair is new."""
-    entry = table[_slot(table, key)]
-    new = entry[0] == 0
-    if new:
-        entry[0] = key
-        entry[3] = np.uint64(first)
-    entry[1] += np.uint64(total)
-    entry[2] += np.uint64(count)
-    entry[3] = min(entry[3], np.uint64(first))
-    return np.int64(new)
+def _number(heads, following, slots, keys, key, node, new):  # type: ignore[no-untyped-def]
+    """The number of a pair, which becomes `new` if it has none yet, and how many entries the hash table gained."""
+    found = heads[node]
+    length = 0
+    while found >= 0 and keys[found] != key:
+        found = following[found]
+        length += 1
+    if found >= 0:
+        return found, 0
+    if length < _LONGEST:
+        keys[new] = key
+        following[new] = heads[node]
+        heads[node] = new
+        return new, 0
+    place = _slot(slots, keys, key)
+    if slots[place] >= 0:
+        return slots[place], 0
+    slots[place] = new
+    keys[new] = key
+    return new, 1
 
 
 @njit(nogil=True, cache=True)
-def _pair(a, b):  # type: ignore[no-untyped-def]
-    return (np.uint64(a) << np.uint64(32)) | np.uint64(b)
+def _longer(array, size):  # type: ignore[no-untyped-def]
+    result = np.empty((size, *array.shape[1:]), dtype=array.dtype)
+    result[: array.shape[0]] = array
+    return result
 
 
 @njit(nogil=True, cache=True)
@@ -180,37 +295,49 @@ def _mark(one, two, ordered, marks):  # type: ignore[no-untyped-def]
     """Mark the places where two different labels touch; a plain loop over bytes, so that it becomes vector code."""
     for x in range(one.size):
         marks[x] = (one[x] != 0) & (two[x] != 0) & (ordered | (one[x] != two[x]))
+    marks[one.size :] = 0
 
 
 @njit(nogil=True, cache=True)
-def _add_row(table, one, two, affinities, edge, step, ordered, marks):  # type: ignore[no-untyped-def]
-    """Add the edges between two rows of labels, runs of equal pairs at a time; returns how many pairs are new.
+def _add_row(heads, following, slots, keys, sums, histogram, level_of, one, two, row, edge, step, ordered, marks, n, hashed):  # type: ignore[no-untyped-def]  # noqa: E501
+    """Add the edges between two rows of labels, runs of equal pairs at a time; returns the grown n and hashed.
 
-    `marks` is scratch: n bytes and at least one more, a multiple of eight, 0 behind the row.
+    `marks` is scratch: a byte a voxel and at least one more, a multiple of eight.
     """
-    new = 0
-    n = one.size
     _mark(one, two, ordered, marks)
-    marks[n:] = 0
     eights = marks.view(np.uint64)
     x = 0
-    while x < n:
+    while x < one.size:
         if marks[x] == 0:
             x += 1
             # Most places are unmarked: skip them eight at a time.
-            while x % 8 == 0 and x < n and eights[x // 8] == 0:
+            while x % 8 == 0 and x < one.size and eights[x // 8] == 0:
                 x += 8
             continue
-        a = one[x]
-        b = two[x]
-        start = x
-        total = 0
+        a, b, start = one[x], two[x], x
+        total = np.int64(0)
+        best, place = np.uint8(0), x
         while marks[x] and one[x] == a and two[x] == b:
-            total += affinities[x]
+            total += row[x]
+            if row[x] >= best:
+                best, place = row[x], x
             x += 1
-        key = _pair(a, b) if a < b or ordered else _pair(b, a)
-        new += _add(table, key, total, x - start, edge + start * step)
-    return new
+        if a > b and not ordered:
+            a, b = b, a
+        key = (np.uint64(a) << np.uint64(32)) | np.uint64(b)
+        number, more = _number(heads, following, slots, keys, key, b, n)
+        if number == n:
+            n += 1
+            hashed += more
+            sums[number] = 0
+            histogram[number] = 0
+        sums[number, 0] += total
+        sums[number, 1] += x - start
+        sums[number, 2] = max(sums[number, 2], (np.int64(best) << EDGE_BITS) | (edge + step * place))
+        if histogram.shape[1]:
+            for i in range(start, x):
+                histogram[number, level_of[row[i]]] += np.uint32(1)
+    return n, hashed
 
 
 @njit(nogil=True, cache=True)
@@ -219,38 +346,56 @@ def _scratch(length):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _interior(labels, affinities, origin, volume):  # type: ignore[no-untyped-def]
-    nz, ny, nx = labels.shape
-    table = np.zeros((1 << 12, 4), dtype=np.uint64)
-    pairs = 0
-    marks = _scratch(nx)
-    # One axis after the other: interleaved, the runs of equal pairs fall out of the cache.
-    for axis in range(3):
-        for z in range(1 if axis == 0 else 0, nz):
-            for y in range(1 if axis == 1 else 0, ny):
-                edge = 3 * (((z + origin[0]) * volume[1] + y + origin[1]) * volume[2] + origin[2]) + axis
-                if axis == 2:
-                    one, two, row, edge = labels[z, y, : nx - 1], labels[z, y, 1:], affinities[2, z, y, 1:], edge + 3
-                elif axis == 1:
-                    one, two, row = labels[z, y - 1], labels[z, y], affinities[1, z, y]
-                else:
-                    one, two, row = labels[z - 1, y], labels[z, y], affinities[0, z, y]
-                # A row adds at most nx pairs: make room beforehand, at most half full.
-                while 2 * (pairs + nx) > table.shape[0]:
-                    table = _grow(table)
-                pairs += _add_row(table, one, two, row, edge, 3, False, marks)
-    return table
+def _empty_table(nodes, room, levels):  # type: ignore[no-untyped-def]
+    heads = np.full(nodes + 1, -1, dtype=np.int32)
+    slots = np.full(1 << 12, -1, dtype=np.int32)
+    following = np.empty(room, dtype=np.int32)
+    keys = np.empty(room, dtype=np.uint64)
+    return heads, slots, following, keys, np.empty((room, 3), dtype=np.int64), np.empty((room, levels), dtype=np.uint32)
 
 
 @njit(nogil=True, cache=True)
-def _face(before, behind, affinities, origin, rows, columns, axis):  # type: ignore[no-untyped-def]
+def _interior(labels, affinities, origin, volume, nodes, levels, level_of):  # type: ignore[no-untyped-def]
+    nz, ny, nx = labels.shape
+    heads, slots, following, keys, sums, histogram = _empty_table(nodes, 4 * nodes + nx, levels)
+    n, hashed = 0, 0
+    marks = _scratch(nx)
+    # One axis after the other within a strip: interleaved, the runs of equal pairs fall out of the cache.
+    for strip in range(0, ny, _STRIP):
+        for axis in range(3):
+            for z in range(1 if axis == 0 else 0, nz):
+                for y in range(max(strip, 1) if axis == 1 else strip, min(strip + _STRIP, ny)):
+                    edge = 3 * (((z + origin[0]) * volume[1] + y + origin[1]) * volume[2] + origin[2]) + axis
+                    if axis == 2:
+                        one, two, row, edge = labels[z, y, : nx - 1], labels[z, y, 1:], affinities[2, z, y, 1:], edge + 3
+                    elif axis == 1:
+                        one, two, row = labels[z, y - 1], labels[z, y], affinities[1, z, y]
+                    else:
+                        one, two, row = labels[z - 1, y], labels[z, y], affinities[0, z, y]
+                    # A row adds at most nx pairs: make room beforehand.
+                    if n + nx > keys.size:
+                        room = n + max(n // 2, nx)
+                        following, keys = _longer(following, room), _longer(keys, room)
+                        sums, histogram = _longer(sums, room), _longer(histogram, room)
+                    while 2 * (hashed + nx) > slots.size:
+                        slots = _rehashed(slots, keys)
+                    n, hashed = _add_row(
+                        heads, following, slots, keys, sums, histogram, level_of, one, two, row, edge, 3, False, marks, n, hashed
+                    )  # fmt: skip
+    return keys, sums, histogram, n
+
+
+@njit(nogil=True, cache=True)
+def _face(before, behind, affinities, origin, rows, columns, axis, nodes, levels, level_of):  # type: ignore[no-untyped-def]
     height, width = before.shape
-    table = np.zeros((1 << 12, 4), dtype=np.uint64)
-    pairs = 0
+    heads, slots, following, keys, sums, histogram = _empty_table(nodes, height * width, levels)
+    while slots.size < 2 * height * width:
+        slots = _rehashed(slots, keys)
+    n, hashed = 0, 0
     marks = _scratch(width)
     for i in range(height):
-        while 2 * (pairs + width) > table.shape[0]:
-            table = _grow(table)
-        edge = 3 * (origin + i * rows) + axis
-        pairs += _add_row(table, before[i], behind[i], affinities[i], edge, 3 * columns, True, marks)
-    return table
+        edge, one, two, row = 3 * (origin + i * rows) + axis, before[i], behind[i], affinities[i]
+        n, hashed = _add_row(
+            heads, following, slots, keys, sums, histogram, level_of, one, two, row, edge, 3 * columns, True, marks, n, hashed
+        )  # fmt: skip
+    return keys, sums, histogram, n

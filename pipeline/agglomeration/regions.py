@@ -1,7 +1,8 @@
 """Agglomeration up the octree: what a region decides, and what it passes up because it cannot decide it yet.
 
 1. `decide` joins the regions below it through the tables of the faces between them, follows links (edges of infinite
-   score), merges what is closed now, and splits the clusters into final ones and a residual region for the next level.
+   score), lets small supervoxels join their neighbours, merges what is closed now, and splits the clusters into final
+   ones and a residual region for the next level.
 2. `look_up` goes the other way: from the final ids of a region to those of the clusters that it had been given.
 
 A cluster is open while one of its fragments touches a face of the region that is not a face of the volume. A closed
@@ -10,7 +11,7 @@ cluster without an eligible contact is final. The residual therefore grows with 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,9 +21,13 @@ from scipy.sparse.csgraph import connected_components
 
 from ..errors import TableError
 from .contacts import Contacts, Int64s
-from .linkage import MergeRule, merge_closed
+from .joining import JoinRule, join_small
+from .linkage import Bools, Merges
 
 Ids = npt.NDArray[np.uint64]
+Merge = Callable[[Contacts, Int64s, Bools, Bools], Merges]
+"""Merges what can be merged in a graph, given as contacts, sizes, which nodes are open, and which of these must not grow
+here: `merge_closed` with its rule, or another solver."""
 ALL_FACES = 0b111111
 
 
@@ -37,6 +42,7 @@ class Region:
 
     Args:
         ids: (n,) clusters by their smallest fragment id, increasing.
+        names: (n,) the supervoxel that stands for each cluster in merges, see `Merges`.
         sizes: (n,) int64 voxels of each cluster that lie in the region.
         contacts: between clusters, by their index in `ids`.
         fragments: (m,) ids, increasing, of the fragments that touch an open face.
@@ -45,6 +51,7 @@ class Region:
     """
 
     ids: Ids
+    names: Ids
     sizes: Int64s
     contacts: Contacts
     fragments: Ids
@@ -70,7 +77,8 @@ class FaceTable:
     b: Ids
     sum: Int64s
     count: Int64s
-    first: Int64s
+    best: Int64s
+    histogram: npt.NDArray[np.uint32]
     link_a: Ids
     link_b: Ids
 
@@ -84,21 +92,22 @@ class Decision:
         target: the id of the cluster that each of these is in now; if that is final, the segment's id, or 0 for dust.
         final: whether that cluster is final.
         residual: what is passed up.
-        linked: (k, 2) clusters joined by links: each with the smallest one that it is linked to.
-        merges: (k, 2) clusters joined by merges, smaller id first, in an order that respects dependence.
-        merge_sum, merge_count: the contact over which each merge went.
+            linked: (k, 2) supervoxels whose clusters were joined by links or because they were small: each with the smallest.
+        merges: (k, 2) supervoxels, the smaller id first, see `Merges`: those with a score of s or more join the
+            supervoxels, after `linked`, to what the run gives at s.
+        merge_score, merge_scale: of each merge; score / scale is in grey levels.
         segments, segment_sizes: the final clusters that are not dust.
         dust: how many final clusters are dust.
     """
 
     given: Ids
     target: Ids
-    final: npt.NDArray[np.bool_]
+    final: Bools
     residual: Region
     linked: npt.NDArray[np.uint64]
     merges: npt.NDArray[np.uint64]
-    merge_sum: Int64s
-    merge_count: Int64s
+    merge_score: Int64s
+    merge_scale: Int64s
     segments: Ids
     segment_sizes: Int64s
     dust: int
@@ -107,55 +116,64 @@ class Decision:
 def leaf_region(ids: Ids, sizes: Int64s, contacts: Contacts, faces: npt.NDArray[np.uint8]) -> Region:
     """The region of one block, from its fragments and the open faces that each of them touches."""
     touching = np.flatnonzero(faces)
-    return Region(ids, sizes, contacts, ids[touching], touching.astype(np.int64), faces[touching])
+    return Region(ids, ids, sizes, contacts, ids[touching], touching.astype(np.int64), faces[touching])
 
 
-def decide(parts: Sequence[Region], faces: Sequence[FaceTable], rule: MergeRule, dust_size: int = 0) -> Decision:
+def decide(
+    parts: Sequence[Region], faces: Sequence[FaceTable], join: JoinRule, merge: Merge, dust_size: int = 0
+) -> Decision:
     """Decide all that the union of some regions allows.
 
     Args:
         parts: the regions below, with only those faces open that stay open.
         faces: the tables of all faces between blocks that lie between two of the parts.
-        rule: when two segments become one.
+        join: which supervoxels are small and join a neighbour at once.
+        merge: merges what is closed.
         dust_size: a final segment with fewer voxels becomes background.
 
     Raises:
         TableError: a face names a fragment that no part knows.
+        TaskError: a limit of the tables is passed, see `merge_closed`.
     """
-    whole = _side_by_side(parts)
-    node = _follow_links(whole, faces)
-    roots, node_of = np.unique(node, return_inverse=True)
-    sizes = np.zeros(len(roots), dtype=np.int64)
-    np.add.at(sizes, node_of, whole.sizes)
-    contacts = whole.contacts
+    given = _side_by_side(parts)
+    graph, node_of = given, np.arange(len(given.ids))
     if faces:
-        between = [_face_contacts(whole, face) for face in faces]
-        contacts = Contacts.concatenate([contacts, *between]).renamed(node_of)
-    linked = replace(
-        whole, ids=whole.ids[roots], sizes=sizes, contacts=contacts, clusters=node_of[whole.clusters].astype(np.int64)
-    )
-    merges = merge_closed(contacts, sizes, linked.is_open(), rule)
+        between = [_face_contacts(given, face) for face in faces]
+        graph = replace(given, contacts=Contacts.concatenate([given.contacts, *between]))
+        graph, node_of = _contract(graph, _follow_links(given, faces))
+    open_nodes = graph.is_open()
+    unsure = np.zeros_like(open_nodes)
+    if join.size:
+        joined = join_small(graph.contacts, graph.sizes, open_nodes, join)
+        graph, joined_of = _contract(graph, joined.node)
+        node_of = joined_of[node_of]
+        unsure, waiting = joined.unsure[joined.node == np.arange(len(joined.node))], joined.waiting
+        open_nodes = graph.is_open() | waiting[joined.node == np.arange(len(joined.node))]
+    return _conclude(given, graph, node_of, merge(graph.contacts, graph.sizes, open_nodes, unsure), dust_size)
 
-    cluster_sizes = np.zeros_like(sizes)
-    np.add.at(cluster_sizes, merges.node, sizes)
-    is_root = merges.node == np.arange(len(sizes))
-    final_root = is_root & ~merges.undecided
-    dust = final_root & (cluster_sizes < dust_size)
-    target = linked.ids[merges.node]
+
+def _conclude(given: Region, graph: Region, node_of: Int64s, merges: Merges, dust_size: int) -> Decision:
+    """The decision about the clusters given, from the graph of what is linked and joined among them, and its merges."""
+    sizes = np.zeros_like(graph.sizes)
+    np.add.at(sizes, merges.node, graph.sizes)
+    final_root = (merges.node == np.arange(len(sizes))) & ~merges.undecided
+    dust = final_root & (sizes < dust_size)
+    target = graph.ids[merges.node]
     target[dust[merges.node]] = 0
     kept = np.flatnonzero(final_root & ~dust)
-    joined = np.flatnonzero(roots[node_of] != np.arange(len(whole.ids)))
+    names = graph.names[node_of]
+    joined = np.flatnonzero(names != given.names)
     return Decision(
-        given=whole.ids,
+        given=given.ids,
         target=target[node_of],
         final=~merges.undecided[node_of],
-        residual=_residual(linked, merges.node, merges.undecided, cluster_sizes),
-        linked=np.stack([whole.ids[joined], whole.ids[roots[node_of[joined]]]], axis=1),
-        merges=np.stack([linked.ids[merges.a], linked.ids[merges.b]], axis=1),
-        merge_sum=merges.sum,
-        merge_count=merges.count,
-        segments=linked.ids[kept],
-        segment_sizes=cluster_sizes[kept],
+        residual=_residual(graph, merges, sizes),
+        linked=np.stack([given.names[joined], names[joined]], axis=1),
+        merges=np.sort(np.stack([graph.names[merges.a], graph.names[merges.b]], axis=1), axis=1),
+        merge_score=merges.score,
+        merge_scale=merges.scale,
+        segments=graph.ids[kept],
+        segment_sizes=sizes[kept],
         dust=int(dust.sum()),
     )
 
@@ -198,6 +216,7 @@ def _side_by_side(parts: Sequence[Region]) -> Region:
     by_fragment = np.argsort(fragments)
     return Region(
         ids[order],
+        np.concatenate([part.names for part in parts])[order],
         np.concatenate([part.sizes for part in parts])[order],
         Contacts.concatenate(contacts),
         fragments[by_fragment],
@@ -227,21 +246,42 @@ def _follow_links(region: Region, faces: Sequence[FaceTable]) -> Int64s:
 
 
 def _face_contacts(region: Region, face: FaceTable) -> Contacts:
-    return Contacts(_cluster_of(region, face.a), _cluster_of(region, face.b), face.sum, face.count, face.first)
+    a, b = _cluster_of(region, face.a), _cluster_of(region, face.b)
+    return Contacts(a, b, face.sum, face.count, face.best, face.histogram)
 
 
-def _residual(linked: Region, node: Int64s, undecided: npt.NDArray[np.bool_], sizes: Int64s) -> Region:
+def _contract(region: Region, node: Int64s) -> tuple[Region, Int64s]:
+    """The region with nodes that have the same `node`, the smallest of them, made one; and each node's new number."""
+    roots, node_of = np.unique(node, return_inverse=True)
+    sizes = np.zeros(len(roots), dtype=np.int64)
+    np.add.at(sizes, node_of, region.sizes)
+    names = np.full(len(roots), np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(names, node_of, region.names)
+    contracted = replace(
+        region,
+        ids=region.ids[roots],
+        names=names,
+        sizes=sizes,
+        contacts=region.contacts.renamed(node_of),
+        clusters=node_of[region.clusters],
+    )
+    return contracted, node_of
+
+
+def _residual(graph: Region, merges: Merges, sizes: Int64s) -> Region:
+    node, undecided = merges.node, merges.undecided
     roots = np.flatnonzero(undecided & (node == np.arange(len(node))))
     rank = np.full(len(node), -1, dtype=np.int64)
     rank[roots] = np.arange(len(roots))
-    a, b = linked.contacts.a, linked.contacts.b
-    contacts = linked.contacts.select(undecided[a] & undecided[b] & (node[a] != node[b])).renamed(node)
-    reaching = np.flatnonzero(linked.faces)
+    a, b = graph.contacts.a, graph.contacts.b
+    kept = graph.contacts.select(undecided[a] & undecided[b] & (node[a] != node[b]))
+    reaching = np.flatnonzero(graph.faces)
     return Region(
-        linked.ids[roots],
+        graph.ids[roots],
+        graph.names[merges.name[roots]],
         sizes[roots],
-        replace(contacts, a=rank[contacts.a], b=rank[contacts.b]),
-        linked.fragments[reaching],
-        rank[node[linked.clusters[reaching]]],
-        linked.faces[reaching],
+        kept.renamed(rank[node]),
+        graph.fragments[reaching],
+        rank[node[graph.clusters[reaching]]],
+        graph.faces[reaching],
     )

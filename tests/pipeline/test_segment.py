@@ -11,18 +11,25 @@ from twins import rules, segmentation, volumes_and_blocks
 
 @settings(deadline=None, max_examples=150)
 @given(volumes_and_blocks(), rules())
-def test_segmenting_in_memory_equals_the_slow_twin(case, rule_and_dust):
-    rule, dust_size = rule_and_dust
+def test_segmenting_in_memory_equals_the_slow_twin(case, rules):
+    merge, join = rules.merge, rules.join
     found = petavox.segment(
         case.affinities,
         low=str(case.low),
         high=str(case.high),
-        threshold=str(rule.threshold),
-        small_size=rule.small_size,
-        small_threshold=str(rule.small_threshold),
-        dust_size=dust_size,
+        join_size=join.size,
+        join_affinity=str(join.affinity),
+        linkage="mean" if merge.quantile is None else "quantile",
+        quantile="0.5" if merge.quantile is None else str(merge.quantile),
+        levels=rules.levels,
+        threshold=str(merge.threshold),
+        small_size=merge.small_size,
+        small_threshold=str(merge.small_threshold),
+        veto_size=merge.veto_size,
+        veto_threshold=str(merge.veto_threshold),
+        dust_size=rules.dust_size,
     )
-    expected, _ = segmentation.segment(case.affinities, case.low, case.high, rule, dust_size)
+    expected, _ = segmentation.segment(case.affinities, case.low, case.high, rules)
     assert np.array_equal(found, expected)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
+from petavox.pipeline.agglomeration.joining import JoinRule
 from petavox.pipeline.agglomeration.linkage import MergeRule
 from petavox.pipeline.geometry import Triple
 from petavox.pipeline.thresholds import Threshold
@@ -35,9 +36,23 @@ def volumes_and_blocks(draw, largest=6):
     return Case(affinities, block, Threshold(low * 1000), Threshold(high * 1000), seed)
 
 
+@dataclass(frozen=True)
+class Rules:
+    """All that turns supervoxels into segments."""
+
+    join: JoinRule
+    merge: MergeRule
+    levels: int
+    dust_size: int
+
+
 @st.composite
 def rules(draw):
-    """Merge rules and dust sizes that matter in volumes of a few hundred voxels."""
-    threshold = Threshold(draw(st.integers(0, 1000)) * 1000)
-    small = Threshold(draw(st.integers(0, 1000)) * 1000)
-    return MergeRule(threshold, draw(st.integers(0, 30)), small), draw(st.integers(0, 6))
+    """Rules that matter in volumes of a few hundred voxels."""
+    decimals = st.integers(0, 1000).map(lambda n: Threshold(n * 1000))
+    sizes = st.just(0) | st.integers(0, 30)
+    quantile = draw(st.none() | decimals)
+    merge = MergeRule(draw(decimals), draw(sizes), draw(decimals), draw(sizes), draw(decimals), quantile)
+    levels = 0 if quantile is None else draw(st.sampled_from([2, 5, 64, 256]))
+    join = JoinRule(draw(sizes), draw(decimals))
+    return Rules(join, merge, levels, draw(st.integers(0, 6)))

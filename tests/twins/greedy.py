@@ -1,47 +1,76 @@
-"""Greedy agglomeration with fractions and a full search for the best contact before every merge."""
+"""Joining and agglomeration with fractions and a full search for the best contact before every step.
+
+Contacts are (a, b), a < b → a list of voxel edges (affinity, edge id).
+"""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
 
-def eligible(entry, size_a, size_b, rule):
-    mean = Fraction(entry[0], entry[1]) / 255
-    if mean >= Fraction(rule.threshold.millionths, 10**6):
-        return True
-    return min(size_a, size_b) < rule.small_size and mean >= Fraction(rule.small_threshold.millionths, 10**6)
+def score(edges, rule, levels):
+    """In [0, 1]: the mean affinity, or the quantile of affinities rounded to levels."""
+    if rule.quantile is None:
+        return Fraction(sum(affinity for affinity, _ in edges), 255 * len(edges))
+    share = Fraction(rule.quantile.millionths, 10**6)
+    rounded = [(affinity * (levels - 1) * 2 + 255) // (2 * 255) for affinity, _ in edges]
+    level = next(x for x in range(levels) if sum(r <= x for r in rounded) >= share * len(edges))
+    return Fraction(level, levels - 1)
 
 
-def agglomerate(sizes, contacts, rule):
+def eligible(value, size_a, size_b, rule):
+    smaller = min(size_a, size_b)
+    passes = value >= Fraction(rule.threshold.millionths, 10**6)
+    if smaller < rule.small_size:
+        passes = passes or value >= Fraction(rule.small_threshold.millionths, 10**6)
+    if rule.veto_size and smaller > rule.veto_size:
+        passes = passes and value >= Fraction(rule.veto_threshold.millionths, 10**6)
+    return passes
+
+
+def merge_pair(cluster, sizes, contacts, a, b):
+    """Make b part of a, in place; returns the new contacts."""
+    for i, c in cluster.items():
+        if c == b:
+            cluster[i] = a
+    sizes[a] += sizes.pop(b)
+    joined = {}
+    for (c, d), edges in contacts.items():
+        pair = tuple(sorted(a if end == b else end for end in (c, d)))
+        if pair[0] != pair[1]:
+            joined[pair] = joined.get(pair, []) + edges
+    return joined
+
+
+def join_small(sizes, contacts, rule):
+    """Follow voxel edges from the strongest down; returns id → smallest id of its cluster, its sizes, its contacts."""
+    sizes, cluster = dict(sizes), {i: i for i in sizes}
+    edges = sorted(((edge, pair) for pair, edges in contacts.items() for edge in edges), reverse=True)
+    for (affinity, _), pair in edges:
+        a, b = sorted(cluster[end] for end in pair)
+        if a != b and affinity >= rule.affinity.least_affinity and min(sizes[a], sizes[b]) < rule.size:
+            contacts = merge_pair(cluster, sizes, contacts, a, b)
+    return cluster, sizes, contacts
+
+
+def agglomerate(sizes, contacts, rule, levels=0):
     """Merge the best eligible contact until there is none.
 
     Args:
         sizes: id → voxels.
-        contacts: (a, b), a < b → [sum, count, first].
 
     Returns:
-        id → smallest id of its cluster, and the set of merges (a, b, sum, count).
+        id → smallest id of its cluster, and the merges (a, b, score), in order.
     """
-    sizes, contacts = dict(sizes), {pair: list(entry) for pair, entry in contacts.items()}
-    cluster = {i: i for i in sizes}
-    merges = set()
+    sizes, cluster, merges = dict(sizes), {i: i for i in sizes}, []
     while True:
-        candidates = [
-            (Fraction(entry[0], entry[1]), -entry[1], -entry[2], pair)
-            for pair, entry in contacts.items()
-            if eligible(entry, sizes[pair[0]], sizes[pair[1]], rule)
-        ]
+        candidates = []
+        for pair, edges in contacts.items():
+            value = score(edges, rule, levels)
+            if eligible(value, sizes[pair[0]], sizes[pair[1]], rule):
+                candidates.append((value, -len(edges), max(edges), pair))
         if not candidates:
             return cluster, merges
-        a, b = max(candidates)[-1]
-        merges.add((a, b, *contacts[a, b][:2]))
-        cluster = {i: a if c == b else c for i, c in cluster.items()}
-        sizes[a] += sizes.pop(b)
-        joined = {}
-        for (c, d), (total, count, first) in contacts.items():
-            pair = tuple(sorted(a if end == b else end for end in (c, d)))
-            if pair[0] == pair[1]:
-                continue
-            entry = joined.setdefault(pair, [0, 0, first])
-            joined[pair] = [entry[0] + total, entry[1] + count, min(entry[2], first)]
-        contacts = joined
+        value, _, _, (a, b) = max(candidates)
+        merges.append((a, b, value))
+        contacts = merge_pair(cluster, sizes, contacts, a, b)

@@ -58,13 +58,10 @@ def supervoxels(affinities, least_low, least_high):
 
 
 def contacts(labels, affinities):
-    """(a, b) with a < b → [sum, count, first] over the voxel edges between two supervoxels."""
-    table = defaultdict(lambda: [0, 0, np.inf])
+    """(a, b) with a < b → every voxel edge between two supervoxels, as (affinity, edge id)."""
+    table = defaultdict(list)
     for affinity, edge, p, q in voxel_edges(affinities):
         a, b = sorted((int(labels[p]), int(labels[q])))
         if a and a != b:
-            entry = table[a, b]
-            entry[0] += affinity
-            entry[1] += 1
-            entry[2] = min(entry[2], edge)
+            table[a, b].append((affinity, edge))
     return dict(table)

@@ -1,4 +1,7 @@
-"""Greedy mean agglomeration equals its slow twin, and what it decides early is what the whole run decides."""
+"""Greedy agglomeration equals its slow twin, and what it decides early is what the whole run decides."""
+
+from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -6,68 +9,79 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petavox.pipeline.agglomeration import linkage
-from petavox.pipeline.agglomeration.contacts import Contacts
+from petavox.pipeline.agglomeration.joining import JoinRule
 from petavox.pipeline.agglomeration.linkage import MergeRule, _compare, _product, merge_closed
 from petavox.pipeline.errors import TaskError
 from petavox.pipeline.thresholds import Threshold
-from twins import greedy
+from twins import Rules, graphs, greedy
 
 
-@st.composite
-def graphs(draw):
-    """Random small graphs whose sums and counts tie often."""
-    n = draw(st.integers(2, 12))
-    pairs = draw(st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), max_size=40))
-    pairs = sorted({(min(p), max(p)) for p in pairs if p[0] != p[1]})
-    levels = draw(st.sampled_from([2, 4, 8, 256]))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    counts = rng.integers(1, 5, len(pairs))
-    sums = rng.integers(0, levels, len(pairs)) * (255 // (levels - 1)) * counts
-    firsts = rng.permutation(len(pairs))
-    a, b = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    contacts = Contacts(a.copy(), b.copy(), sums.astype(np.int64), counts.astype(np.int64), firsts.astype(np.int64))
-    rule = MergeRule(
-        Threshold(draw(st.integers(0, 1000)) * 1000),
-        draw(st.integers(0, 8)),
-        Threshold(draw(st.integers(0, 1000)) * 1000),
-    )
-    return contacts, rng.integers(1, 6, n), rule, rng.random(n) < 0.3
-
-
-def as_dict(contacts):
-    columns = zip(contacts.a, contacts.b, contacts.sum, contacts.count, contacts.first, strict=True)
-    return {(int(a), int(b)): [int(s), int(c), int(f)] for a, b, s, c, f in columns}
+def merged(graph, is_open):
+    edges, sizes, rule, _ = graph
+    unsure = np.zeros(len(sizes), dtype=bool)
+    return merge_closed(graphs.contacts_of(edges, rule.levels), sizes, is_open, unsure, rule.merge)
 
 
 @settings(deadline=None, max_examples=300)
-@given(graphs())
+@given(graphs.graphs())
 def test_merging_a_whole_graph_equals_the_slow_twin(graph):
-    contacts, sizes, rule, _ = graph
-    found = merge_closed(contacts, sizes, np.zeros(len(sizes), dtype=bool), rule)
-    cluster, merges = greedy.agglomerate(dict(enumerate(sizes.tolist())), as_dict(contacts), rule)
+    edges, sizes, rule, _ = graph
+    found = merged(graph, np.zeros(len(sizes), dtype=bool))
+    cluster, merges = greedy.agglomerate(dict(enumerate(sizes.tolist())), edges, rule.merge, rule.levels)
     assert found.node.tolist() == list(cluster.values())
-    assert set(zip(*(x.tolist() for x in (found.a, found.b, found.sum, found.count)), strict=True)) == merges
     assert not found.undecided.any()
+    columns = (found.a, found.b, found.score, found.scale)
+    assert [(a, b, Fraction(s, 255 * n)) for a, b, s, n in zip(*(c.tolist() for c in columns), strict=True)] == merges
 
 
-@settings(deadline=None, max_examples=200)
-@given(graphs())
+@settings(deadline=None, max_examples=300)
+@given(graphs.graphs())
 def test_merges_decided_with_open_nodes_are_merges_of_the_whole_run(graph):
-    contacts, sizes, rule, is_open = graph
-    early = merge_closed(contacts, sizes, is_open, rule)
-    assert (early.node[is_open] == np.flatnonzero(is_open)).all()
-    whole, _ = greedy.agglomerate(dict(enumerate(sizes.tolist())), as_dict(contacts), rule)
+    edges, sizes, rule, is_open = graph
+    early = merged(graph, is_open)
+    whole, merges = greedy.agglomerate(dict(enumerate(sizes.tolist())), edges, rule.merge, rule.levels)
+    expected = Counter(score for _, _, score in merges)
+    assert Counter(Fraction(int(s), 255 * int(n)) for s, n in zip(early.score, early.scale, strict=True)) <= expected
     for node, cluster in enumerate(early.node.tolist()):
         assert whole[node] == whole[cluster]
         if not early.undecided[node]:
             assert {m for m in whole if whole[m] == whole[node]} == set(np.flatnonzero(early.node == cluster).tolist())
 
 
+@settings(deadline=None, max_examples=300)
+@given(graphs.graphs(), st.data())
+def test_what_open_nodes_turn_out_to_touch_changes_nothing_that_was_decided(graph, data):
+    edges, sizes, rule, is_open = graph
+    early = merged(graph, is_open)
+    together, all_sizes = data.draw(graphs.beyond(graph))
+    whole, merges = greedy.agglomerate(all_sizes, together, rule.merge, rule.levels)
+    found = Counter(Fraction(int(s), 255 * int(n)) for s, n in zip(early.score, early.scale, strict=True))
+    assert found <= Counter(score for _, _, score in merges)
+    for node, cluster in enumerate(early.node.tolist()):
+        assert whole[node] == whole[cluster]
+
+
+def test_a_node_with_one_frozen_neighbour_joins_it():
+    edges = {(0, 1): [(200, 0)], (1, 2): [(100, 1)], (0, 3): [(250, 2)]}
+    rule = Rules(JoinRule(), MergeRule(Threshold(100_000)), 0, 0)
+    found = merged((edges, np.ones(4, int), rule, None), np.array([True, False, False, False]))
+    assert found.node.tolist() == [0, 0, 0, 0]
+    assert found.score.tolist() == [250, 200, 100]
+
+
 def test_more_contacts_than_can_be_numbered_are_refused(monkeypatch):
     monkeypatch.setattr(linkage, "MOST_CONTACTS", 1)
-    one = Contacts(*(np.array([value]) for value in (0, 1, 9, 1, 0)))
+    one, none = graphs.contacts_of({(0, 1): [(9, 0)]}, 0), np.zeros(2, bool)
     with pytest.raises(TaskError, match="fewer than 1 contacts; found 1"):
-        merge_closed(one, np.ones(2, np.int64), np.zeros(2, bool), MergeRule(Threshold(0)))
+        merge_closed(one, np.ones(2, np.int64), none, none, MergeRule(Threshold(0)))
+
+
+def test_contacts_that_a_histogram_cannot_count_are_refused():
+    huge, none = graphs.contacts_of({(0, 1): [(9, 0)]}, 2), np.zeros(2, bool)
+    huge.count[0] = 2**32
+    rule = MergeRule(Threshold(0), quantile=Threshold(500_000))
+    with pytest.raises(TaskError, match="fewer than 4294967296 voxel edges; found 4294967296"):
+        merge_closed(huge, np.ones(2, np.int64), none, none, rule)
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))

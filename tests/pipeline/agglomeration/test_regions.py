@@ -1,17 +1,23 @@
-"""Agglomeration up the octree, in any order and over any blocks, gives the segments and merges of the whole volume."""
+"""Agglomeration up the octree, in any order and over any blocks, gives the segments and merge tree of the whole volume."""
 
 import random
+from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
+from functools import partial
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petavox.pipeline.agglomeration.contacts import face_contacts, interior_contacts
+from petavox.pipeline.agglomeration.linkage import MergeRule, merge_closed
 from petavox.pipeline.agglomeration.regions import ALL_FACES, FaceTable, decide, face_bit, leaf_region, look_up
 from petavox.pipeline.geometry import BlockGrid, Octree
 from petavox.pipeline.segmentation.relabel import relabel
 from petavox.pipeline.segmentation.supervoxels import halo_box, label_fragments
-from twins import rules, segmentation, volumes_and_blocks
+from petavox.pipeline.thresholds import Threshold
+from twins import rules, segmentation, volumes_and_blocks, voxels
 
 
 def shuffled(items, order):
@@ -22,8 +28,8 @@ def shuffled(items, order):
 class Blockwise:
     """All stages on arrays in memory, each stage's blocks in random order."""
 
-    def __init__(self, case, rule, dust_size):
-        self.case, self.rule, self.dust_size = case, rule, dust_size
+    def __init__(self, case, rules):
+        self.case, self.rules = case, rules
         self.volume = case.affinities.shape[1:]
         self.grid = BlockGrid(self.volume, case.block)
         self.octree = Octree(self.grid.shape)
@@ -36,7 +42,7 @@ class Blockwise:
 
     def leaf(self, index):
         box, found = self.grid.box(index), self.blocks[index]
-        contacts = interior_contacts(found.labels, self.case.affinities[:, *box.slices()], box, self.volume)
+        contacts = interior_contacts(found.labels, self.case.affinities[:, *box.slices()], box, self.volume, self.rules.levels)
         faces = np.zeros(len(found.ids) + 1, np.uint8)
         for axis in range(3):
             if box.start[axis] > 0:
@@ -56,10 +62,11 @@ class Blockwise:
             box.start,
             self.volume,
             axis,
+            self.rules.levels,
         )
         a, b = before.ids, behind.ids
-        table = (a[contacts.a], b[contacts.b], contacts.sum, contacts.count, contacts.first)
-        return FaceTable(*table, a[links[:, 0]], b[links[:, 1]])
+        table = (a[contacts.a], b[contacts.b], contacts.sum, contacts.count, contacts.best)
+        return FaceTable(*table, contacts.histogram, a[links[:, 0]], b[links[:, 1]])
 
     def child(self, level, child):
         still_open = ALL_FACES
@@ -70,10 +77,14 @@ class Blockwise:
                 still_open &= ~face_bit(axis, True)
         return self.decisions[level - 1, child].residual.with_faces(still_open)
 
+    def decide(self, parts, faces):
+        merge = partial(merge_closed, rule=self.rules.merge)
+        return decide(parts, faces, self.rules.join, merge, self.rules.dust_size)
+
     def run(self):
         self.blocks = {index: self.fragments(index) for index in shuffled(self.grid.indices(), self.order)}
         self.decisions = {
-            (0, index): decide([self.leaf(index)], [], self.rule, self.dust_size)
+            (0, index): self.decide([self.leaf(index)], [])
             for index in shuffled(self.grid.indices(), self.order)
         }
         for level in range(1, self.octree.height + 1):
@@ -81,7 +92,7 @@ class Blockwise:
             for node in shuffled(nodes, self.order):
                 parts = [self.child(level, c) for c in shuffled(self.octree.children(level, node), self.order)]
                 faces = [self.face(*face) for face in shuffled(self.octree.inner_faces(level, node), self.order)]
-                self.decisions[level, node] = decide(parts, faces, self.rule, self.dust_size)
+                self.decisions[level, node] = self.decide(parts, faces)
         segments = np.zeros(self.volume, np.uint64)
         for index in self.grid.indices():
             table = np.concatenate([np.zeros(1, np.uint64), self.assigned(0, index)])
@@ -99,35 +110,59 @@ class Blockwise:
         return result
 
     def merges(self):
-        found = [
-            (int(a), int(b), int(s), int(c))
-            for d in self.decisions.values()
-            for (a, b), s, c in zip(d.merges, d.merge_sum, d.merge_count, strict=True)
-        ]
-        assert len(found) == len(set(found))
-        return set(found)
+        """(a, b, score in [0, 1]) of all merges, and the pairs that were linked or joined before them."""
+        linked, merges = [], []
+        for d in self.decisions.values():
+            linked += d.linked.tolist()
+            columns = (d.merges.tolist(), d.merge_score.tolist(), d.merge_scale.tolist())
+            merges += [(a, b, Fraction(s, 255 * n)) for (a, b), s, n in zip(*columns, strict=True)]
+        return linked, merges
 
 
-@settings(deadline=None, max_examples=300)
+def clusters(pairs, seeds):
+    """Supervoxel id → smallest id that it is joined with."""
+    sets = voxels.DisjointSets()
+    for a, b in pairs:
+        sets.unite(a, b)
+    return {i: sets.find(i) for i in seeds}
+
+
+@settings(deadline=None, max_examples=400)
 @given(volumes_and_blocks(), rules())
-def test_segments_and_merges_do_not_depend_on_blocks(case, rule_and_dust):
-    rule, dust_size = rule_and_dust
-    run = Blockwise(case, rule, dust_size)
+def test_segments_do_not_depend_on_blocks(case, rules):
+    run = Blockwise(case, rules)
     segments = run.run()
-    expected, merges = segmentation.segment(case.affinities, case.low, case.high, rule, dust_size)
+    expected, _ = segmentation.segment(case.affinities, case.low, case.high, rules)
     assert np.array_equal(segments, expected)
-    assert run.merges() == merges
     found = {int(i): int(s) for d in run.decisions.values() for i, s in zip(d.segments, d.segment_sizes, strict=True)}
     ids, sizes = np.unique(expected[expected > 0], return_counts=True)
     assert found == dict(zip(ids.tolist(), sizes.tolist(), strict=True))
 
 
+@settings(deadline=None, max_examples=150)
+@given(volumes_and_blocks(), rules())
+def test_the_merge_tree_gives_the_clusters_at_every_score(case, rules):
+    run = Blockwise(case, replace(rules, dust_size=0))
+    run.run()
+    linked, merges = run.merges()
+    _, expected = segmentation.segment(case.affinities, case.low, case.high, run.rules)
+    assert Counter(score for *_, score in merges) == Counter(score for *_, score in expected)
+    supervoxels = {int(i) for block in run.blocks.values() for i in block.ids}
+    linked_in_twin = [(a, b) for a, b in clusters(linked, supervoxels).items()]
+    for least in {score for *_, score in expected}:
+        kept = [(a, b) for a, b, score in merges if score >= least]
+        kept_in_twin = [(a, b) for a, b, score in expected if score >= least]
+        assert clusters(linked + kept, supervoxels) == clusters(linked_in_twin + kept_in_twin, supervoxels)
+
+
 @settings(deadline=None, max_examples=60)
 @given(volumes_and_blocks(), rules(), st.data())
-def test_scores_fall_towards_the_root_of_the_merge_tree_without_the_small_rule(case, rule_and_dust, data):
-    rule, _ = rule_and_dust
-    run = Blockwise(case, type(rule)(rule.threshold), 0)
+def test_cutting_the_tree_is_a_run_with_a_higher_threshold_where_sizes_play_no_role(case, rules, data):
+    plain = MergeRule(rules.merge.threshold, quantile=rules.merge.quantile)
+    run = Blockwise(case, replace(rules, merge=plain, dust_size=0))
     run.run()
-    higher = data.draw(st.integers(rule.threshold.millionths, 10**6))
-    _, kept = segmentation.segment(case.affinities, case.low, case.high, type(rule)(type(rule.threshold)(higher)))
-    assert kept == {m for m in run.merges() if m[2] * 10**6 >= higher * 255 * m[3]}
+    higher = Threshold(data.draw(st.integers(plain.threshold.millionths, 10**6)))
+    again = Blockwise(case, replace(run.rules, merge=replace(plain, threshold=higher)))
+    again.run()
+    kept = [score for *_, score in run.merges()[1] if score >= Fraction(higher.millionths, 10**6)]
+    assert sorted(kept) == sorted(score for *_, score in again.merges()[1])

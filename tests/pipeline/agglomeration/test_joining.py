@@ -1,0 +1,44 @@
+"""Small supervoxels join what they join in the whole run, whatever lies beyond the part that is known."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from petavox.pipeline.agglomeration.joining import JoinRule, join_small
+from petavox.pipeline.thresholds import Threshold
+from twins import graphs, greedy
+
+
+@settings(deadline=None, max_examples=300)
+@given(graphs.graphs())
+def test_a_whole_graph_equals_the_slow_twin(graph):
+    edges, sizes, rules, _ = graph
+    found = join_small(graphs.contacts_of(edges, 0), sizes, np.zeros(len(sizes), bool), rules.join)
+    cluster, _, _ = greedy.join_small(dict(enumerate(sizes.tolist())), edges, rules.join)
+    assert found.node.tolist() == list(cluster.values())
+    assert not found.unsure.any()
+    assert not found.waiting.any()
+
+
+@settings(deadline=None, max_examples=300)
+@given(graphs.graphs(), st.data())
+def test_what_open_nodes_turn_out_to_touch_changes_nothing_that_was_decided(graph, data):
+    edges, sizes, rules, is_open = graph
+    early = join_small(graphs.contacts_of(edges, 0), sizes, is_open, rules.join)
+    together, all_sizes = data.draw(graphs.beyond(graph))
+    whole, _, _ = greedy.join_small(all_sizes, together, rules.join)
+    for node, cluster in enumerate(early.node.tolist()):
+        assert whole[node] == whole[cluster]
+    for cluster in set(early.node[~early.waiting & ~is_open].tolist()):
+        known = set(np.flatnonzero(early.node == cluster).tolist())
+        if not is_open[list(known)].any():
+            assert {m for m in whole if whole[m] == whole[cluster]} == known
+
+
+def test_a_small_node_joins_a_large_open_one_and_waits_for_a_small_open_one():
+    edges = {(0, 1): [(200, 0)], (2, 3): [(200, 1)]}
+    sizes, is_open = np.array([50, 1, 1, 1]), np.array([True, False, True, False])
+    found = join_small(graphs.contacts_of(edges, 0), sizes, is_open, JoinRule(10, Threshold(100_000)))
+    assert found.node.tolist() == [0, 0, 2, 3]
+    assert found.unsure.tolist() == [False, False, True, True]
+    assert found.waiting.tolist() == [False, False, True, True]
