@@ -22,6 +22,7 @@ class Config(TaskConfig):
     level: of the node; its index counts nodes of this level.
     threshold, small_size, small_threshold: see `MergeRule`; thresholds are decimals.
     dust_size: segments with fewer voxels become background.
+    leaves: folder of the tables of supervoxels and faces: the run's own, or those of the run that it was cut from.
     tables: folder of the run's tables.
     """
 
@@ -32,6 +33,7 @@ class Config(TaskConfig):
     small_size: int = 0
     small_threshold: str = "1"
     dust_size: int = 0
+    leaves: str
     tables: str
 
 
@@ -48,11 +50,11 @@ def resources(config: Config) -> Resources:
 def run(config: Config, index: Triple) -> Outcome:
     octree = Octree(BlockGrid(config.volume, config.block).shape)
     if config.level == 0:
-        parts, faces = [records.read_block_region(config.tables, index)], []
+        parts, faces = [records.read_block_region(config.leaves, index)], []
     else:
         parts = [_child(config, octree, index, child) for child in octree.children(config.level, index)]
         faces = [
-            records.read_face(config.tables, block, axis) for axis, block in octree.inner_faces(config.level, index)
+            records.read_face(config.leaves, block, axis) for axis, block in octree.inner_faces(config.level, index)
         ]
     rule = MergeRule(
         Threshold.parse(config.threshold, "threshold"),

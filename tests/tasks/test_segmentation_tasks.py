@@ -62,7 +62,8 @@ class StoredRun:
         self.stage("supervoxels", self.grid.shape, low="0.1", high="0.98", **self.source)
         self.stage("faces", self.grid.shape)
         for level in range(self.octree.height + 1):
-            self.stage("agglomerate", self.octree.shape(level), level=level, **THRESHOLDS)
+            leaves = self.common["tables"]
+            self.stage("agglomerate", self.octree.shape(level), level=level, leaves=leaves, **THRESHOLDS)
         for level in range(self.octree.height, 0, -1):
             self.stage("assign", self.octree.shape(level), level=level)
         self.stage("relabel", self.grid.shape, fragments=self.fragments, segmentation=self.segmentation)
