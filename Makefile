@@ -43,6 +43,7 @@ $(VENV)/wheel: $(PACKAGE) | $(RUN)
 # The wheel, and what it and the target need.
 EXTRA_test := [test]
 EXTRA_lint := [dev]
+EXTRA_bench := [bench]
 $(VENV)/for-%: $(VENV)/wheel
 	$(PIP) install --constraint constraints.txt "$$(echo dist/petavox-*.whl)$(EXTRA_$*)"
 	$(PIP) install --no-deps --force-reinstall dist/petavox-*.whl

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .pipeline.evaluation import evaluate as evaluate
     from .pipeline.segment import segment as segment
+    from .workflows.graph import contact_graph as contact_graph
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "evaluate", "segment"]
+__all__ = ["__version__", "contact_graph", "evaluate", "segment"]
 
-_HOMES = {"segment": ".pipeline.segment", "evaluate": ".pipeline.evaluation"}
+_HOMES = {
+    "segment": ".pipeline.segment",
+    "evaluate": ".pipeline.evaluation",
+    "contact_graph": ".workflows.graph",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,7 @@ class Config(TaskConfig):
     threshold, small_size, small_threshold, veto_size, veto_threshold, quantile: see `MergeRule`.
     levels: of the contacts' histograms; 0 for none.
     dust_size: segments with fewer voxels become background.
+    leaves: folder of the tables of supervoxels and faces: the run's own, or those of the run that it was cut from.
     tables: folder of the run's tables.
     """
 
@@ -43,6 +44,7 @@ class Config(TaskConfig):
     quantile: str | None = None
     levels: int = 0
     dust_size: int = 0
+    leaves: str
     tables: str
 
 
@@ -59,14 +61,15 @@ def resources(config: Config) -> Resources:
 def run(config: Config, index: Triple) -> Outcome:
     octree = Octree(BlockGrid(config.volume, config.block).shape)
     if config.level == 0:
-        parts, faces = [records.read_block_region(config.tables, index, config.levels)], []
+        parts, faces = [records.read_block_region(config.leaves, index, config.levels)], []
     else:
         parts = [_child(config, octree, index, child) for child in octree.children(config.level, index)]
         faces = [
-            records.read_face(config.tables, block, axis, config.levels)
+            records.read_face(config.leaves, block, axis, config.levels)
             for axis, block in octree.inner_faces(config.level, index)
         ]
-    decision = decide(parts, faces, _join_rule(config), partial(merge_closed, rule=_merge_rule(config)), config.dust_size)
+    merge = partial(merge_closed, rule=_merge_rule(config))
+    decision = decide(parts, faces, _join_rule(config), merge, config.dust_size)
     written = records.write_decision(config.tables, config.level, index, decision)
     counts = {
         "merges": len(decision.merges),

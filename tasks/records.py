@@ -46,7 +46,7 @@ def write_faces(directory: str, index: Triple, faces: dict[int, FaceTable]) -> i
 
 
 def read_face(directory: str, index: Triple, axis: int, levels: int) -> FaceTable:
-    """The face between a block and the one before it along an axis; `levels` of the histograms that it was made with."""
+    """The face between a block and the one before it along an axis; `levels` of its histograms."""
     names = tuple(FaceTable.__annotations__)
     arrays = tables.read(path(directory, "faces", index), [f"{name}{axis}" for name in names])
     columns = {name: arrays[f"{name}{axis}"] for name in names}
@@ -122,7 +122,7 @@ def _region_arrays(region: Region) -> tables.Arrays:
 
 
 def _region(arrays: tables.Arrays, levels: int) -> Region:
-    columns = [arrays[f"contact_{name}"] for name in CONTACT]
-    contacts = Contacts(*columns, arrays["contact_histogram"].reshape(len(columns[0]), levels))
+    columns = {name: arrays[f"contact_{name}"] for name in CONTACT}
+    contacts = Contacts(**columns, histogram=arrays["contact_histogram"].reshape(len(columns["a"]), levels))
     fragments = (arrays[name] for name in ("fragment", "cluster", "faces"))
     return Region(arrays["id"], arrays["name"], arrays["size"], contacts, *fragments)

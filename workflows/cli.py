@@ -161,18 +161,36 @@ def retry(
     run: RunPath, cluster: ClusterOption = None, workers: WorkersOption = None, as_json: JsonOption = False
 ) -> None:
     """Continue a run from its directory alone, blocks that failed included."""
-    from .run import RECIPE, check_run_directory
+    from .finished import RECIPE, check_run_directory
 
     check_run_directory(run)
     _run(_recipe(run / RECIPE, cluster, workers, None), run, as_json)
 
 
 @_command
+def cut(
+    run: RunPath,
+    threshold: Annotated[str, typer.Option("--threshold", metavar="T", help="Of agglomeration, in [0, 1].")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Run directory. Default: RUN/cuts/threshold=T…")
+    ] = None,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Another segmentation from a finished run's supervoxels, without its affinities: only merging is done again."""
+    from .cut import plan_cut
+
+    _run(*plan_cut(run, threshold, _overrides(cluster, workers, overrides), out), as_json)
+
+
+@_command
 def status(run: RunPath, as_json: JsonOption = False) -> None:
     """How far a run is, and what failed."""
     from . import show
+    from .finished import LEDGER, check_run_directory
     from .ledger import Ledger
-    from .run import LEDGER, check_run_directory
 
     check_run_directory(run)
     with Ledger(run / LEDGER, readonly=True) as ledger:
@@ -282,12 +300,16 @@ def _finish(ending: Ending, as_json: bool, again: str) -> None:
 def _recipe(path: Path, cluster: str | None, workers: int | None, overrides: Sequence[str] | None) -> Recipe:
     from .recipe import load
 
+    return load(path, _overrides(cluster, workers, overrides))
+
+
+def _overrides(cluster: str | None, workers: int | None, overrides: Sequence[str] | None) -> list[str]:
     chosen = {"cluster.kind": cluster, "cluster.workers": workers}
-    return load(path, [*(overrides or ()), *(f"{key}={value}" for key, value in chosen.items() if value is not None)])
+    return [*(overrides or ()), *(f"{key}={value}" for key, value in chosen.items() if value is not None)]
 
 
 def _run_directory(recipe: Path, run: Path | None) -> Path:
-    from .run import LEDGER
+    from .finished import LEDGER
 
     if run is not None:
         return run

@@ -17,8 +17,9 @@ from ..pipeline.geometry import BlockGrid, Box, Triple
 from ..pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
 from ..tasks.contract import TaskConfig
 from .fingerprint import digest
+from .finished import check_leaves
 from .recipe import Model, Recipe
-from .segmentation import Places, SegmentationStages
+from .segmentation import Places, SegmentationStages, supervoxel_settings
 from .stages import Stage
 
 if TYPE_CHECKING:
@@ -79,36 +80,27 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         RequestError: something cannot work; the message says what, where, and the cure.
     """
     directory = directory.absolute()
-    places = Places(
-        affinities=recipe.input.affinities or _place(directory, recipe.output.affinities),
-        fragments=str(directory / "supervoxels.zarr"),
-        segmentation=_place(directory, recipe.output.segmentation),
-        tables=str(directory / "tables"),
-        scores=str(directory / "scores.json"),
-    )
-    named = recipe.input.raw or places.affinities
-    source = open_volume(named)
-    identities = dict.fromkeys((named, source.path), source.identity())
+    places = Places.of(recipe, directory)
+    source, identities = _source(recipe, places)
     grid = BlockGrid(source.spec.shape, recipe.blocks.shape)
     chunk, shard = _chunks(recipe, grid)
-    volumes = {
-        places.fragments: _labels(source.spec, "uint32", chunk, shard),
-        places.segmentation: _labels(source.spec, "uint64", chunk, shard),
-    }
-    predict, channels, affinity_bytes = None, Channels(), 1
+    volumes = {places.segmentation: _labels(source.spec, "uint64", chunk, shard)}
+    predict, channels, affinity_bytes = None, None, 1
+    if recipe.input.run is None:
+        volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
     if recipe.model is not None:
-        model = _with_normalisation(recipe.model, source)
+        model, channels = _with_normalisation(recipe.model, source), Channels()
         recipe = recipe.model_copy(update={"model": model})
-        predict, volumes[places.affinities] = _prediction(recipe, model, source, places, chunk, shard)
+        predict, volumes[str(places.affinities)] = _prediction(recipe, model, source, places, chunk, shard)
         identities[_checkpoint(model)] = _weights(model)
-    else:
+    elif recipe.input.affinities is not None:
         channels, affinity_bytes = _channels(recipe, source)
     for spec in volumes.values():
         check_write_boxes(grid, spec)
     counting = _contingency(recipe, places, volumes[places.segmentation], identities)
     stages = SegmentationStages(recipe, grid, places, channels, affinity_bytes).build(predict, counting)
     plan = Plan(
-        recipe=recipe,
+        recipe=_movable(recipe, directory),
         directory=directory,
         grid=grid,
         stages=stages,
@@ -121,6 +113,18 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     )
     _check_memory(plan)
     return plan
+
+
+def _source(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
+    """The volume that a run starts from, and the identities of what it starts from, by the paths that configs hold."""
+    if recipe.input.run is None:
+        named = str(recipe.input.raw or places.affinities)
+        source = open_volume(named)
+        return source, dict.fromkeys((named, source.path), source.identity())
+    settings = {"block": list(recipe.blocks.shape), **supervoxel_settings(recipe)}
+    left = check_leaves(Path(recipe.input.run), settings)
+    source = open_volume(places.fragments)
+    return source, dict.fromkeys((source.path, places.fragments, places.leaves), left)
 
 
 def worker_memory(recipe: Recipe) -> int:
@@ -143,9 +147,11 @@ def check_before_first_run(plan: Plan) -> None:
             not looked through; there the first such block ends the run.
     """
     _check_disk(plan)
-    supervoxels = next(stage.config for stage in plan.stages if stage.task == "supervoxels").model_dump()
     source = plan.recipe.input.affinities
-    if source is None or supervoxels["bytes_per_affinity"] == 1 or math.prod(plan.grid.volume) > LOOKED_THROUGH:
+    if source is None or math.prod(plan.grid.volume) > LOOKED_THROUGH:
+        return
+    supervoxels = next(stage.config for stage in plan.stages if stage.task == "supervoxels").model_dump()
+    if supervoxels["bytes_per_affinity"] == 1:
         return
     volume, channels = open_volume(source), Channels(supervoxels["order"], supervoxels["signs"])
     for index in plan.grid.indices():
@@ -173,12 +179,17 @@ def in_bytes(count: float) -> str:
     return f"{count:.3g} PB"
 
 
-def _place(directory: Path, path: str) -> str:
-    return path if "://" in path else os.path.normpath(directory / path)
-
-
 def _chunks(recipe: Recipe, grid: BlockGrid) -> tuple[Triple, Triple | None]:
     return default_chunks(grid.block, grid.volume) if recipe.output.chunk is None else (recipe.output.chunk, None)
+
+
+def _movable(recipe: Recipe, directory: Path) -> Recipe:
+    """The recipe as it is written into the run directory: a run around this one is named so that both move together."""
+    parent = recipe.input.run
+    if parent is None or not directory.is_relative_to(parent):
+        return recipe
+    beside = recipe.input.model_copy(update={"run": os.path.relpath(parent, directory)})
+    return recipe.model_copy(update={"input": beside})
 
 
 def _labels(source: VolumeSpec, dtype: str, chunk: Triple, shard: Triple | None) -> VolumeSpec:
@@ -210,7 +221,7 @@ def _prediction(
     config = predict.Config(
         raw=source.path,
         checkpoint=_checkpoint(model),
-        affinities=places.affinities,
+        affinities=str(places.affinities),
         block=recipe.blocks.shape,
         normalisation=Normalisation.model_validate({"mean": model.mean, "deviation": model.deviation}),
         patch=model.patch,
@@ -287,7 +298,7 @@ def _contingency(
 
 def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -> dict[str, Any]:
     """What the affinities of every block rest on, by the recipe's names."""
-    name = "raw" if recipe.input.raw is not None else "affinities"
+    name = next(name for name in ("raw", "affinities", "run") if getattr(recipe.input, name) is not None)
     foundation: dict[str, Any] = {f"input.{name}": identities[source.path], "blocks.shape": list(recipe.blocks.shape)}
     if recipe.model is not None:
         settings = recipe.model.model_dump(mode="json") | {"checkpoint": _weights(recipe.model)}

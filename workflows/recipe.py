@@ -85,16 +85,17 @@ Shape = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(
 
 
 class Input(Section):
-    """What a run starts from: raw data, or affinities that exist already."""
+    """What a run starts from: raw data, affinities that exist already, or the supervoxels of a run."""
 
     raw: InputPath | None = None
     affinities: InputPath | None = None
+    run: InputPath | None = None  # directory of a run whose supervoxels are done
     offsets: tuple[Voxels, ...] | None = None  # of each affinity channel in voxels, where its metadata has none
 
     @model_validator(mode="after")
     def _one_source(self) -> Input:
-        if (self.raw is None) == (self.affinities is None):
-            raise ValueError("name exactly one of 'raw' and 'affinities'")
+        if [self.raw, self.affinities, self.run].count(None) != 2:
+            raise ValueError("name exactly one of 'raw', 'affinities' and 'run'")
         if self.offsets is not None and self.affinities is None:
             raise ValueError("'offsets' describes 'affinities'; with 'raw' the checkpoint has them")
         return self
@@ -130,8 +131,6 @@ class Supervoxels(Section):
 
     low: Fraction = Decimal("0.02")
     high: Fraction = Decimal("0.9999")
-    join_size: int = Field(default=100, ge=0)  # voxels; a smaller one joins the neighbour of its strongest edge; 0: none
-    join_affinity: Fraction = Decimal("0.3")  # if that edge has at least this affinity
 
     @model_validator(mode="after")
     def _in_order(self) -> Supervoxels:
@@ -143,6 +142,8 @@ class Supervoxels(Section):
 class Agglomeration(Section):
     """Which supervoxels are merged. Sizes are in voxels; thresholds are on the score of a contact."""
 
+    join_size: int = Field(default=100, ge=0)  # a smaller supervoxel joins the neighbour of its strongest edge; 0: none
+    join_affinity: Fraction = Decimal("0.3")  # if that edge has at least this affinity
     linkage: Literal["mean", "quantile"] = "mean"  # the score: mean of a contact's affinities, or a quantile of them
     quantile: Annotated[Fraction, Field(gt=0)] = Decimal("0.85")  # with linkage = "quantile"
     levels: int = Field(default=64, ge=2, le=256)  # to which affinities are rounded for it
@@ -211,8 +212,8 @@ class Recipe(Section):
     def _model_where_raw(self) -> Recipe:
         if self.input.raw is not None and self.model is None:
             raise ValueError("raw data needs a network: add [model] with checkpoint = a shipped name or a folder")
-        if self.input.affinities is not None and self.model is not None:
-            raise ValueError("[model] has nothing to do when [input] names affinities: take it out, or name 'raw'")
+        if self.input.raw is None and self.model is not None:
+            raise ValueError("[model] has nothing to do unless [input] names raw data: take it out, or name 'raw'")
         return self
 
 

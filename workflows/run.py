@@ -19,6 +19,7 @@ from ..pipeline.errors import RequestError, StorageError
 from ..pipeline.volumes import create_volume
 from . import attempt, strict_toml
 from .fingerprint import Ingredients, differences, ingredients, portable
+from .finished import LEDGER, RECIPE
 from .ledger import Ledger, Summary, locked
 from .loop import Loop, Result
 from .plan import Plan, check_before_first_run, make_plan
@@ -28,8 +29,6 @@ from .recipe import Recipe
 if TYPE_CHECKING:
     from ..pipeline.evaluation.scores import Scores
 
-LEDGER = "ledger.sqlite"
-RECIPE = "recipe.toml"
 LOG = "log.txt"
 
 log = logging.getLogger(__name__)
@@ -130,16 +129,6 @@ def _opened(plan: Plan) -> Iterator[Ledger]:
         package.setLevel(level)
         with contextlib.suppress(OSError):
             handler.close()
-
-
-def check_run_directory(directory: Path) -> None:
-    """Make sure that a directory is a run's.
-
-    Raises:
-        RequestError: it holds no ledger.
-    """
-    if not (directory / LEDGER).exists():
-        raise RequestError(f"A run directory holds a {LEDGER}; {directory} does not. Name the directory of a run.")
 
 
 def _check_directory(directory: Path) -> None:

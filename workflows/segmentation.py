@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,38 @@ from .stages import Needs, Stage
 
 @dataclass(frozen=True)
 class Places:
-    """Where a run keeps things: volumes and the folder of tables as absolute paths or URLs."""
+    """Where a run keeps things: volumes and folders of tables as absolute paths or URLs.
 
-    affinities: str
+    Args:
+        affinities: what it segments; None where it starts from the supervoxels of another run.
+        fragments: of the supervoxels, its own or those of the run that it starts from.
+        leaves: folder of the tables of supervoxels and faces, likewise.
+        segmentation: what it makes.
+        tables: folder of its own tables.
+        scores: the file of its scores.
+    """
+
+    affinities: str | None
     fragments: str
+    leaves: str
     segmentation: str
     tables: str
     scores: str
+
+    @classmethod
+    def of(cls, recipe: Recipe, directory: Path) -> Places:
+        """The places of a run in an absolute directory."""
+        parent = recipe.input.run
+        supervoxels = directory if parent is None else Path(parent)
+        predicted = _place(directory, recipe.output.affinities)
+        return cls(
+            affinities=(recipe.input.affinities or predicted) if parent is None else None,
+            fragments=str(supervoxels / "supervoxels.zarr"),
+            leaves=str(supervoxels / "tables"),
+            segmentation=_place(directory, recipe.output.segmentation),
+            tables=str(directory / "tables"),
+            scores=str(directory / "scores.json"),
+        )
 
     def tables_of(self, stage: str) -> str:
         """The folder of one stage's tables."""
@@ -36,11 +62,12 @@ class SegmentationStages:
         recipe: what is asked for.
         grid: of the blocks.
         places: where everything goes.
-        channels: where the nearest neighbours lie in the affinities.
+        channels: where the nearest neighbours lie in the affinities; None where the supervoxels are another run's.
+        affinity_bytes: of one of them, as stored.
     """
 
     def __init__(
-        self, recipe: Recipe, grid: BlockGrid, places: Places, channels: Channels, affinity_bytes: int
+        self, recipe: Recipe, grid: BlockGrid, places: Places, channels: Channels | None, affinity_bytes: int
     ) -> None:
         self._recipe, self._grid, self._places = recipe, grid, places
         self._channels, self._affinity_bytes = channels, affinity_bytes
@@ -49,8 +76,9 @@ class SegmentationStages:
 
     def build(self, predict: TaskConfig | None, contingency: TaskConfig | None) -> tuple[Stage, ...]:
         """All stages: from raw data if there is a config to predict with, to scores if there is one to count with."""
-        stages = [] if predict is None else [self._stage("predict", predict, outputs=(self._places.affinities,))]
-        stages += [self._supervoxels(after_predict=predict is not None), self._faces()]
+        stages = [] if predict is None else [self._stage("predict", predict, outputs=(str(self._places.affinities),))]
+        if self._channels is not None:
+            stages += [self._supervoxels(self._channels, after_predict=predict is not None), self._faces()]
         stages += [self._agglomerate(level) for level in range(self._octree.height + 1)]
         stages += [self._assign(level) for level in range(self._octree.height, 0, -1)]
         stages.append(self._relabel())
@@ -58,17 +86,15 @@ class SegmentationStages:
             stages += [self._contingency(contingency), self._scores(contingency)]
         return tuple(stages)
 
-    def _supervoxels(self, after_predict: bool) -> Stage:
-        places, supervoxels = self._places, self._recipe.supervoxels
+    def _supervoxels(self, channels: Channels, after_predict: bool) -> Stage:
+        places = self._places
         config = self._config(
             "supervoxels",
             **self._geometry,
+            **supervoxel_settings(self._recipe),
             affinities=places.affinities,
-            order=self._channels.order,
-            signs=self._channels.signs,
-            low=str(supervoxels.low),
-            high=str(supervoxels.high),
-            levels=self._recipe.agglomeration.histogram_levels,
+            order=channels.order,
+            signs=channels.signs,
             fragments=places.fragments,
             tables=places.tables,
             bytes_per_affinity=self._affinity_bytes,
@@ -85,13 +111,13 @@ class SegmentationStages:
         return self._stage("faces", config, needs, outputs=(self._places.tables_of("faces"),))
 
     def _agglomerate(self, level: int) -> Stage:
-        name, supervoxels, merging = f"agglomerate-{level}", self._recipe.supervoxels, self._recipe.agglomeration
+        name, merging = f"agglomerate-{level}", self._recipe.agglomeration
         config = self._config(
             "agglomerate",
             **self._geometry,
             level=level,
-            join_size=supervoxels.join_size,
-            join_affinity=str(supervoxels.join_affinity),
+            join_size=merging.join_size,
+            join_affinity=str(merging.join_affinity),
             quantile=str(merging.quantile) if merging.linkage == "quantile" else None,
             levels=merging.histogram_levels,
             threshold=str(merging.threshold),
@@ -100,14 +126,15 @@ class SegmentationStages:
             veto_size=merging.veto_size,
             veto_threshold=str(merging.veto_threshold),
             dust_size=merging.dust_size,
+            leaves=self._places.leaves,
             tables=self._places.tables,
         )
-        needs: Needs = {"supervoxels": _itself}
+        leaves: Needs = {"supervoxels": _itself}
+        below: Needs = {}
         if level:
-            needs = {
-                f"agglomerate-{level - 1}": lambda i: self._octree.children(level, i),
-                "faces": lambda i: (block for _, block in self._octree.inner_faces(level, i)),
-            }
+            leaves = {"faces": lambda i: (block for _, block in self._octree.inner_faces(level, i))}
+            below = {f"agglomerate-{level - 1}": lambda i: self._octree.children(level, i)}
+        needs = {**below, **leaves} if self._channels is not None else below
         return self._stage(name, config, needs, grid=self._octree.shape(level), outputs=(self._places.tables_of(name),))
 
     def _assign(self, level: int) -> Stage:
@@ -169,6 +196,19 @@ class SegmentationStages:
             resources=module.resources(config),
             outputs=outputs,
         )
+
+
+def supervoxel_settings(recipe: Recipe) -> dict[str, object]:
+    """What the tables of supervoxels and faces take from a recipe, by the names in the config of the supervoxels."""
+    return {
+        "low": str(recipe.supervoxels.low),
+        "high": str(recipe.supervoxels.high),
+        "levels": recipe.agglomeration.histogram_levels,
+    }
+
+
+def _place(directory: Path, path: str) -> str:
+    return path if "://" in path else os.path.normpath(directory / path)
 
 
 def _itself(index: Triple) -> Iterable[Triple]:

@@ -50,7 +50,7 @@ class Contacts:
 
     @property
     def levels(self) -> int:
-        return self.histogram.shape[1]
+        return int(self.histogram.shape[1])
 
     @property
     def best_affinity(self) -> Int64s:
@@ -71,16 +71,18 @@ class Contacts:
 
     @classmethod
     def empty(cls, levels: int = 0) -> Contacts:
-        return cls(*(np.empty(0, dtype=np.int64) for _ in range(5)), np.empty((0, levels), dtype=np.uint32))
+        none = np.empty(0, dtype=np.int64)
+        return cls(none, none, none, none, none, np.empty((0, levels), dtype=np.uint32))
 
     @classmethod
     def concatenate(cls, parts: list[Contacts]) -> Contacts:
         """All contacts of one part or more, pairs not yet combined."""
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__annotations__))
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__annotations__}
+        return cls(**joined)
 
     def select(self, keep: npt.NDArray[np.bool_] | Int64s) -> Contacts:
         """Some of the contacts, by a mask or by their numbers."""
-        return Contacts(*(getattr(self, name)[keep] for name in Contacts.__annotations__))
+        return Contacts(**{name: getattr(self, name)[keep] for name in Contacts.__annotations__})
 
     def renamed(self, names: Int64s) -> Contacts:
         """The contacts between names[a] and names[b], combined; what is now inside one node is dropped."""
@@ -171,11 +173,14 @@ def _as_contacts(
     pairs: npt.NDArray[np.uint64], sums: Int64s, histogram: npt.NDArray[np.uint32], number: int
 ) -> Contacts:
     keys = pairs[:number]
+    total, count, best = (np.ascontiguousarray(column) for column in sums[:number].T)
     return Contacts(
         (keys >> np.uint64(32)).astype(np.int64) - 1,
         (keys & np.uint64(0xFFFFFFFF)).astype(np.int64) - 1,
-        *(np.ascontiguousarray(column) for column in sums[:number].T),
-        np.ascontiguousarray(histogram[:number]),
+        total,
+        count,
+        best,
+        histogram[:number].copy(),
     )
 
 
@@ -227,9 +232,9 @@ def _order_of_pairs(a, b, nodes):  # type: ignore[no-untyped-def]
             by_b[ends[0, b[i]]] = i
             ends[0, b[i]] += 1
     order = np.empty(apart, dtype=np.int64)
-    for i in by_b:
-        order[ends[1, a[i]]] = i
-        ends[1, a[i]] += 1
+    for number in by_b:
+        order[ends[1, a[number]]] = number
+        ends[1, a[number]] += 1
     return order
 
 
@@ -291,6 +296,28 @@ def _longer(array, size):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _empty_table(nodes, room, levels):  # type: ignore[no-untyped-def]
+    heads = np.full(nodes + 1, -1, dtype=np.int32)
+    following = np.empty(room, dtype=np.int32)
+    slots = np.full(1 << 12, -1, dtype=np.int32)
+    keys = np.empty(room, dtype=np.uint64)
+    return heads, following, slots, keys, np.empty((room, 3), dtype=np.int64), np.empty((room, levels), dtype=np.uint32)
+
+
+@njit(nogil=True, cache=True)
+def _with_room(table, n, hashed, more):  # type: ignore[no-untyped-def]
+    """The table, replaced by a longer one unless it has room for some more pairs."""
+    heads, following, slots, keys, sums, histogram = table
+    if n + more > keys.size:
+        room = n + max(n // 2, more)
+        following, keys = _longer(following, room), _longer(keys, room)
+        sums, histogram = _longer(sums, room), _longer(histogram, room)
+    while 2 * (hashed + more) > slots.size:
+        slots = _rehashed(slots, keys)
+    return heads, following, slots, keys, sums, histogram
+
+
+@njit(nogil=True, cache=True)
 def _mark(one, two, ordered, marks):  # type: ignore[no-untyped-def]
     """Mark the places where two different labels touch; a plain loop over bytes, so that it becomes vector code."""
     for x in range(one.size):
@@ -299,11 +326,13 @@ def _mark(one, two, ordered, marks):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _add_row(heads, following, slots, keys, sums, histogram, level_of, one, two, row, edge, step, ordered, marks, n, hashed):  # type: ignore[no-untyped-def]  # noqa: E501
-    """Add the edges between two rows of labels, runs of equal pairs at a time; returns the grown n and hashed.
+def _add_row(table, n, hashed, one, two, row, edge, step, ordered, level_of, marks):  # type: ignore[no-untyped-def]
+    """Add the edges between two rows of labels, runs of equal pairs at a time, to a table with n pairs, some of them
+    hashed; returns both numbers. Edge x of the row has the id edge + x · step.
 
     `marks` is scratch: a byte a voxel and at least one more, a multiple of eight.
     """
+    heads, following, slots, keys, sums, histogram = table
     _mark(one, two, ordered, marks)
     eights = marks.view(np.uint64)
     x = 0
@@ -346,18 +375,9 @@ def _scratch(length):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _empty_table(nodes, room, levels):  # type: ignore[no-untyped-def]
-    heads = np.full(nodes + 1, -1, dtype=np.int32)
-    slots = np.full(1 << 12, -1, dtype=np.int32)
-    following = np.empty(room, dtype=np.int32)
-    keys = np.empty(room, dtype=np.uint64)
-    return heads, slots, following, keys, np.empty((room, 3), dtype=np.int64), np.empty((room, levels), dtype=np.uint32)
-
-
-@njit(nogil=True, cache=True)
 def _interior(labels, affinities, origin, volume, nodes, levels, level_of):  # type: ignore[no-untyped-def]
     nz, ny, nx = labels.shape
-    heads, slots, following, keys, sums, histogram = _empty_table(nodes, 4 * nodes + nx, levels)
+    table = _empty_table(nodes, 4 * nodes + nx, levels)
     n, hashed = 0, 0
     marks = _scratch(nx)
     # One axis after the other within a strip: interleaved, the runs of equal pairs fall out of the cache.
@@ -366,36 +386,28 @@ def _interior(labels, affinities, origin, volume, nodes, levels, level_of):  # t
             for z in range(1 if axis == 0 else 0, nz):
                 for y in range(max(strip, 1) if axis == 1 else strip, min(strip + _STRIP, ny)):
                     edge = 3 * (((z + origin[0]) * volume[1] + y + origin[1]) * volume[2] + origin[2]) + axis
-                    if axis == 2:
-                        one, two, row, edge = labels[z, y, : nx - 1], labels[z, y, 1:], affinities[2, z, y, 1:], edge + 3
+                    one, two, row = labels[z, y], labels[z, y], affinities[axis, z, y]
+                    if axis == 0:
+                        one = labels[z - 1, y]
                     elif axis == 1:
-                        one, two, row = labels[z, y - 1], labels[z, y], affinities[1, z, y]
+                        one = labels[z, y - 1]
                     else:
-                        one, two, row = labels[z - 1, y], labels[z, y], affinities[0, z, y]
-                    # A row adds at most nx pairs: make room beforehand.
-                    if n + nx > keys.size:
-                        room = n + max(n // 2, nx)
-                        following, keys = _longer(following, room), _longer(keys, room)
-                        sums, histogram = _longer(sums, room), _longer(histogram, room)
-                    while 2 * (hashed + nx) > slots.size:
-                        slots = _rehashed(slots, keys)
-                    n, hashed = _add_row(
-                        heads, following, slots, keys, sums, histogram, level_of, one, two, row, edge, 3, False, marks, n, hashed
-                    )  # fmt: skip
-    return keys, sums, histogram, n
+                        one, two, row, edge = one[: nx - 1], two[1:], row[1:], edge + 3
+                    table = _with_room(table, n, hashed, nx)
+                    n, hashed = _add_row(table, n, hashed, one, two, row, edge, 3, False, level_of, marks)
+    return table[3], table[4], table[5], n
 
 
 @njit(nogil=True, cache=True)
 def _face(before, behind, affinities, origin, rows, columns, axis, nodes, levels, level_of):  # type: ignore[no-untyped-def]
     height, width = before.shape
-    heads, slots, following, keys, sums, histogram = _empty_table(nodes, height * width, levels)
-    while slots.size < 2 * height * width:
-        slots = _rehashed(slots, keys)
+    table = _empty_table(nodes, width, levels)
     n, hashed = 0, 0
     marks = _scratch(width)
     for i in range(height):
-        edge, one, two, row = 3 * (origin + i * rows) + axis, before[i], behind[i], affinities[i]
+        edge = 3 * (origin + i * rows) + axis
+        table = _with_room(table, n, hashed, width)
         n, hashed = _add_row(
-            heads, following, slots, keys, sums, histogram, level_of, one, two, row, edge, 3 * columns, True, marks, n, hashed
-        )  # fmt: skip
-    return keys, sums, histogram, n
+            table, n, hashed, before[i], behind[i], affinities[i], edge, 3 * columns, True, level_of, marks
+        )
+    return table[3], table[4], table[5], n

@@ -5,9 +5,9 @@ watershed basin graph", 2015): voxel edges between clusters are followed from th
 (affinity, canonical edge id); an edge joins two clusters if one of them is small at that moment.
 
 Part of a volume: a small cluster that is open, or whose strongest edge leads to such a one, is *unsure* and stays. A
-small cluster that is sure joins a large neighbour whatever else becomes of that one, for the strongest edge of a cluster
-does not change when others join. So being unsure hardly spreads, and no noise between two large segments has to wait
-until the volume around both is known.
+small cluster that is sure joins a large neighbour whatever else becomes of that one, for the strongest edge of a
+cluster does not change when others join. So being unsure hardly spreads, and no noise between two large segments has
+to wait until the volume around both is known.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from numba import njit
 
 from ..errors import TaskError
 from ..thresholds import MAXIMUM, SCALE, Threshold
-from .contacts import MOST_EDGES, Contacts, Int64s
+from .contacts import Contacts, Int64s
 
 Bools = npt.NDArray[np.bool_]
 MOST_CONTACTS = 2**30  # the two ends of a contact have numbers below 2³¹

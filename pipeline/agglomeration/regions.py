@@ -26,8 +26,8 @@ from .linkage import Bools, Merges
 
 Ids = npt.NDArray[np.uint64]
 Merge = Callable[[Contacts, Int64s, Bools, Bools], Merges]
-"""Merges what can be merged in a graph, given as contacts, sizes, which nodes are open, and which of these must not grow
-here: `merge_closed` with its rule, or another solver."""
+"""Merges what can be merged in a graph, given as contacts, sizes, which nodes are open, and which of these must not
+grow here: `merge_closed` with its rule, or another solver."""
 ALL_FACES = 0b111111
 
 
@@ -92,7 +92,8 @@ class Decision:
         target: the id of the cluster that each of these is in now; if that is final, the segment's id, or 0 for dust.
         final: whether that cluster is final.
         residual: what is passed up.
-            linked: (k, 2) supervoxels whose clusters were joined by links or because they were small: each with the smallest.
+        linked: (k, 2) supervoxels whose clusters were joined by links or because they were small, each with the
+            smallest one.
         merges: (k, 2) supervoxels, the smaller id first, see `Merges`: those with a score of s or more join the
             supervoxels, after `linked`, to what the run gives at s.
         merge_score, merge_scale: of each merge; score / scale is in grey levels.

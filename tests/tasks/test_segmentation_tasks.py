@@ -11,7 +11,14 @@ from petavox import tasks
 from petavox.pipeline.geometry import BlockGrid, Octree
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
 
-THRESHOLDS = {"threshold": "0.45", "small_size": 9, "small_threshold": "0.3", "dust_size": 3}
+THRESHOLDS = {
+    "join_size": 5,
+    "join_affinity": "0.4",
+    "threshold": "0.45",
+    "small_size": 9,
+    "small_threshold": "0.3",
+    "dust_size": 3,
+}
 
 
 def smooth_affinities(shape, seed=0):
@@ -35,7 +42,8 @@ def store(path, array, block, channels=None, offsets=None):
 class StoredRun:
     """All stages of a segmentation through their tasks, each stage's tasks in random order, some of them twice."""
 
-    def __init__(self, folder: Path, affinities, block, seed, **nearest):
+    def __init__(self, folder: Path, affinities, block, seed, quantile=None, levels=0, **nearest):
+        self.quantile, self.levels = quantile, levels
         self.volume = affinities.shape[1:]
         self.grid = BlockGrid(self.volume, block)
         self.octree = Octree(self.grid.shape)
@@ -59,10 +67,11 @@ class StoredRun:
             module.run(module.Config.model_validate_json(settings.model_dump_json()), index)
 
     def run(self):
-        self.stage("supervoxels", self.grid.shape, low="0.1", high="0.98", **self.source)
-        self.stage("faces", self.grid.shape)
+        self.stage("supervoxels", self.grid.shape, low="0.1", high="0.98", levels=self.levels, **self.source)
+        self.stage("faces", self.grid.shape, levels=self.levels)
         for level in range(self.octree.height + 1):
-            self.stage("agglomerate", self.octree.shape(level), level=level, **THRESHOLDS)
+            linkage = {"quantile": self.quantile, "levels": self.levels, "leaves": self.common["tables"]}
+            self.stage("agglomerate", self.octree.shape(level), level=level, **linkage, **THRESHOLDS)
         for level in range(self.octree.height, 0, -1):
             self.stage("assign", self.octree.shape(level), level=level)
         self.stage("relabel", self.grid.shape, fragments=self.fragments, segmentation=self.segmentation)
@@ -76,6 +85,15 @@ def test_stored_runs_over_any_blocks_equal_segmenting_in_memory(tmp_path, block)
     expected = petavox.segment(affinities, low="0.1", high="0.98", **THRESHOLDS)
     assert 10 < len(np.unique(expected)) < 2000
     assert np.array_equal(StoredRun(tmp_path / "run", affinities, block, seed=1).run(), expected)
+
+
+def test_quantile_linkage_through_stored_histograms_equals_segmenting_in_memory(tmp_path):
+    affinities = smooth_affinities((12, 30, 31))
+    linkage = {"quantile": "0.7", "levels": 12}
+    expected = petavox.segment(affinities, low="0.1", high="0.98", linkage="quantile", **linkage, **THRESHOLDS)
+    assert 10 < len(np.unique(expected)) < 2000
+    run = StoredRun(tmp_path / "run", affinities, (5, 16, 31), seed=3, **linkage)
+    assert np.array_equal(run.run(), expected)
 
 
 def test_float_affinities_of_another_order_and_sign_give_the_same_segments(tmp_path):

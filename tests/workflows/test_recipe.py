@@ -46,8 +46,8 @@ def test_thresholds_are_the_decimals_that_were_written(tmp_path_factory, million
 @pytest.mark.parametrize(
     ("text", "overrides", "complaint"),
     [
-        ("[input]\n", [], "exactly one of 'raw' and 'affinities'"),
-        (RAW, ["input.affinities=a.zarr"], "exactly one of 'raw' and 'affinities'"),
+        ("[input]\n", [], "exactly one of 'raw', 'affinities' and 'run'"),
+        (RAW, ["input.affinities=a.zarr"], "exactly one of 'raw', 'affinities' and 'run'"),
         ("[input]\nraw = 'em.zarr'\n", [], r"add \[model\] with checkpoint"),
         (AFFINITIES, ["model.checkpoint=x"], r"\[model\] has nothing to do"),
         (RAW, ["input.offsets=[[1,0,0],[0,1,0],[0,0,1]]"], "with 'raw' the checkpoint has them"),

@@ -51,7 +51,7 @@ def test_merges_decided_with_open_nodes_are_merges_of_the_whole_run(graph):
 @settings(deadline=None, max_examples=300)
 @given(graphs.graphs(), st.data())
 def test_what_open_nodes_turn_out_to_touch_changes_nothing_that_was_decided(graph, data):
-    edges, sizes, rule, is_open = graph
+    _, _, rule, is_open = graph
     early = merged(graph, is_open)
     together, all_sizes = data.draw(graphs.beyond(graph))
     whole, merges = greedy.agglomerate(all_sizes, together, rule.merge, rule.levels)

@@ -1,4 +1,4 @@
-"""Agglomeration up the octree, in any order and over any blocks, gives the segments and merge tree of the whole volume."""
+"""Agglomeration up the octree, in any order and over any blocks, gives segments and merge tree of the whole volume."""
 
 import random
 from collections import Counter
@@ -42,7 +42,8 @@ class Blockwise:
 
     def leaf(self, index):
         box, found = self.grid.box(index), self.blocks[index]
-        contacts = interior_contacts(found.labels, self.case.affinities[:, *box.slices()], box, self.volume, self.rules.levels)
+        affinities = self.case.affinities[:, *box.slices()]
+        contacts = interior_contacts(found.labels, affinities, box, self.volume, self.rules.levels)
         faces = np.zeros(len(found.ids) + 1, np.uint8)
         for axis in range(3):
             if box.start[axis] > 0:
@@ -84,8 +85,7 @@ class Blockwise:
     def run(self):
         self.blocks = {index: self.fragments(index) for index in shuffled(self.grid.indices(), self.order)}
         self.decisions = {
-            (0, index): self.decide([self.leaf(index)], [])
-            for index in shuffled(self.grid.indices(), self.order)
+            (0, index): self.decide([self.leaf(index)], []) for index in shuffled(self.grid.indices(), self.order)
         }
         for level in range(1, self.octree.height + 1):
             nodes = BlockGrid(self.octree.shape(level), (1, 1, 1)).indices()
