@@ -185,11 +185,13 @@ def parser(text: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def write(results: Path, name: str, settings: dict[str, Any], rows: Sequence[Any], targets: Sequence[Any]) -> None:
+def write(
+    results: Path, name: str, settings: dict[str, Any], rows: Sequence[Any], targets: Sequence[Any], **more: Any
+) -> None:
     """Write a result: what was measured, with which settings, when, and on what."""
     results.mkdir(parents=True, exist_ok=True)
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
-    document = {"name": name, **_circumstances(), "settings": plain, "rows": list(rows), "targets": list(targets)}
+    document = {"name": name, **_circumstances(), "settings": plain, "targets": targets, "rows": rows, **more}
     path = results / f"{name}.json"
     path.write_text(json.dumps(document, indent=1, default=float) + "\n", encoding="utf-8")
     for line in targets:

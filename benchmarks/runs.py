@@ -1,4 +1,4 @@
-"""Runs of `petavox run` as benchmarks look at them: how long, how much memory, and what the ledger says of each task."""
+"""Runs of `petavox run` as benchmarks look at them: their time, their memory, and what the ledger says of each task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pathlib import Path
 from measure import Watch
 
 from petavox.pipeline.geometry import Triple
-from petavox.workflows.recipe import Recipe
 
 RECIPE = """
 [input]
@@ -111,13 +110,6 @@ def run(recipe: Path, directory: Path) -> Run:
     return Run(directory, seconds, watch.peak)
 
 
-def load(recipe: Path) -> Recipe:
-    """A recipe as the command line reads it."""
-    from petavox.workflows.recipe import load as load_recipe
-
-    return load_recipe(recipe)
-
-
 def folder_bytes(path: Path) -> int:
     """Bytes of all files below a folder."""
-    return sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names)
+    return sum((Path(folder) / name).stat().st_size for folder, _, names in os.walk(path) for name in names)
