@@ -8,11 +8,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import Watch
+from measure import peak_memory
 
 from petavox.pipeline.geometry import Triple
 
@@ -71,6 +72,24 @@ class Run:
                 "SELECT stage, number, seconds, ended, worker, peak_memory, voxels, counts FROM tasks ORDER BY ended"
             ).fetchall()
         return [Task(*row[:-1], json.loads(row[-1] or "{}")) for row in rows]
+
+
+class Watch(threading.Thread):
+    """Looks at the peak memory of a running process until it ends: attribute `peak`, bytes."""
+
+    def __init__(self, process: int) -> None:
+        super().__init__(daemon=True)
+        self._process = process
+        self.peak = 0
+        self.start()
+
+    def run(self) -> None:
+        try:
+            while True:
+                self.peak = max(self.peak, peak_memory(self._process))
+                time.sleep(0.1)
+        except (OSError, IndexError):
+            return
 
 
 def write_recipe(
