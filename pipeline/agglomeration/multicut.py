@@ -42,7 +42,8 @@ class MulticutRule:
 
     Args:
         bias: in (0, 1); above it a mean affinity attracts, below it repels.
-        by_size: multiply the cost of a contact by its count, so that broad contacts weigh more.
+        by_size: multiply the cost of a contact by its count, so that broad contacts weigh more. Without it, contacts that
+            a join below made one weigh as one up the octree, which moves the result further from the whole solve.
         solver: greedy additive contraction; the same improved by Kernighan–Lin; or by fusion moves (Beier et al. 2015).
 
     Raises:
@@ -156,7 +157,7 @@ def _tied_to_open(contacts: Contacts, weights: Costs, is_open: npt.NDArray[np.bo
 
 @njit(nogil=True, cache=True)
 def _unite(a, b, n):  # type: ignore[no-untyped-def]
-    """Join pairs in their order: each node's smallest companion, the joins as (smaller, larger) cluster, their pairs."""
+    """Join pairs in their order; gives each node its smallest companion, the joins (smaller, larger), their pairs."""
     parent = np.arange(n)
     steps = np.empty((2, a.size), dtype=np.int64)
     over = np.empty(a.size, dtype=np.int64)
