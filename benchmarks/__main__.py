@@ -1,25 +1,95 @@
-"""`make bench`: every benchmark that needs no data but the demo's.
+"""`make bench`: every benchmark that needs no data but the demo's, each in its own process, and what targets they meet.
 
-snemi3d.toml is run by hand, as the README says: its data lie outside the repository.
+    python benchmarks [NAME …] [--demo DIR] [--results DIR] [--full]
+
+Names choose among the steps below; --full takes the larger grids and adds `scale`, which needs an hour and 30 GB of
+disk. `python benchmarks/page.py` then writes docs/benchmarks.md. snemi3d.toml is run by hand, as the README says: its
+data lie outside the repository.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-HERE = Path(__file__).parent
-AFFINITIES = Path("demo") / "affinities.zarr"
+import measure
+from measure import HERE
+
+WITHIN = 1.0  # %
+GRID = [*"--low 0.02 --high 0.95 0.99 0.999 --thresholds".split(), *(str(k / 10) for k in range(1, 10))]  # noqa: SIM905
+
+
+def steps(demo: Path, work: Path, full: bool) -> dict[str, list[str]]:
+    """What is run: the script (its name up to a hyphen) and its arguments."""
+    affinities = str(demo / "affinities.zarr")
+    data, smoothed = ["--affinities", affinities, "--work", str(work)], ["--raw", str(demo / "em.zarr")]
+    chosen = {
+        "kernels": data,
+        "kernels-smoothed": [*data, *smoothed],
+        "waterz_chain": data,
+        "waterz_chain-smoothed": [*data, *smoothed],
+        "accuracy": [*data, "--truth", str(demo / "truth.zarr"), *([] if full else GRID)],
+        "blockwise": [*data, *([] if full else ["--repeats", "3"])],
+        "memory": data,
+        "multicut": [affinities, "--block", "64 256 256", "32 128 128"],
+        "blocks": [affinities, str(work / "blocks")],
+    }
+    return chosen | ({"scale": data} if full else {})
+
+
+def run(name: str, arguments: list[str], results: Path, work: Path) -> bool:
+    """Run one step; whether it went through."""
+    script, out = name.partition("-")[0], work / f"{name}.json"
+    # Scripts import their neighbours; nothing else lies in this folder that could shadow a module.
+    environment = {**os.environ, "PYTHONSAFEPATH": ""}
+    writes_rows = script in ("multicut", "blocks")  # and nothing about the circumstances
+    ending = ["--out", str(out)] if writes_rows else ["--results", str(results), "--name", name]
+    command = [sys.executable, str(HERE / f"{script}.py"), *arguments, *ending]
+    print(f"\n— {name}", flush=True)
+    started = time.perf_counter()
+    status = subprocess.run(command, env=environment).returncode
+    if writes_rows and out.exists():
+        rows = json.loads(out.read_text(encoding="utf-8"))
+        if script == "multicut":
+            gap = 100 * max(row["gap"] for row in rows)
+            target = measure.target(
+                "energy of multicut over blocks above the whole solve's", gap, WITHIN, " %", at_least=False
+            )
+        else:
+            hashes = len({row["sha256"] for row in rows})
+            target = measure.target("segmentations from all blocks and interruptions", hashes, 1, at_least=False)
+        measure.write(results, name, {"arguments": " ".join(arguments)}, rows, [target])
+    print(f"{time.perf_counter() - started:.0f} s", flush=True)
+    return status == 0
 
 
 def main() -> None:
-    if not AFFINITIES.exists():
-        sys.exit(f"The benchmarks take the demo's affinities, but {AFFINITIES} is missing: run `make demo` first.")
-    results = Path("build") / "bench"
-    results.mkdir(parents=True, exist_ok=True)
-    arguments = [str(AFFINITIES), str(results / "blocks"), "--out", str(results / "blocks.json")]
-    sys.exit(subprocess.run([sys.executable, "-P", str(HERE / "blocks.py"), *arguments]).returncode)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="steps; all unless given")
+    parser.add_argument("--demo", type=Path, default=Path("demo"), help="the directory that `make demo` made")
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--work", type=Path, default=Path("build/bench"), help="folder for scratch")
+    parser.add_argument("--full", action="store_true", help="larger grids, and `scale`")
+    settings = parser.parse_args()
+    if not (settings.demo / "affinities.zarr").exists():
+        sys.exit(f"The benchmarks take the demo's affinities, but {settings.demo} has none: run `make demo` first.")
+    settings.work.mkdir(parents=True, exist_ok=True)
+    known = steps(settings.demo, settings.work, settings.full or "scale" in settings.names)
+    unknown = set(settings.names) - set(known)
+    if unknown:
+        sys.exit(f"There is no step {', '.join(sorted(unknown))}; known are {', '.join(known)}, and scale.")
+    chosen = {name: arguments for name, arguments in known.items() if name in (settings.names or known)}
+    broken = [name for name, arguments in chosen.items() if not run(name, arguments, settings.results, settings.work)]
+    print()
+    for name in chosen:
+        if (settings.results / f"{name}.json").exists() and name not in broken:
+            measure.show(json.loads((settings.results / f"{name}.json").read_text(encoding="utf-8")))
+    sys.exit(f"These did not go through: {', '.join(broken)}." if broken else 0)
 
 
 if __name__ == "__main__":

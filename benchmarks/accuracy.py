@@ -116,7 +116,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--low", type=float, nargs="+", default=(0.02, 0.05))
     parser.add_argument("--high", type=float, nargs="+", default=(0.95, 0.99, 0.995, 0.999, 0.9999))
     parser.add_argument("--thresholds", type=float, nargs="+", default=[k / 20 for k in range(2, 19)])
-    parser.add_argument("--name", default="accuracy", help="of the result")
     settings = parser.parse_args(arguments)
     with ThreadPoolExecutor(2) as threads:  # nothing is timed here
         rows = list(threads.map(partial(row, settings), itertools.cycle((0, 1)), VARIANTS))
@@ -133,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
             at_least=False,
         ),
     ]
-    measure.write(settings.results, settings.name, vars(settings), rows, targets)
+    measure.write(settings.results, "accuracy", vars(settings), rows, targets)
 
 
 if __name__ == "__main__":

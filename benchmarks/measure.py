@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import platform
 import statistics
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -25,6 +24,7 @@ from numba import njit
 HERE = Path(__file__).parent
 REPEATS = 5
 BANDWIDTH_OF_THE_FLOORS = 1600.0  # M voxel/s of `bandwidth` on the machine on which the floors were set
+LOAD_BEFORE = round(os.getloadavg()[0], 2)  # on import: what else kept the cores busy
 VERSIONS = ("petavox", "numpy", "numba", "waterz", "bioimage-cpp", "scikit-image", "scipy")
 
 # Libraries that bring threads of their own are told before they load: processes started from here inherit this.
@@ -132,24 +132,6 @@ def peak_memory(process: int | str = "self") -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
-class Watch(threading.Thread):
-    """Looks at the peak memory of a running process until it ends: attribute `peak`, bytes."""
-
-    def __init__(self, process: int) -> None:
-        super().__init__(daemon=True)
-        self._process = process
-        self.peak = 0
-        self.start()
-
-    def run(self) -> None:
-        try:
-            while True:
-                self.peak = max(self.peak, peak_memory(self._process))
-                time.sleep(0.1)
-        except (OSError, IndexError):
-            return
-
-
 def bandwidth(voxels: int = 1 << 25) -> float:
     """M voxel/s of one pass that reads three float32 affinities and writes one uint64 a voxel, on one core."""
     return isolated(_one_pass, voxels).rate(voxels)
@@ -181,24 +163,31 @@ def parser(text: str | None) -> argparse.ArgumentParser:
     made.add_argument("--raw", type=Path, help="raw data, whose smoothed grey levels serve as affinities instead")
     made.add_argument("--repeats", type=int, default=REPEATS, help="timed calls, of which the median counts")
     made.add_argument("--results", type=Path, default=HERE / "results", help="folder of the JSON files")
+    made.add_argument("--name", help="of the JSON file, such as kernels-snemi3d; that of the benchmark unless given")
     made.add_argument("--work", type=Path, default=Path("build/bench"), help="folder for scratch volumes and runs")
     return made
 
 
-def write(results: Path, name: str, settings: dict[str, Any], rows: Sequence[Any], targets: Sequence[Any]) -> None:
+def write(
+    results: Path, name: str, settings: dict[str, Any], rows: Sequence[Any], targets: Sequence[Any], **more: Any
+) -> None:
     """Write a result: what was measured, with which settings, when, and on what."""
     results.mkdir(parents=True, exist_ok=True)
+    name = settings.get("name") or name
     plain = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
-    document = {"name": name, **_circumstances(), "settings": plain, "rows": list(rows), "targets": list(targets)}
+    document = {"name": name, **_circumstances(), "settings": plain, "targets": targets, "rows": rows, **more}
     path = results / f"{name}.json"
     path.write_text(json.dumps(document, indent=1, default=float) + "\n", encoding="utf-8")
-    for line in targets:
-        sign = "≥" if line["at_least"] else "≤"
-        verdict = "met" if line["met"] else "MISSED"
-        print(
-            f"{verdict:6} {line['what']}: {line['measured']:.4g}{line['unit']} ({sign} {line['limit']:.4g})", flush=True
-        )
+    show(document)
     print(path, flush=True)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the targets of a result, and whether they are met."""
+    for line in result["targets"]:
+        sign, verdict, unit = "≥" if line["at_least"] else "≤", "met" if line["met"] else "MISSED", line["unit"]
+        what = f"{result['name']}: {line['what']}"
+        print(f"{verdict:6} {what}: {line['measured']:.4g}{unit} ({sign} {line['limit']:.4g})", flush=True)
 
 
 def _circumstances() -> dict[str, Any]:
@@ -208,7 +197,7 @@ def _circumstances() -> dict[str, Any]:
         "cpu": cpu.partition(":")[2].strip(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": psutil.virtual_memory().total,
-        "load_before": round(os.getloadavg()[2], 2),
+        "load_before": LOAD_BEFORE,
         "bandwidth": round(bandwidth(), 1),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in VERSIONS},

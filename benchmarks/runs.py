@@ -1,4 +1,4 @@
-"""Runs of `petavox run` as benchmarks look at them: how long, how much memory, and what the ledger says of each task."""
+"""Runs of `petavox run` as benchmarks look at them: their time, their memory, and what the ledger says of each task."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import Watch
+from measure import peak_memory
 
 from petavox.pipeline.geometry import Triple
-from petavox.workflows.recipe import Recipe
 
 RECIPE = """
 [input]
@@ -74,6 +74,24 @@ class Run:
         return [Task(*row[:-1], json.loads(row[-1] or "{}")) for row in rows]
 
 
+class Watch(threading.Thread):
+    """Looks at the peak memory of a running process until it ends: attribute `peak`, bytes."""
+
+    def __init__(self, process: int) -> None:
+        super().__init__(daemon=True)
+        self._process = process
+        self.peak = 0
+        self.start()
+
+    def run(self) -> None:
+        try:
+            while True:
+                self.peak = max(self.peak, peak_memory(self._process))
+                time.sleep(0.1)
+        except (OSError, IndexError):
+            return
+
+
 def write_recipe(
     path: Path, affinities: Path, block: Triple, *, high: float, threshold: float = 0.5, workers: int = 2
 ) -> Path:
@@ -111,13 +129,6 @@ def run(recipe: Path, directory: Path) -> Run:
     return Run(directory, seconds, watch.peak)
 
 
-def load(recipe: Path) -> Recipe:
-    """A recipe as the command line reads it."""
-    from petavox.workflows.recipe import load as load_recipe
-
-    return load_recipe(recipe)
-
-
 def folder_bytes(path: Path) -> int:
     """Bytes of all files below a folder."""
-    return sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names)
+    return sum((Path(folder) / name).stat().st_size for folder, _, names in os.walk(path) for name in names)

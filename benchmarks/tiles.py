@@ -40,13 +40,14 @@ def smoothed(path: Path) -> Grey:
 def mirrored(source: Grey, box: Box) -> Grey:
     """A box of the endless volume that mirroring makes of some affinities: (3, Z, Y, X) uint8.
 
-    The edge through a seam, between a voxel and its own image, has the affinity of the last edge before it.
+    The edge through a seam, between a voxel and its own image, has the affinity of the last edge before it. Seams lie
+    a third of the source off the origin, so that blocks of the source's shape are not cut along them.
     """
     result = np.empty((3, *box.shape), dtype=np.uint8)
     for channel in range(3):
         places = []
         for axis, n in enumerate(source.shape[1:]):
-            i = np.arange(box.start[axis], box.stop[axis]) % (2 * n)
+            i = (np.arange(box.start[axis], box.stop[axis]) + n // 3) % (2 * n)
             voxel, edge = np.minimum(i, 2 * n - 1 - i), np.clip(np.minimum(i, 2 * n - i), 1, n - 1)
             places.append(edge if axis == channel else voxel)
         result[channel] = source[channel][np.ix_(*places)]

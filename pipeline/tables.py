@@ -18,6 +18,8 @@ import numpy.typing as npt
 from .errors import StorageError, TableError
 
 Arrays = dict[str, npt.NDArray[Any]]
+COMPRESSION = {"compression": "zstd", "compression_level": 1}
+"""After the split into byte streams, level 3 takes 5 to 10 % fewer bytes for half as much time again."""
 
 
 def write(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> int:
@@ -46,9 +48,8 @@ def write(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> int:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with scratch.open("wb") as file:
-            pq.write_table(
-                pa.Table.from_arrays(columns, schema=pa.schema(fields)), file, compression="zstd", use_dictionary=False
-            )
+            table = pa.Table.from_arrays(columns, schema=pa.schema(fields))
+            pq.write_table(table, file, use_dictionary=False, column_encoding=_encodings(arrays), **COMPRESSION)
             file.flush()
             os.fsync(file.fileno())
         size = scratch.stat().st_size
@@ -58,6 +59,15 @@ def write(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> int:
             scratch.unlink()
         raise StorageError(f"Table {target} could not be written: {error.strerror or error}.") from error
     return size
+
+
+def _encodings(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, str]:
+    """One stream for each byte of a number: ids and counts differ in their low bytes, the others take next to nothing.
+
+    Against plain numbers this halves the time of writing, at no more bytes (docs/storage.md). Parquet has no such
+    encoding for booleans, which take a bit each as they are.
+    """
+    return {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name, values in arrays.items() if values.dtype != np.bool_}
 
 
 def read(path: str | Path, names: Iterable[str] | None = None) -> Arrays:

@@ -186,6 +186,42 @@ def cut(
 
 
 @_command
+def verify(
+    run: RunPath,
+    box: BoxOption = None,
+    block: Annotated[
+        list[str] | None,
+        typer.Option("--block", metavar="Z,Y,X", help="A block shape to cut with; may be repeated. Default: two."),
+    ] = None,
+    scratch: Annotated[
+        Path | None, typer.Option("--scratch", metavar="DIR", help="For what is removed again. Default: beside RUN.")
+    ] = None,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Cut a run's volume into other blocks, and compare the segmentations bit for bit; exit status 1: they differ."""
+    from ..pipeline.geometry import triple
+    from . import show
+    from .finished import check_run_directory
+    from .progress import on_standard_error
+    from .verify import verify as verify_run
+
+    check_run_directory(run)
+    verdict = verify_run(
+        run,
+        box=None if box is None else _box(box),
+        blocks=[triple(_three(int, shape, "--block")) for shape in block or ()],
+        scratch=scratch,
+        overrides=_overrides(cluster, workers, None),
+        progress=on_standard_error,
+    )
+    _print(show.verdict_json(verdict) if as_json else show.verdict_table(verdict), as_json)
+    if not verdict.identical:
+        raise typer.Exit(1)
+
+
+@_command
 def status(run: RunPath, as_json: JsonOption = False) -> None:
     """How far a run is, and what failed."""
     from . import show

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import tasks
 from ..pipeline.errors import RequestError
 from .fingerprint import Ingredients, differences, digest
-from .ledger import Ledger, Summary
+from .ledger import Ledger, Summary, read_locked
 
 LEDGER = "ledger.sqlite"
 RECIPE = "recipe.toml"
@@ -26,6 +27,21 @@ def check_run_directory(directory: Path) -> None:
     """
     if not (directory / LEDGER).exists():
         raise RequestError(f"A run directory holds a {LEDGER}; {directory} does not. Name the directory of a run.")
+
+
+@contextlib.contextmanager
+def left_alone(directory: str | None) -> Iterator[None]:
+    """Keep drivers out of a run, if there is one, while another run starts from what it has left.
+
+    Raises:
+        RequestError: it is no run, or a driver is at work there.
+    """
+    if directory is None:
+        yield
+        return
+    check_run_directory(Path(directory))
+    with read_locked(Path(directory)):
+        yield
 
 
 def check_leaves(directory: Path, settings: Mapping[str, Any]) -> str:

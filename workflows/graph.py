@@ -78,12 +78,10 @@ def contact_graph(run: str | Path, box: Box | Sequence[Sequence[int]]) -> networ
         z, y, x = np.unravel_index(supervoxel - 1, opened.grid.volume)
         graph.add_node(supervoxel, size=0, segment=0, voxel=(int(z), int(y), int(x)))
     name = dict(zip(fragments.tolist(), supervoxels.tolist(), strict=True))
-    for fragment, size in _sizes(opened, blocks):
-        if fragment in name:
-            graph.nodes[name[fragment]]["size"] += size
-    for fragment, segment in _segments(opened, _blocks(opened.grid, inside)):
-        if fragment in name:
-            graph.nodes[name[fragment]]["segment"] = segment
+    for fragment, size in _sizes(opened, blocks, fragments):
+        graph.nodes[name[fragment]]["size"] += size
+    for fragment, segment in _segments(opened, _blocks(opened.grid, inside), fragments):
+        graph.nodes[name[fragment]]["segment"] = segment
     for a, b, total, count in _contacts(opened, blocks, faces, fragments):
         if name[a] != name[b]:
             known = graph.get_edge_data(name[a], name[b], {"sum": 0, "count": 0})
@@ -148,18 +146,20 @@ def _supervoxels(fragments: Ids, links: Ids) -> Ids:
     return smallest
 
 
-def _sizes(run: _Run, blocks: Sequence[Triple]) -> Iterator[tuple[int, int]]:
-    """(fragment, voxels) of every fragment of some blocks."""
+def _sizes(run: _Run, blocks: Sequence[Triple], fragments: Ids) -> Iterator[tuple[int, int]]:
+    """(fragment, voxels) of those of some fragments that lie in some blocks."""
     for block in blocks:
-        columns = records.read_block_columns(run.places.leaves, block, ["id", "size"])
-        yield from zip(columns["id"].tolist(), columns["size"].tolist(), strict=True)
+        ids, sizes = records.read_block_columns(run.places.leaves, block, ["id", "size"]).values()
+        wanted = np.isin(ids, fragments)
+        yield from zip(ids[wanted].tolist(), sizes[wanted].tolist(), strict=True)
 
 
-def _segments(run: _Run, blocks: Sequence[Triple]) -> Iterator[tuple[int, int]]:
-    """(fragment, segment) of every fragment of some blocks."""
+def _segments(run: _Run, blocks: Sequence[Triple], fragments: Ids) -> Iterator[tuple[int, int]]:
+    """(fragment, segment) of those of some fragments that lie in some blocks."""
     for block in blocks:
-        given, segments = segments_of(run.places.tables, Octree(run.grid.shape), 0, block)
-        yield from zip(given.tolist(), segments.tolist(), strict=True)
+        ids, segments = segments_of(run.places.tables, Octree(run.grid.shape), 0, block)
+        wanted = np.isin(ids, fragments)
+        yield from zip(ids[wanted].tolist(), segments[wanted].tolist(), strict=True)
 
 
 def _contacts(

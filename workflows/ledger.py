@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ import numpy.typing as npt
 from ..pipeline.errors import RequestError, StorageError
 
 State = Literal["done", "empty", "failed"]
+
+LOCK = "lock"
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS stages (
@@ -258,19 +260,45 @@ def locked(directory: Path) -> Iterator[None]:
     """Keep other drivers out of a run directory; the lock ends with the process, however that ends.
 
     Raises:
-        RequestError: another driver is at work there.
+        RequestError: another driver is at work there, or another run reads from it.
     """
-    path = directory / "lock"
-    with path.open("a+", encoding="utf-8") as file:
+    with (directory / LOCK).open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            file.seek(0)
             raise RequestError(
-                f"Only one driver may work on a run directory; {directory} is in use by {file.read().strip()}."
+                f"Only one driver may work on a run directory; {directory} is in use by {_user(file)}."
                 " Wait for it, stop it, or choose another directory with --run."
             ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
         file.flush()
         yield
+
+
+@contextlib.contextmanager
+def read_locked(directory: Path) -> Iterator[None]:
+    """Keep drivers out of a run directory while another run reads from it; nothing is written there.
+
+    Raises:
+        RequestError: a driver is at work there.
+    """
+    with (directory / LOCK).open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RequestError(
+                f"Nothing can start from a run while a driver works on it; {directory} is in use by {_user(file)}."
+                " Wait for it, or stop it."
+            ) from error
+        yield
+
+
+def _user(file: TextIO) -> str:
+    """Who holds a lock that is not to be had."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        return file.read().strip()
+    return "a run that reads from it"

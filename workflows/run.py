@@ -19,7 +19,7 @@ from ..pipeline.errors import RequestError, StorageError
 from ..pipeline.volumes import create_volume
 from . import attempt, strict_toml
 from .fingerprint import Ingredients, differences, ingredients, portable
-from .finished import LEDGER, RECIPE
+from .finished import LEDGER, RECIPE, left_alone
 from .ledger import Ledger, Summary, locked
 from .loop import Loop, Result
 from .plan import Plan, check_before_first_run, make_plan
@@ -80,7 +80,11 @@ def run(recipe: Recipe, directory: Path, progress: Progress, *, backoff: float =
         StorageError: the disk is full, or refuses otherwise; what is done is kept.
         KeyboardInterrupt: likewise kept.
     """
-    plan = make_plan(recipe, directory)
+    with left_alone(recipe.input.run):
+        return _run(make_plan(recipe, directory), progress, backoff)
+
+
+def _run(plan: Plan, progress: Progress, backoff: float) -> Ending:
     _check_directory(plan.directory)
     if not (plan.directory / LEDGER).exists():
         check_before_first_run(plan)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .ledger import Ledger, Summary
     from .plan import Plan
     from .run import Ending
+    from .verify import Difference, Verdict
 
 
 def plan_table(plan: Plan) -> RenderableType:
@@ -104,6 +105,40 @@ def ending_json(ending: Ending) -> dict[str, Any]:
         "stages": [vars(summary) for summary in ending.stages],
         "scores": None if ending.scores is None else ending.scores.to_json(),
     }
+
+
+def verdict_table(verdict: Verdict) -> RenderableType:
+    """How each way to cut a volume differs from the reference."""
+    table = _table("blocks", "tasks", "seconds", "segments", "supervoxels")
+    for recut in verdict.recuts:
+        differences = [_difference(found) for found in (recut.segments, recut.supervoxels)]
+        table.add_row(str(list(recut.block)), f"{recut.tasks:,}", f"{recut.seconds:.1f}", *differences)
+    return Group(f"Voxels {verdict.box}, compared with {verdict.reference}:", "", table)
+
+
+def verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "identical": verdict.identical,
+        "box": [list(verdict.box.start), list(verdict.box.stop)],
+        "reference": verdict.reference,
+        "recuts": [
+            {
+                "block": list(recut.block),
+                "tasks": recut.tasks,
+                "seconds": recut.seconds,
+                "segments": vars(recut.segments),
+                "supervoxels": vars(recut.supervoxels),
+            }
+            for recut in verdict.recuts
+        ],
+    }
+
+
+def _difference(found: Difference) -> str:
+    if not found.voxels:
+        return "identical"
+    return f"{found.voxels:,} voxels differ, the first at {', '.join(map(str, found.first or ()))}"
 
 
 def _left(summary: Summary) -> int:

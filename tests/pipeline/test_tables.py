@@ -1,6 +1,8 @@
 """Tables come back as they were written, or say what is wrong."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +38,30 @@ def test_writing_twice_gives_the_same_bytes(tmp_path):
     tables.write(tmp_path / "one", named)
     tables.write(tmp_path / "two", named)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_sorted_ids_and_small_counts_take_little_room(tmp_path):
+    rng = np.random.default_rng(0)
+    named = {
+        "a": np.sort(rng.integers(0, 1 << 40, 10_000)).astype(np.uint64),
+        "count": rng.integers(0, 256, 10_000),
+        "affinity": rng.integers(0, 256, 10_000).astype(np.uint8),
+        "picked": rng.random(10_000) < 0.5,
+    }
+    sizes = {name: tables.write(tmp_path / name, {name: values}) for name, values in named.items()}
+    overhead = tables.write(tmp_path / "empty", {"a": np.zeros(0, np.uint64)})
+    assert sizes["a"] < 10_000 * 6 + overhead  # five bytes of the ids differ
+    assert sizes["count"] < 10_000 * 1.1 + overhead
+    assert sizes["affinity"] < 10_000 * 1.1 + overhead
+    assert sizes["picked"] < 10_000 / 8 * 1.1 + overhead
+
+
+def test_tables_with_other_encodings_and_compression_are_read(tmp_path):
+    values = np.arange(1000, dtype=np.uint64)
+    column = pa.LargeListArray.from_arrays(pa.array([0, 1000], pa.int64()), pa.array(values))
+    for compression in ("zstd", "snappy", "none"):
+        pq.write_table(pa.table({"a": column}), tmp_path / "t", compression=compression, use_dictionary=False)
+        assert np.array_equal(tables.read(tmp_path / "t")["a"], values)
 
 
 def test_a_missing_table_and_a_missing_column_are_named(tmp_path):

@@ -81,7 +81,19 @@ def test_help_is_had_without_loading_what_computes():
         "print(sorted({'torch', 'numba', 'dask', 'distributed', 'tensorstore', 'zarr', 'pyarrow'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
-    for command in ("demo", "convert", "plan", "run", "status", "retry", "evaluate", "train", "doctor"):
+    for command in (
+        "demo",
+        "convert",
+        "plan",
+        "run",
+        "cut",
+        "verify",
+        "status",
+        "retry",
+        "evaluate",
+        "train",
+        "doctor",
+    ):
         assert f"\n  {command} " in out
     assert out.endswith("[]\n")
 

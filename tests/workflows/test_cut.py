@@ -15,7 +15,7 @@ from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows.cut import name_of, plan_cut
-from petavox.workflows.ledger import Ledger
+from petavox.workflows.ledger import Ledger, locked
 from petavox.workflows.recipe import Agglomeration, load
 from petavox.workflows.run import run
 
@@ -142,6 +142,29 @@ def test_supervoxels_that_are_not_done_are_refused(directory):
     with ledger, ledger._db:
         ledger._db.execute("DELETE FROM tasks WHERE stage = 'faces' AND number = 3")
     with pytest.raises(RequestError, match=r"faces of .*run must be done first; 3 of 4 tasks are\. petavox retry"):
+        cut(directory, "0.6")
+    assert not (directory / "cuts").exists()
+
+
+def test_a_run_stays_as_it_is_while_a_cut_reads_from_it(directory, monkeypatch):
+    from petavox.tasks import relabel
+
+    seen = []
+
+    def looked_at(config, index):
+        with pytest.raises(RequestError, match="in use by a run that reads from it"), locked(directory):
+            pass
+        seen.append(index)
+        return real(config, index)
+
+    real = relabel.run
+    monkeypatch.setattr(relabel, "run", looked_at)
+    assert cut(directory, "0.6")[0].exit_status == 0
+    assert len(seen) == 4
+
+
+def test_a_run_that_is_at_work_is_not_cut(directory):
+    with locked(directory), pytest.raises(RequestError, match=r"in use by process \d+ on .* Wait for it"):
         cut(directory, "0.6")
     assert not (directory / "cuts").exists()
 

@@ -1,0 +1,202 @@
+"""What multicut over blocks loses against a solve of the whole graph.
+
+    python benchmarks/multicut.py AFFINITIES [--shape Z Y X] [--block Z Y X …] [--solver NAME] [--out FILE]
+
+Builds the contact graph of a volume, or of the box of a given shape at its origin, in memory; solves it as a whole with
+bioimage-cpp; and again up the octree over blocks of several shapes. Prints energies (negative: less is better), the gap
+to the whole solve as a share of its energy, and seconds; JSON with --out. Most of an energy comes from contacts that
+nobody would join, so a stricter measure stands beside it: the share that is lost of what the whole solve gains over
+joining nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from petavox.pipeline.agglomeration.contacts import Contacts, face_contacts, interior_contacts
+from petavox.pipeline.agglomeration.multicut import MulticutRule, energy, merge_multicut, solve
+from petavox.pipeline.agglomeration.regions import (
+    ALL_FACES,
+    Decision,
+    FaceTable,
+    Region,
+    decide,
+    face_bit,
+    leaf_region,
+    look_up,
+)
+from petavox.pipeline.geometry import BlockGrid, Box, Octree, Triple, triple
+from petavox.pipeline.segmentation.supervoxels import Fragments, halo_box, label_fragments
+from petavox.pipeline.thresholds import Threshold
+from petavox.pipeline.volumes import open_volume
+
+BLOCKS = ("64 512 512", "64 256 256", "32 256 256", "32 128 128", "16 64 64")
+
+
+class Blockwise:
+    """Agglomeration of a volume in memory over blocks of one shape."""
+
+    def __init__(self, affinities: np.ndarray, block: Triple, thresholds: tuple[Threshold, Threshold], rule):
+        self.affinities, self.rule = affinities, rule
+        self.volume = triple(affinities.shape[1:])
+        self.grid = BlockGrid(self.volume, block)
+        self.octree = Octree(self.grid.shape)
+        self.blocks = {index: self._fragments(index, thresholds) for index in self.grid.indices()}
+        self.largest = 0  # contacts given to one node above the leaves
+        self.leaves = {index: self._leaf(index) for index in self.grid.indices()}
+
+    def _fragments(self, index: Triple, thresholds: tuple[Threshold, Threshold]) -> Fragments:
+        box = self.grid.box(index)
+        outer = np.ascontiguousarray(self.affinities[:, *halo_box(box, self.volume).slices()])
+        return label_fragments(outer, box, self.volume, *thresholds)
+
+    def _leaf(self, index: Triple) -> Region:
+        box, found = self.grid.box(index), self.blocks[index]
+        contacts = interior_contacts(found.labels, self.affinities[:, *box.slices()], box, self.volume)
+        faces = np.zeros(len(found.ids) + 1, np.uint8)
+        for axis in range(3):
+            for above in (False, True):
+                if (box.stop[axis] < self.volume[axis]) if above else (box.start[axis] > 0):
+                    faces[np.unique(np.take(found.labels, -above, axis))] |= face_bit(axis, above)
+        return leaf_region(found.ids, found.sizes.astype(np.int64), contacts, faces[1:])
+
+    def _face(self, axis: int, index: Triple) -> FaceTable:
+        box, behind = self.grid.box(index), self.blocks[index]
+        before = self.blocks[triple([i - (k == axis) for k, i in enumerate(index)])]
+        contacts, links = face_contacts(
+            np.take(before.labels, -1, axis),
+            np.take(behind.labels, 0, axis),
+            np.take(self.affinities[axis][box.slices()], 0, axis),
+            behind.crossing[axis],
+            box.start,
+            self.volume,
+            axis,
+        )
+        evidence = {f.name: getattr(contacts, f.name) for f in fields(contacts) if f.name not in ("a", "b")}
+        a, b = before.ids, behind.ids
+        return FaceTable(a=a[contacts.a], b=b[contacts.b], link_a=a[links[:, 0]], link_b=b[links[:, 1]], **evidence)
+
+    def _child(self, level: int, child: Triple) -> Region:
+        still_open = ALL_FACES
+        for axis in range(3):
+            if child[axis] % 2:
+                still_open &= ~face_bit(axis, False)
+            elif child[axis] + 1 < self.octree.shape(level - 1)[axis]:
+                still_open &= ~face_bit(axis, True)
+        return self.decisions[level - 1, child].residual.with_faces(still_open)
+
+    def _merge(self, region: Region):
+        self.largest = max(self.largest, len(region.contacts))
+        return merge_multicut(region.contacts, region.is_open(), self.rule)
+
+    def run(self) -> None:
+        """Decide every node of the octree, from the leaves to the root."""
+        self.decisions: dict[tuple[int, Triple], Decision] = {}
+        for index, leaf in self.leaves.items():
+            self.decisions[0, index] = decide([leaf], [], self._merge)
+        self.largest = 0
+        for level in range(1, self.octree.height + 1):
+            for node in BlockGrid(self.octree.shape(level), (1, 1, 1)).indices():
+                parts = [self._child(level, child) for child in self.octree.children(level, node)]
+                faces = [self._face(*face) for face in self.octree.inner_faces(level, node)]
+                self.decisions[level, node] = decide(parts, faces, self._merge)
+
+    def segments_of(self, ids: np.ndarray) -> np.ndarray:
+        """The segments of supervoxels: a supervoxel has the id of its first fragment."""
+        known, segments = [], []
+        for index in self.grid.indices():
+            known.append(self.blocks[index].ids)
+            segments.append(self._assigned(0, index))
+        order = np.argsort(np.concatenate(known))
+        return look_up(ids, np.concatenate(known)[order], np.concatenate(segments)[order])
+
+    def _assigned(self, level: int, node: Triple) -> np.ndarray:
+        decision = self.decisions[level, node]
+        result = decision.target.copy()
+        if level < self.octree.height:
+            parent = self.octree.parent(node)
+            above = self.decisions[level + 1, parent].given
+            waiting = ~decision.final
+            result[waiting] = look_up(decision.target[waiting], above, self._assigned(level + 1, parent))
+        return result
+
+
+def row(name: str, found: float, whole: float, nothing: float, seconds: float, clusters: int, **more) -> dict:
+    return {
+        "solved": name,
+        "energy": found,
+        "gap": (found - whole) / abs(whole),
+        "gain_lost": (found - whole) / (nothing - whole),
+        "clusters": clusters,
+        "seconds": round(seconds, 2),
+        **more,
+    }
+
+
+def measure(affinities: np.ndarray, thresholds, rule: MulticutRule, blocks: list[Triple]) -> list[dict]:
+    volume = triple(affinities.shape[1:])
+    box = Box.of_shape(volume)
+    fragments = label_fragments(affinities, box, volume, *thresholds)
+    contacts: Contacts = interior_contacts(fragments.labels, affinities, box, volume)
+    nothing = energy(contacts, np.arange(len(fragments.ids)), rule)
+    started = time.perf_counter()
+    labels = solve(contacts, len(fragments.ids), rule)
+    whole = energy(contacts, labels, rule)
+    seconds = time.perf_counter() - started
+    size = {"nodes": len(fragments.ids), "contacts": len(contacts)}
+    rows = [row("whole", whole, whole, nothing, seconds, len(np.unique(labels)), **size)]
+    show(rows[-1])
+    for block in blocks:
+        blockwise = Blockwise(affinities, block, thresholds, rule)
+        started = time.perf_counter()
+        blockwise.run()
+        seconds = time.perf_counter() - started
+        segments = blockwise.segments_of(fragments.ids)
+        found = energy(contacts, segments, rule)
+        name = "×".join(map(str, block))
+        size = {"blocks": len(blockwise.grid), "largest_given_contacts": blockwise.largest}
+        rows.append(row(name, found, whole, nothing, seconds, len(np.unique(segments)), **size))
+        show(rows[-1])
+    return rows
+
+
+def show(row: dict) -> None:
+    print(
+        f"{row['solved']:>12}  energy {row['energy']:>14.1f}  gap {100 * row['gap']:7.4f} %  gain lost "
+        f"{100 * row['gain_lost']:7.4f} %  {row['clusters']:>8} clusters  {row['seconds']:>7.2f} s  "
+        + "  ".join(f"{key} {row[key]}" for key in list(row)[6:]),
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("affinities", type=Path)
+    parser.add_argument("--shape", type=int, nargs=3, help="of the box at the origin; the whole volume unless given")
+    parser.add_argument("--block", type=str, nargs="*", default=BLOCKS, help='such as "32 256 256"')
+    parser.add_argument("--low", default="0.05")
+    parser.add_argument("--high", default="0.95")
+    parser.add_argument("--bias", type=float, default=MulticutRule.bias)
+    parser.add_argument("--not-by-size", action="store_true")
+    parser.add_argument("--solver", default=MulticutRule.solver)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    volume = open_volume(arguments.affinities)
+    shape = triple(arguments.shape or volume.spec.shape)
+    affinities = np.ascontiguousarray(volume.read(Box.of_shape(shape), slice(0, 3)))
+    thresholds = Threshold.parse(arguments.low), Threshold.parse(arguments.high)
+    rule = MulticutRule(arguments.bias, not arguments.not_by_size, arguments.solver)
+    blocks = [triple([int(n) for n in block.split()]) for block in arguments.block]
+    rows = measure(affinities, thresholds, rule, blocks)
+    if arguments.out:
+        arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
