@@ -6,10 +6,12 @@ At level 0 a node is a block, and its graph that of the block's fragments.
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
 from ..pipeline.agglomeration.joining import JoinRule
 from ..pipeline.agglomeration.linkage import MergeRule, merge_closed
-from ..pipeline.agglomeration.regions import ALL_FACES, Region, decide, face_bit
+from ..pipeline.agglomeration.multicut import MulticutRule, Solver, merge_multicut
+from ..pipeline.agglomeration.regions import ALL_FACES, Merge, Region, decide, face_bit
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from ..pipeline.thresholds import Threshold
 from . import records
@@ -24,8 +26,11 @@ class Config(TaskConfig):
     block: shape of a block.
     level: of the node; its index counts nodes of this level.
     join_size, join_affinity: see `JoinRule`; thresholds are decimals.
-    threshold, small_size, small_threshold, veto_size, veto_threshold, quantile: see `MergeRule`.
+    linkage: how contacts are judged.
+    threshold, small_size, small_threshold, veto_size, veto_threshold: for "mean" and "quantile", see `MergeRule`.
+    quantile: for "quantile", likewise.
     levels: of the contacts' histograms; 0 for none.
+    bias, by_size, solver: for "multicut", see `MulticutRule`.
     dust_size: segments with fewer voxels become background.
     leaves: folder of the tables of supervoxels and faces: the run's own, or those of the run that it was cut from.
     tables: folder of the run's tables.
@@ -36,13 +41,17 @@ class Config(TaskConfig):
     level: int
     join_size: int = 0
     join_affinity: str = "1"
+    linkage: Literal["mean", "quantile", "multicut"] = "mean"
     threshold: str
     small_size: int = 0
     small_threshold: str = "1"
     veto_size: int = 0
     veto_threshold: str = "1"
-    quantile: str | None = None
+    quantile: str = "1"
     levels: int = 0
+    bias: float = 0.5
+    by_size: bool = True
+    solver: Solver = "greedy-additive"
     dust_size: int = 0
     leaves: str
     tables: str
@@ -68,8 +77,8 @@ def run(config: Config, index: Triple) -> Outcome:
             records.read_face(config.leaves, block, axis, config.levels)
             for axis, block in octree.inner_faces(config.level, index)
         ]
-    merge = partial(merge_closed, rule=_merge_rule(config))
-    decision = decide(parts, faces, _join_rule(config), merge, config.dust_size)
+    join = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
+    decision = decide(parts, faces, join, _merge(config), config.dust_size)
     written = records.write_decision(config.tables, config.level, index, decision)
     counts = {
         "merges": len(decision.merges),
@@ -85,19 +94,18 @@ def run(config: Config, index: Triple) -> Outcome:
     return Outcome(counts=counts)
 
 
-def _join_rule(config: Config) -> JoinRule:
-    return JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
-
-
-def _merge_rule(config: Config) -> MergeRule:
-    return MergeRule(
+def _merge(config: Config) -> Merge:
+    if config.linkage == "multicut":
+        return partial(merge_multicut, rule=MulticutRule(config.bias, config.by_size, config.solver))
+    rule = MergeRule(
         Threshold.parse(config.threshold, "threshold"),
         config.small_size,
         Threshold.parse(config.small_threshold, "small_threshold"),
         config.veto_size,
         Threshold.parse(config.veto_threshold, "veto_threshold"),
-        None if config.quantile is None else Threshold.parse(config.quantile, "quantile"),
+        Threshold.parse(config.quantile, "quantile") if config.linkage == "quantile" else None,
     )
+    return partial(merge_closed, rule=rule)
 
 
 def _child(config: Config, octree: Octree, index: Triple, child: Triple) -> Region:

@@ -144,7 +144,7 @@ class Agglomeration(Section):
 
     join_size: int = Field(default=100, ge=0)  # a smaller supervoxel joins the neighbour of its strongest edge; 0: none
     join_affinity: Fraction = Decimal("0.3")  # if that edge has at least this affinity
-    linkage: Literal["mean", "quantile"] = "mean"  # the score: mean of a contact's affinities, or a quantile of them
+    linkage: Literal["mean", "quantile", "multicut"] = "mean"  # score: mean or quantile of a contact's affinities
     quantile: Annotated[Fraction, Field(gt=0)] = Decimal("0.85")  # with linkage = "quantile"
     levels: int = Field(default=64, ge=2, le=256)  # to which affinities are rounded for it
     threshold: Fraction = Decimal("0.5")
@@ -152,6 +152,9 @@ class Agglomeration(Section):
     small_threshold: Fraction = Decimal("0.3")
     veto_size: int = Field(default=0, ge=0)  # two segments above it merge only from veto_threshold on; 0: no such rule
     veto_threshold: Fraction = Decimal("0.8")
+    bias: Annotated[Fraction, Field(gt=0, lt=1)] = Decimal("0.5")  # with "multicut": lower means larger segments
+    by_size: bool = True  # with "multicut": a contact's cost grows with its voxel edges
+    solver: Literal["greedy-additive", "kernighan-lin", "fusion-moves"] = "greedy-additive"  # with "multicut"
     dust_size: int = Field(default=0, ge=0)  # segments below it become background; 0: none
 
     @model_validator(mode="after")

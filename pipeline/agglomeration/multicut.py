@@ -29,7 +29,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ..errors import RequestError
 from .contacts import Contacts, Int64s
-from .linkage import Merges
+from .linkage import Bools, Merges
 
 Costs = npt.NDArray[np.float64]
 Solver = Literal["greedy-additive", "kernighan-lin", "fusion-moves"]
@@ -42,8 +42,8 @@ class MulticutRule:
 
     Args:
         bias: in (0, 1); above it a mean affinity attracts, below it repels.
-        by_size: multiply the cost of a contact by its count, so that broad contacts weigh more. Without it, contacts that
-            a join below made one weigh as one up the octree, which moves the result further from the whole solve.
+        by_size: multiply the cost of a contact by its count, so that broad contacts weigh more. Without it, contacts
+            that a join below made one weigh as one up the octree, which moves the result further from the whole solve.
         solver: greedy additive contraction; the same improved by Kernighan–Lin; or by fusion moves (Beier et al. 2015).
 
     Raises:
@@ -85,12 +85,14 @@ def solve(contacts: Contacts, nodes: int, rule: MulticutRule) -> Int64s:
     return _solve(contacts, costs(contacts, rule), nodes, rule.solver)
 
 
-def merge_multicut(contacts: Contacts, is_open: npt.NDArray[np.bool_], rule: MulticutRule) -> Merges:
-    """Solve a region's graph and join what can be joined there.
+def merge_multicut(contacts: Contacts, sizes: Int64s, is_open: Bools, unsure: Bools, rule: MulticutRule) -> Merges:
+    """Solve a region's graph and join what can be joined there; see `regions.Merge`.
 
     Args:
         contacts: between nodes 0…n − 1, each pair once.
+        sizes: (n,) voxels of each node; they play no role.
         is_open: (n,) whether a node reaches beyond what is known.
+        unsure: (n,) open nodes that must not grow here; none does.
         rule: costs and solver.
     """
     weights = costs(contacts, rule)
@@ -105,6 +107,7 @@ def merge_multicut(contacts: Contacts, is_open: npt.NDArray[np.bool_], rule: Mul
     return Merges(
         node,
         _tied_to_open(merged, costs(merged, rule), is_open)[node],
+        node,
         steps[0],
         steps[1],
         contacts.sum[over],
@@ -146,12 +149,12 @@ def _components(contacts: Contacts, nodes: int) -> Int64s:
     return part
 
 
-def _tied_to_open(contacts: Contacts, weights: Costs, is_open: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _tied_to_open(contacts: Contacts, weights: Costs, is_open: Bools) -> Bools:
     """Which nodes a chain of attractive contacts ties to an open node, or are open."""
     part = _components(contacts.select(weights > 0), len(is_open))
     reached = np.zeros(len(is_open), dtype=np.bool_)
     reached[part[is_open]] = True
-    tied: npt.NDArray[np.bool_] = reached[part]
+    tied: Bools = reached[part]
     return tied
 
 

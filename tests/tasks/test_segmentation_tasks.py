@@ -42,8 +42,8 @@ def store(path, array, block, channels=None, offsets=None):
 class StoredRun:
     """All stages of a segmentation through their tasks, each stage's tasks in random order, some of them twice."""
 
-    def __init__(self, folder: Path, affinities, block, seed, quantile=None, levels=0, **nearest):
-        self.quantile, self.levels = quantile, levels
+    def __init__(self, folder: Path, affinities, block, seed, levels=0, linkage=None, **nearest):
+        self.levels, self.linkage = levels, linkage or {}
         self.volume = affinities.shape[1:]
         self.grid = BlockGrid(self.volume, block)
         self.octree = Octree(self.grid.shape)
@@ -70,8 +70,8 @@ class StoredRun:
         self.stage("supervoxels", self.grid.shape, low="0.1", high="0.98", levels=self.levels, **self.source)
         self.stage("faces", self.grid.shape, levels=self.levels)
         for level in range(self.octree.height + 1):
-            linkage = {"quantile": self.quantile, "levels": self.levels, "leaves": self.common["tables"]}
-            self.stage("agglomerate", self.octree.shape(level), level=level, **linkage, **THRESHOLDS)
+            settings = {**self.linkage, **THRESHOLDS, "levels": self.levels, "leaves": self.common["tables"]}
+            self.stage("agglomerate", self.octree.shape(level), level=level, **settings)
         for level in range(self.octree.height, 0, -1):
             self.stage("assign", self.octree.shape(level), level=level)
         self.stage("relabel", self.grid.shape, fragments=self.fragments, segmentation=self.segmentation)
@@ -89,11 +89,21 @@ def test_stored_runs_over_any_blocks_equal_segmenting_in_memory(tmp_path, block)
 
 def test_quantile_linkage_through_stored_histograms_equals_segmenting_in_memory(tmp_path):
     affinities = smooth_affinities((12, 30, 31))
-    linkage = {"quantile": "0.7", "levels": 12}
-    expected = petavox.segment(affinities, low="0.1", high="0.98", linkage="quantile", **linkage, **THRESHOLDS)
+    linkage = {"linkage": "quantile", "quantile": "0.7"}
+    expected = petavox.segment(affinities, low="0.1", high="0.98", levels=12, **linkage, **THRESHOLDS)
     assert 10 < len(np.unique(expected)) < 2000
-    run = StoredRun(tmp_path / "run", affinities, (5, 16, 31), seed=3, **linkage)
+    run = StoredRun(tmp_path / "run", affinities, (5, 16, 31), seed=3, levels=12, linkage=linkage)
     assert np.array_equal(run.run(), expected)
+
+
+def test_multicut_gives_the_same_segments_in_any_order_of_work(tmp_path):
+    affinities = smooth_affinities((12, 30, 31))
+    one, other = (
+        StoredRun(tmp_path / str(seed), affinities, (6, 16, 31), seed, linkage={"linkage": "multicut"}).run()
+        for seed in (1, 2)
+    )
+    assert 10 < len(np.unique(one)) < 2000
+    assert np.array_equal(one, other)
 
 
 def test_float_affinities_of_another_order_and_sign_give_the_same_segments(tmp_path):

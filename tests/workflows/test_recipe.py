@@ -56,7 +56,7 @@ def test_thresholds_are_the_decimals_that_were_written(tmp_path_factory, million
         (AFFINITIES, ["agglomeration.threshold=1.5"], r"decimal in \[0, 1\] with at most six places; found 1.5"),
         (AFFINITIES, ["agglomeration.threshold=0.1234567"], "at most six places"),
         (AFFINITIES, ["agglomeration.threshold='0.5'"], "must be a decimal"),
-        (AFFINITIES, ["agglomeration.linkage=quantile"], "should be 'mean'; found 'quantile'"),
+        (AFFINITIES, ["agglomeration.linkage=median"], "should be 'mean', 'quantile' or 'multicut'; found 'median'"),
         (AFFINITIES, ["agglomeration.small_size=9", "agglomeration.threshold=0.1"], "must not exceed 'threshold'"),
         (AFFINITIES, ["blocks.shape=[1, 2]"], "three integers in z, y, x order"),
         (AFFINITIES, ["blocks.shape=[0, 1, 1]"], "greater than 0"),

@@ -104,7 +104,7 @@ def test_the_same_graph_gives_the_same_partition_in_any_order_of_contacts(graph,
 @given(graphs(), rules)
 def test_a_region_that_knows_everything_joins_what_the_solution_joins(graph, rule):
     contacts, n, _ = graph
-    merges = merge_multicut(contacts, np.zeros(n, dtype=bool), rule)
+    merges = merge_multicut(contacts, np.ones(n, int), np.zeros(n, dtype=bool), np.zeros(n, dtype=bool), rule)
     solved = solve(contacts, n, rule)
     assert not merges.undecided.any()
     assert all(solved[node] == solved[cluster] for node, cluster in enumerate(merges.node))
@@ -115,10 +115,10 @@ def test_a_region_that_knows_everything_joins_what_the_solution_joins(graph, rul
 @given(graphs(), rules)
 def test_merges_lead_from_single_nodes_to_the_clusters(graph, rule):
     contacts, n, is_open = graph
-    merges = merge_multicut(contacts, is_open, rule)
+    merges = merge_multicut(contacts, np.ones(len(is_open), int), is_open, np.zeros_like(is_open), rule)
     cluster = np.arange(n)
     known = set(zip(contacts.sum.tolist(), contacts.count.tolist(), strict=True))
-    for a, b, total, count in zip(merges.a, merges.b, merges.sum, merges.count, strict=True):
+    for a, b, total, count in zip(merges.a, merges.b, merges.score, merges.scale, strict=True):
         assert a < b
         assert cluster[a] == a and cluster[b] == b  # noqa: PT018  both are clusters, named by their smallest nodes
         assert (int(total), int(count)) in known
@@ -130,7 +130,7 @@ def test_merges_lead_from_single_nodes_to_the_clusters(graph, rule):
 @given(graphs(), rules)
 def test_open_nodes_join_nothing_and_what_they_attract_waits(graph, rule):
     contacts, n, is_open = graph
-    merges = merge_multicut(contacts, is_open, rule)
+    merges = merge_multicut(contacts, np.ones(len(is_open), int), is_open, np.zeros_like(is_open), rule)
     nodes = np.arange(n)
     assert (merges.node[is_open] == nodes[is_open]).all()
     assert not is_open[merges.node[merges.node != nodes]].any()
