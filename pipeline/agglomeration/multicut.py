@@ -42,8 +42,8 @@ class MulticutRule:
 
     Args:
         bias: in (0, 1); above it a mean affinity attracts, below it repels.
-        by_size: multiply the cost of a contact by its count, so that broad contacts weigh more. Without it, contacts that
-            a join below made one weigh as one up the octree, which moves the result further from the whole solve.
+        by_size: multiply the cost of a contact by its count, so that broad contacts weigh more. Without it, contacts
+            that a join below made one weigh as one further up, and the result lies further from the whole solve.
         solver: greedy additive contraction; the same improved by Kernighan–Lin; or by fusion moves (Beier et al. 2015).
 
     Raises:
