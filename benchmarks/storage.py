@@ -43,11 +43,13 @@ from petavox.pipeline import tables
 from petavox.pipeline.geometry import Box, Triple
 from petavox.pipeline.volumes import Volume, create_volume, open_volume
 from petavox.pipeline.volumes.stores import CACHE_BYTES
+from petavox.workflows.convert import convert
 from petavox.workflows.plan import Plan, make_plan
-from petavox.workflows.recipe import Input, Recipe, load
+from petavox.workflows.recipe import Input, load
 
 BLOCK: Triple = (64, 512, 512)
-CHUNK: Triple = (64, 128, 128)  # of the comparison of codecs
+CHUNK: Triple = (32, 64, 64)  # of the comparison of codecs
+LARGE_CHUNK: Triple = (64, 128, 128)  # with CHUNK, of the comparison of shards with files of one chunk each
 CHUNKS: tuple[Triple, ...] = (
     (16, 64, 64),
     (32, 64, 64),
@@ -175,7 +177,7 @@ def measure_stages(plan: Plan, repeats: int) -> list[Row]:
         row = {"stage": stage.name, "voxels": outcome.voxels, "seconds": statistics.median(whole)}
         row |= {kind: statistics.median(one.get(kind, 0.0) for one in spent) for kind in ("volumes", "tables")}
         rows.append(row)
-        print(f"{stage.name:16} {row['seconds']:.3f} s, volumes {row['volumes']:.3f}, tables {row['tables']:.3f}")
+        print(*row.values(), flush=True)
     return rows
 
 
@@ -183,7 +185,7 @@ def measure_stages(plan: Plan, repeats: int) -> list[Row]:
 
 
 def measure_volumes(plan: Plan, work: Path, repeats: int) -> list[Row]:
-    """All codecs with one chunk shape in shards, then all chunk shapes with and without shards with one codec."""
+    """All codecs with one chunk shape in shards, then all chunk shapes with one codec, then two without shards."""
     places = plan.places
     paths = {"affinities": places.affinities, "fragments": places.fragments, "segmentation": places.segmentation}
     rows = []
@@ -192,7 +194,8 @@ def measure_volumes(plan: Plan, work: Path, repeats: int) -> list[Row]:
         shape: Triple = block.shape[-3:]
         fitting = [c for c in dict.fromkeys((*CHUNKS[:-1], shape)) if not any(np.mod(shape, c))]
         wanted = [(CHUNK, codec, True) for codec in CODECS]
-        wanted += [(chunk, CHOSEN[name], sharded) for sharded in (True, False) for chunk in fitting]
+        wanted += [(chunk, CHOSEN[name], True) for chunk in fitting]
+        wanted += [(chunk, CHOSEN[name], False) for chunk in (CHUNK, LARGE_CHUNK)]
         for chunk, codec, sharded in dict.fromkeys(wanted):
             row = measure_volume(block, chunk, codec, sharded and chunk != shape, work / "array", repeats)
             rows.append({"volume": name, **row})
@@ -202,7 +205,7 @@ def measure_volumes(plan: Plan, work: Path, repeats: int) -> list[Row]:
 
 def _block(volume: Volume) -> np.ndarray:
     """A block in the middle of a volume, with all of its channels."""
-    shape = [min(b, v) // c * c for b, v, c in zip(BLOCK, volume.spec.shape, CHUNK, strict=True)]
+    shape = [min(b, v) // c * c for b, v, c in zip(BLOCK, volume.spec.shape, LARGE_CHUNK, strict=True)]
     start = [(v - s) // 2 for v, s in zip(volume.spec.shape, shape, strict=True)]
     return volume.read(Box(tuple(start), tuple(a + s for a, s in zip(start, shape, strict=True))))
 
@@ -384,11 +387,13 @@ def _print_volumes(title: str, rows: list[Row], label: Callable[[Row], str | Non
         print(f"| {text} | {' | '.join(cells)} | {' to '.join(f'{n:,}' for n in files)} |")
 
 
-def _recipe(run: Path) -> Recipe:
-    """The recipe of a run, from its affinities on."""
+def _plan(run: Path, work: Path) -> Plan:
+    """The stages of a run from its affinities on, which are copied into chunks and shards of the default shapes."""
     recipe = load(run / "recipe.toml")
-    source = Input(affinities=str((run / "affinities.zarr").absolute()))
-    return recipe.model_copy(update={"input": source, "model": None})
+    affinities = convert(run / "affinities.zarr", work / "affinities.zarr")
+    return make_plan(
+        recipe.model_copy(update={"input": Input(affinities=affinities.path), "model": None}), work / "run"
+    )
 
 
 def main() -> None:
@@ -405,7 +410,8 @@ def main() -> None:
             print_tables(result)
         return
     shutil.rmtree(arguments.work, ignore_errors=True)
-    plan = make_plan(_recipe(arguments.run), arguments.work / "run")
+    arguments.work.mkdir(parents=True)
+    plan = _plan(arguments.run, arguments.work)
     stages = measure_stages(plan, arguments.repeats)
     volumes = measure_volumes(plan, arguments.work, arguments.repeats)
     measured_tables = measure_tables(Path(plan.places.tables), arguments.repeats)

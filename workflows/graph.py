@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -146,38 +146,43 @@ def _supervoxels(fragments: Ids, links: Ids) -> Ids:
     return smallest
 
 
-def _sizes(run: _Run, blocks: Sequence[Triple], fragments: Ids) -> Iterator[tuple[int, int]]:
+def _sizes(run: _Run, blocks: Sequence[Triple], fragments: Ids) -> Iterator[tuple[int, ...]]:
     """(fragment, voxels) of those of some fragments that lie in some blocks."""
     for block in blocks:
         ids, sizes = records.read_block_columns(run.places.leaves, block, ["id", "size"]).values()
         wanted = np.isin(ids, fragments)
-        yield from zip(ids[wanted].tolist(), sizes[wanted].tolist(), strict=True)
+        yield from _rows(ids[wanted], sizes[wanted])
 
 
-def _segments(run: _Run, blocks: Sequence[Triple], fragments: Ids) -> Iterator[tuple[int, int]]:
+def _segments(run: _Run, blocks: Sequence[Triple], fragments: Ids) -> Iterator[tuple[int, ...]]:
     """(fragment, segment) of those of some fragments that lie in some blocks."""
     for block in blocks:
         ids, segments = segments_of(run.places.tables, Octree(run.grid.shape), 0, block)
         wanted = np.isin(ids, fragments)
-        yield from zip(ids[wanted].tolist(), segments[wanted].tolist(), strict=True)
+        yield from _rows(ids[wanted], segments[wanted])
 
 
-def _contacts(
-    run: _Run, blocks: Sequence[Triple], faces: set[Face], fragments: Ids
-) -> Iterator[tuple[int, int, int, int]]:
+def _contacts(run: _Run, blocks: Sequence[Triple], faces: set[Face], fragments: Ids) -> Iterator[tuple[int, ...]]:
     """(fragment, fragment, sum, count) of every contact between two of some fragments."""
-
-    def among(a: Ids, b: Ids, *values: npt.NDArray[np.int64]) -> Iterator[tuple[int, int, int, int]]:
-        both = np.isin(a, fragments) & np.isin(b, fragments)
-        return zip(*(column[both].tolist() for column in (a, b, *values)), strict=True)
-
     names = ["id", *(f"contact_{name}" for name in ("a", "b", "sum", "count"))]
     for block in blocks:
         ids, a, b, total, count = records.read_block_columns(run.places.leaves, block, names).values()
-        yield from among(ids[a], ids[b], total, count)
+        wanted = np.isin(ids, fragments)
+        both = wanted[a] & wanted[b]
+        yield from _rows(ids[a[both]], ids[b[both]], total[both], count[both])
     for axis, behind in faces:
+<<<<<<< HEAD
         face = records.read_face(run.places.leaves, behind, axis, run.levels)
         yield from among(face.a, face.b, face.sum, face.count)
+=======
+        face = records.read_face(run.places.leaves, behind, axis)
+        both = np.isin(face.a, fragments) & np.isin(face.b, fragments)
+        yield from _rows(face.a[both], face.b[both], face.sum[both], face.count[both])
+
+
+def _rows(*columns: npt.NDArray[Any]) -> Iterator[tuple[int, ...]]:
+    return zip(*(column.tolist() for column in columns), strict=True)
+>>>>>>> main
 
 
 def _blocks(grid: BlockGrid, fragments: Ids) -> list[Triple]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from petavox.pipeline.errors import VolumeError
 from petavox.pipeline.geometry import BlockGrid
 from petavox.pipeline.volumes import VolumeSpec, check_write_boxes, default_chunks
-from petavox.pipeline.volumes.spec import SHARD_VOXELS
+from petavox.pipeline.volumes.spec import CHUNK_TARGET, SHARD_VOXELS
 
 GOOD = {"shape": (40, 50, 60), "dtype": "uint8", "voxel_size": (30.0, 6.0, 6.0)}
 lengths = st.integers(1, 300)
@@ -71,7 +71,7 @@ def test_the_shard_is_the_block_or_an_equal_part_of_it(block, shard):
     chunk, found = default_chunks(block, (100 if block[0] == 100 else 2560, 10240, 10240))
     assert found == shard
     assert math.prod(found) <= SHARD_VOXELS
-    assert 16 <= min(chunk) <= max(chunk) <= 160
+    assert all(t / 2 <= c <= t * 2 for c, t in zip(chunk, CHUNK_TARGET, strict=True))
 
 
 @given(block=triples, volume=triples, chunk=triples, parts=st.tuples(*[st.integers(1, 3)] * 3))

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -204,6 +205,19 @@ def test_writing_twice_leaves_the_same_bytes(spec, tmp_path):
             volume.write(box, voxels(spec, 1)[(..., *box.slices())])  # a first attempt, of other voxels
             volume.write(box, voxels(spec)[(..., *box.slices())])
     assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+@pytest.mark.parametrize("level", [1, 3, 19])
+@pytest.mark.parametrize("spec", [SHARDED, PLAIN], ids=["sharded", "plain"])
+def test_a_volume_compressed_otherwise_is_read_and_written_on(spec, level, tmp_path):
+    volume, half = create_volume(tmp_path / "v.zarr", spec), Box((0, 0, 0), (8, 30, 25))
+    document = tmp_path / "v.zarr" / "0" / "zarr.json"
+    before = document.read_text()
+    document.write_text(re.sub(r'"level": *\d+', f'"level": {level}', before))
+    volume = create_volume(tmp_path / "v.zarr", spec)  # the same volume: how it is compressed is its own affair
+    volume.write(half, voxels(spec)[half.slices()])
+    np.testing.assert_array_equal(open_volume(tmp_path / "v.zarr").read(half), voxels(spec)[half.slices()])
+    assert f'"level": {level}' in re.sub(r'"level": *', '"level": ', document.read_text())
 
 
 def test_a_shard_is_one_file_and_a_writer_killed_before_leaves_no_trace(tmp_path):
