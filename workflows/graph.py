@@ -171,18 +171,13 @@ def _contacts(run: _Run, blocks: Sequence[Triple], faces: set[Face], fragments: 
         both = wanted[a] & wanted[b]
         yield from _rows(ids[a[both]], ids[b[both]], total[both], count[both])
     for axis, behind in faces:
-<<<<<<< HEAD
         face = records.read_face(run.places.leaves, behind, axis, run.levels)
-        yield from among(face.a, face.b, face.sum, face.count)
-=======
-        face = records.read_face(run.places.leaves, behind, axis)
         both = np.isin(face.a, fragments) & np.isin(face.b, fragments)
         yield from _rows(face.a[both], face.b[both], face.sum[both], face.count[both])
 
 
 def _rows(*columns: npt.NDArray[Any]) -> Iterator[tuple[int, ...]]:
     return zip(*(column.tolist() for column in columns), strict=True)
->>>>>>> main
 
 
 def _blocks(grid: BlockGrid, fragments: Ids) -> list[Triple]:
