@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from petavox.pipeline.agglomeration.contacts import Contacts, face_contacts, interior_contacts
+from petavox.pipeline.agglomeration.joining import JoinRule
+from petavox.pipeline.agglomeration.linkage import Merges
 from petavox.pipeline.agglomeration.multicut import MulticutRule, energy, merge_multicut, solve
 from petavox.pipeline.agglomeration.regions import (
     ALL_FACES,
@@ -91,21 +93,24 @@ class Blockwise:
                 still_open &= ~face_bit(axis, True)
         return self.decisions[level - 1, child].residual.with_faces(still_open)
 
-    def _merge(self, region: Region):
-        self.largest = max(self.largest, len(region.contacts))
-        return merge_multicut(region.contacts, region.is_open(), self.rule)
+    def _merge(self, contacts: Contacts, *nodes: np.ndarray) -> Merges:
+        self.largest = max(self.largest, len(contacts))
+        return merge_multicut(contacts, *nodes, self.rule)
+
+    def _decide(self, parts: list[Region], faces: list[FaceTable]) -> Decision:
+        return decide(parts, faces, JoinRule(), self._merge)
 
     def run(self) -> None:
         """Decide every node of the octree, from the leaves to the root."""
         self.decisions: dict[tuple[int, Triple], Decision] = {}
         for index, leaf in self.leaves.items():
-            self.decisions[0, index] = decide([leaf], [], self._merge)
+            self.decisions[0, index] = self._decide([leaf], [])
         self.largest = 0
         for level in range(1, self.octree.height + 1):
             for node in BlockGrid(self.octree.shape(level), (1, 1, 1)).indices():
                 parts = [self._child(level, child) for child in self.octree.children(level, node)]
                 faces = [self._face(*face) for face in self.octree.inner_faces(level, node)]
-                self.decisions[level, node] = decide(parts, faces, self._merge)
+                self.decisions[level, node] = self._decide(parts, faces)
 
     def segments_of(self, ids: np.ndarray) -> np.ndarray:
         """The segments of supervoxels: a supervoxel has the id of its first fragment."""

@@ -88,6 +88,8 @@ def solve(contacts: Contacts, nodes: int, rule: MulticutRule) -> Int64s:
 def merge_multicut(contacts: Contacts, sizes: Int64s, is_open: Bools, unsure: Bools, rule: MulticutRule) -> Merges:
     """Solve a region's graph and join what can be joined there; see `regions.Merge`.
 
+    The merges tell how segments came about. Their scores order no other partitions: another bias is another problem.
+
     Args:
         contacts: between nodes 0…n − 1, each pair once.
         sizes: (n,) voxels of each node; they play no role.
@@ -105,13 +107,13 @@ def merge_multicut(contacts: Contacts, sizes: Int64s, is_open: Bools, unsure: Bo
     over = joined[over]
     merged = contacts.renamed(node)
     return Merges(
-        node,
-        _tied_to_open(merged, costs(merged, rule), is_open)[node],
-        node,
-        steps[0],
-        steps[1],
-        contacts.sum[over],
-        contacts.count[over],
+        node=node,
+        undecided=_tied_to_open(merged, costs(merged, rule), is_open)[node],
+        name=node,
+        a=steps[0],
+        b=steps[1],
+        score=contacts.sum[over],
+        scale=contacts.count[over],
     )
 
 
