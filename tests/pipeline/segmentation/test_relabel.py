@@ -14,7 +14,11 @@ from petavox.pipeline.segmentation.relabel import relabel
 def test_relabelling_equals_indexing(labels, transposed):
     table = np.random.default_rng(0).integers(0, 2**64, 10, dtype=np.uint64)
     given_labels = labels.T if transposed else labels
-    assert np.array_equal(relabel(given_labels, table), table[given_labels])
+    expected = table[given_labels]
+    assert np.array_equal(relabel(given_labels, table), expected)
+    out = np.full(given_labels.shape, 99, np.uint64)
+    assert relabel(given_labels, table, out) is out
+    assert np.array_equal(out, expected)
 
 
 def test_a_label_beyond_the_table_is_an_error():
