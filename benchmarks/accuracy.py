@@ -53,6 +53,7 @@ def waterz_quantile(percent: int) -> str:
 
 VARIANTS: dict[tuple[str, str], Callable[..., Segmentations]] = {
     ("petavox", "mean"): ours,
+    ("petavox", "mean, join_size 0"): partial(ours, join_size=0),
     ("petavox", "mean, segments below 600 voxels from 0.1 on"): partial(ours, small_size=600, small_threshold=0.1),
     ("petavox", "quantile 0.85"): partial(ours, linkage="quantile", quantile=0.85),
     ("petavox", "quantile 0.5"): partial(ours, linkage="quantile", quantile=0.5),

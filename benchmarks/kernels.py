@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,19 @@ import measure
 import numpy as np
 import tiles
 from measure import Call
+from peers import CROP, PEERS, Prepare, load
 
 from petavox import evaluate, segment
 from petavox.pipeline.agglomeration.contacts import interior_contacts
+from petavox.pipeline.agglomeration.joining import JoinRule
+from petavox.pipeline.agglomeration.linkage import MergeRule, merge_closed
+from petavox.pipeline.agglomeration.regions import Region, decide, leaf_region
 from petavox.pipeline.geometry import Box, triple
 from petavox.pipeline.segmentation.relabel import relabel
 from petavox.pipeline.segmentation.supervoxels import Fragments, label_fragments
 from petavox.pipeline.thresholds import Threshold
+from petavox.workflows.recipe import Agglomeration
 
-CROP = (slice(0, 32), slice(0, 256), slice(0, 256))
 LOW = "0.02"
 FLOORS = {"supervoxels": 60, "contacts": 90, "relabel": 1000, "contingency": 200}  # M voxel/s
 
@@ -52,11 +56,7 @@ def prepare_data(source: Path, raw: Path | None, shape: tuple[int, int, int], hi
     return make
 
 
-def load(work: Path, *names: str) -> list[np.ndarray]:
-    return [np.load(work / f"{name}.npy") for name in names]
-
-
-# --- ours: from the folder of data to the call that is timed ----------------------------------------------------------
+# Ours: from the folder of data to the call that is timed.
 
 
 def supervoxels(work: Path, high: str) -> Call:
@@ -70,15 +70,36 @@ def contacts(work: Path, high: str) -> Call:
     return lambda: {"contacts": len(interior_contacts(labels, affinities, Box.of_shape(volume), volume))}
 
 
-def linkage(work: Path, high: str) -> Call:
-    from petavox.pipeline.agglomeration.linkage import MergeRule, merge_closed
-
+def graph(work: Path) -> Region:
+    """The contact graph of the whole array."""
     affinities, labels = load(work, "affinities", "labels")
     volume = triple(labels.shape)
     found = interior_contacts(labels, affinities, Box.of_shape(volume), volume)
     sizes = np.bincount(labels.reshape(-1))[1:].astype(np.int64)
-    closed, rule = np.zeros(len(sizes), dtype=np.bool_), MergeRule(Threshold.parse("0.5"))
-    return lambda: {"contacts": len(found), "merges": len(merge_closed(found, sizes, closed, rule).a)}
+    ids = np.arange(1, len(sizes) + 1, dtype=np.uint64)
+    return leaf_region(ids, sizes, found, np.zeros(len(sizes), dtype=np.uint8))
+
+
+def linkage(work: Path, high: str) -> Call:
+    region, rule = graph(work), MergeRule(Threshold.parse("0.5"))
+    nowhere = np.zeros(len(region.ids), dtype=np.bool_)
+
+    def call() -> dict[str, int]:
+        merges = merge_closed(region.contacts, region.sizes, nowhere, nowhere, rule)
+        return {"contacts": len(region.contacts), "merges": len(merges.a)}
+
+    return call
+
+
+def joining(work: Path, high: str) -> Call:
+    region, rule = graph(work), MergeRule(Threshold.parse("0.5"))
+    join = JoinRule(Agglomeration().join_size, Threshold.parse(Agglomeration().join_affinity))
+
+    def call() -> dict[str, int]:
+        decision = decide([region], [], join, partial(merge_closed, rule=rule))
+        return {"contacts": len(region.contacts), "segments": len(decision.segments)}
+
+    return call
 
 
 def relabelling(work: Path, high: str) -> Call:
@@ -92,70 +113,14 @@ def contingency(work: Path, high: str) -> Call:
     return lambda: {"adapted_rand_error": evaluate(segments, truth).adapted_rand_error}
 
 
-# --- peers ------------------------------------------------------------------------------------------------------------
-
-
-def skimage_watershed(work: Path, high: str) -> Call:
-    from skimage.segmentation import watershed
-
-    boundary = 255 - load(work, "affinities")[0][:, *CROP].min(axis=0)
-    return lambda: {"supervoxels": int(watershed(boundary).max())}
-
-
-def scipy_components(work: Path, high: str) -> Call:
-    from scipy.ndimage import label
-
-    inside = load(work, "affinities")[0].min(axis=0) >= 128
-    return lambda: {"components": int(label(inside)[1])}
-
-
-def bioimage_features(work: Path, high: str) -> Call:
-    from bioimage_cpp.graph import features, region_adjacency_graph
-
-    affinities, labels = load(work, "affinities", "labels")
-    scaled = affinities.astype(np.float32) / np.float32(255)
-
-    def call() -> dict[str, int]:
-        graph = region_adjacency_graph(labels, number_of_threads=1)
-        offsets = [(-1, 0, 0), (0, -1, 0), (0, 0, -1)]
-        return {"contacts": len(features.affinity_features(graph, labels, scaled, offsets, number_of_threads=1))}
-
-    return call
-
-
-def numpy_take(work: Path, high: str) -> Call:
-    (labels,) = load(work, "labels")
-    table = np.arange(labels.max() + 1, dtype=np.uint64) // np.uint64(3)
-    return lambda: table[labels]
-
-
-def skimage_scores(work: Path, high: str) -> Call:
-    from skimage.metrics import adapted_rand_error, variation_of_information
-
-    segments, truth = (array.astype(np.int64) for array in load(work, "segments", "truth"))
-
-    def call() -> dict[str, float]:
-        variation_of_information(truth, segments)
-        return {"adapted_rand_error": float(adapted_rand_error(truth, segments)[0])}
-
-    return call
-
-
-Prepare = Callable[[Path, str], Call]
 OURS: dict[str, Prepare] = {
     "supervoxels": supervoxels,
     "contacts": contacts,
     "linkage": linkage,
+    "joining + linkage": joining,
     "relabel": relabelling,
     "contingency": contingency,
 }
-PEERS: tuple[tuple[str, str, Prepare, bool], ...] = (
-    ("supervoxels", "scikit-image watershed, crop", skimage_watershed, True),
-    ("supervoxels", "scipy connected components of affinity ≥ 0.5", scipy_components, False),
-    ("contacts", "bioimage-cpp region graph + affinity features", bioimage_features, False),
-    ("relabel", "numpy table[labels]", numpy_take, False),
-    ("contingency", "scikit-image Rand + VOI, labels from 1 as they are", skimage_scores, False),
-)
 
 
 def row(
