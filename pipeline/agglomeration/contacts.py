@@ -377,7 +377,8 @@ def _scratch(length):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _interior(labels, affinities, origin, volume, nodes, levels, level_of):  # type: ignore[no-untyped-def]
     nz, ny, nx = labels.shape
-    table = _empty_table(nodes, 4 * nodes + nx, levels)
+    # Room for more pairs than there will be: what is never touched takes no memory.
+    table = _empty_table(nodes, 8 * nodes + nx, levels)
     n, hashed = 0, 0
     marks = _scratch(nx)
     # One axis after the other within a strip: interleaved, the runs of equal pairs fall out of the cache.
