@@ -173,3 +173,9 @@ def test_the_command_ends_otherwise_where_something_does(directory, monkeypatch,
     status, out = command(monkeypatch, capsys, directory, "--block", "5,24,11")
     assert status == 1
     assert "1 voxels differ, the first at 2, 3, 4" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("override", ["agglomeration.linkage=multicut", "supervoxels.method=mutex"])
+def test_what_depends_on_blocks_is_not_compared(directory, override):
+    with pytest.raises(RequestError, match=r"depend on the blocks; .* There is nothing to verify"):
+        found(directory, overrides=[override])
