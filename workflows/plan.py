@@ -122,6 +122,8 @@ def _source(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
         source = open_volume(named)
         return source, dict.fromkeys((named, source.path), source.identity())
     settings = {"block": list(recipe.blocks.shape), **supervoxel_settings(recipe)}
+    if not settings["levels"]:
+        del settings["levels"]  # histograms may be there, unread
     left = check_leaves(Path(recipe.input.run), settings)
     source = open_volume(places.fragments)
     return source, dict.fromkeys((source.path, places.fragments, places.leaves), left)
