@@ -339,7 +339,7 @@ def print_tables(result: Path) -> None:
     document = json.loads(result.read_text(encoding="utf-8"))
     rows = {part["part"]: part["rows"] for part in document["rows"]}
     z, y, x = rows["volumes"][0]["block"]
-    print(f"\n## {document['name']}: {document['cpu']}, {document['date']}, blocks of {z} × {y} × {x}\n")
+    print(f"\n### {document['name']}: {document['cpu']}, {document['date']}, blocks of {z} × {y} × {x}\n")
     print("| stage, one block | CPU s | volumes | tables | kernels |\n|---|---|---|---|---|")
     for row in rows["stages"]:
         shares = [row["volumes"], row["tables"], row["seconds"] - row["volumes"] - row["tables"]]
