@@ -339,7 +339,7 @@ def print_tables(result: Path) -> None:
     document = json.loads(result.read_text(encoding="utf-8"))
     rows = {part["part"]: part["rows"] for part in document["rows"]}
     z, y, x = rows["volumes"][0]["block"]
-    print(f"\n## {document['name']}: {document['cpu']}, {document['date']}, blocks of {z} × {y} × {x}\n")
+    print(f"\n### {document['name']}: {document['cpu']}, {document['date']}, blocks of {z} × {y} × {x}\n")
     print("| stage, one block | CPU s | volumes | tables | kernels |\n|---|---|---|---|---|")
     for row in rows["stages"]:
         shares = [row["volumes"], row["tables"], row["seconds"] - row["volumes"] - row["tables"]]
@@ -353,7 +353,8 @@ def print_tables(result: Path) -> None:
     for way in ways:
         same = [row for row in rows["tables"] if (row["compression"], row["level"], row["encoding"]) == way]
         size, write, read = (sum(row[key] for row in same) for key in ("bytes", "write", "read"))
-        print(f"| {way[0]} {way[1] or ''}, {way[2]} | {size / 1e6:.1f} MB | {write:.2f} | {read:.2f} |")
+        name = " ".join(str(part) for part in way[:2] if part is not None)
+        print(f"| {name}, {way[2]} | {size / 1e6:.1f} MB | {write:.2f} | {read:.2f} |")
 
 
 def _codec_row(row: Row) -> str | None:

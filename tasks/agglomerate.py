@@ -5,6 +5,7 @@ At level 0 a node is a block, and its graph that of the block's fragments.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Literal
 
@@ -58,12 +59,14 @@ class Config(TaskConfig):
 
 
 def resources(config: Config) -> Resources:
-    """One contact in 2 voxels of a leaf, at 170 bytes; further up, 5 on a voxel of a child's faces.
+    """One contact in 2 voxels of a leaf, at 170 bytes; further up, 5 on a voxel of the faces of its children.
 
     An estimate, not a bound: measured on noisy affinities with high = 0.95; with high = 0.9999 they leave more.
     """
-    z, y, x = (min(v, b << max(0, config.level - 1)) for v, b in zip(config.volume, config.block, strict=True))
-    contacts = z * y * x // 2 if config.level == 0 else 8 * 5 * (z * y + z * x + y * x)
+    sides = [b << max(0, config.level - 1) for b in config.block]
+    z, y, x = (min(v, side) for v, side in zip(config.volume, sides, strict=True))
+    children = math.prod(min(2, -(-v // side)) for v, side in zip(config.volume, sides, strict=True))
+    contacts = z * y * x // 2 if config.level == 0 else children * 5 * (z * y + z * x + y * x)
     return Resources(memory=170 * contacts)
 
 

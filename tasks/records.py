@@ -46,11 +46,11 @@ def write_faces(directory: str, index: Triple, faces: dict[int, FaceTable]) -> i
 
 
 def read_face(directory: str, index: Triple, axis: int, levels: int) -> FaceTable:
-    """The face between a block and the one before it along an axis; `levels` of its histograms."""
+    """The face between a block and the one before it along an axis; `levels` of its histograms, 0 to leave them out."""
     names = tuple(FaceTable.__annotations__)
     arrays = tables.read(path(directory, "faces", index), [f"{name}{axis}" for name in names])
     columns = {name: arrays[f"{name}{axis}"] for name in names}
-    columns["histogram"] = columns["histogram"].reshape(len(columns["a"]), levels)
+    columns["histogram"] = _histogram(columns["histogram"], len(columns["a"]), levels)
     return FaceTable(**columns)
 
 
@@ -123,6 +123,11 @@ def _region_arrays(region: Region) -> tables.Arrays:
 
 def _region(arrays: tables.Arrays, levels: int) -> Region:
     columns = {name: arrays[f"contact_{name}"] for name in CONTACT}
-    contacts = Contacts(**columns, histogram=arrays["contact_histogram"].reshape(len(columns["a"]), levels))
+    contacts = Contacts(**columns, histogram=_histogram(arrays["contact_histogram"], len(columns["a"]), levels))
     fragments = (arrays[name] for name in ("fragment", "cluster", "faces"))
     return Region(arrays["id"], arrays["name"], arrays["size"], contacts, *fragments)
+
+
+def _histogram(stored: npt.NDArray[np.uint32], contacts: int, levels: int) -> npt.NDArray[np.uint32]:
+    """The histograms of some contacts; a linkage that needs none starts from tables that have them."""
+    return stored.reshape(contacts, levels) if levels else np.empty((contacts, 0), np.uint32)

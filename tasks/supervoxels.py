@@ -8,17 +8,21 @@ another threshold starts from here without reading a voxel.
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
-from ..pipeline.affinities.nearest import Channels, read_nearest
+from ..pipeline.affinities.nearest import Channels, quantise, read_nearest
 from ..pipeline.agglomeration.contacts import interior_contacts
 from ..pipeline.agglomeration.regions import face_bit, leaf_region
 from ..pipeline.geometry import BlockGrid, Box, Triple
+from ..pipeline.segmentation.mutex import label_mutex_fragments
 from ..pipeline.segmentation.supervoxels import Fragments, halo_box, label_fragments
 from ..pipeline.tables import Arrays
 from ..pipeline.thresholds import Threshold
-from ..pipeline.volumes import open_volume
+from ..pipeline.volumes import Volume, open_volume
 from . import records
 from .contract import Outcome, Resources, TaskConfig
 
@@ -31,7 +35,9 @@ class Config(TaskConfig):
     order, signs: where z, y and x lie in it, see `Channels`.
     volume: shape of the volume, voxels z, y, x.
     block: shape of a block.
-    low, high: decimals, see `label_fragments`.
+    method: "watershed" by `label_fragments`, "mutex" by `label_mutex_fragments`.
+    low, high: decimals, see there.
+    long_range, offsets, strides: for "mutex": the long-range channels, the offset of each, see there.
     levels: of the contacts' histograms; 0 for none.
     fragments: path of the fragments volume, which exists.
     tables: folder of the run's tables.
@@ -43,8 +49,12 @@ class Config(TaskConfig):
     signs: Triple = (1, 1, 1)
     volume: Triple
     block: Triple
+    method: Literal["watershed", "mutex"] = "watershed"
     low: str
     high: str
+    long_range: tuple[int, ...] = ()
+    offsets: tuple[Triple, ...] = ()
+    strides: Triple = (1, 4, 4)
     levels: int = 0
     fragments: str
     tables: str
@@ -52,10 +62,18 @@ class Config(TaskConfig):
 
 
 def resources(config: Config) -> Resources:
-    """Affinities as stored and as uint8 with their halo, labels, flags, and a table with a contact in 2 voxels."""
+    """Affinities as stored and as uint8 with their halo, labels, flags, and a table with a contact in 2 voxels.
+
+    The mutex watershed sorts the edges of the whole block: measured, 32 bytes an edge and 7 a channel in each voxel.
+    """
     voxels = Box.of_shape(config.block).voxels
     halo = Box.of_shape(config.block).grow((1, 1, 1)).voxels
-    return Resources(memory=halo * (4 + config.bytes_per_affinity) + voxels * (4 + 1 + 48))
+    memory = halo * (4 + config.bytes_per_affinity) + voxels * (4 + 1 + 48)
+    if config.method == "mutex":
+        far = len(config.long_range)
+        edges = 3 + far / math.prod(config.strides)
+        memory += round(voxels * (far + config.bytes_per_affinity + 7 * (3 + far) + 32 * edges))
+    return Resources(memory=memory)
 
 
 def run(config: Config, index: Triple) -> Outcome:
@@ -66,8 +84,7 @@ def run(config: Config, index: Triple) -> Outcome:
     source = open_volume(config.affinities)
     channels = Channels(config.order, config.signs)
     affinities = read_nearest(source.read, outer, volume, channels, source.path)
-    low, high = Threshold.parse(config.low, "low"), Threshold.parse(config.high, "high")
-    fragments = label_fragments(affinities, block, volume, low, high)
+    fragments = _label(config, source, affinities, block)
     inner = affinities[:, *block.slices(outer.start)]
     contacts = interior_contacts(fragments.labels, inner, block, volume, config.levels)
     region = leaf_region(
@@ -79,6 +96,19 @@ def run(config: Config, index: Triple) -> Outcome:
     return Outcome(
         voxels=block.voxels,
         counts={"fragments": len(fragments.ids), "contacts": len(contacts), "table_bytes": written},
+    )
+
+
+def _label(config: Config, source: Volume, affinities: npt.NDArray[np.uint8], block: Box) -> Fragments:
+    low, high = Threshold.parse(config.low, "low"), Threshold.parse(config.high, "high")
+    if config.method == "watershed":
+        return label_fragments(affinities, block, config.volume, low, high)
+    name = f"{source.path}, box {block}"
+    long_range = np.empty((len(config.long_range), *block.shape), dtype=np.uint8)
+    for values, channel in zip(long_range, config.long_range, strict=True):
+        values[:] = quantise(source.read(block, slice(channel, channel + 1))[0], name)
+    return label_mutex_fragments(
+        affinities, long_range, config.offsets, block, config.volume, low, high, config.strides
     )
 
 

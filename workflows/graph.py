@@ -36,7 +36,6 @@ Face = tuple[int, Triple]  # axis, and the block behind it
 class _Run:
     grid: BlockGrid
     places: Places
-    levels: int  # of the histograms in its tables
 
 
 def contact_graph(run: str | Path, box: Box | Sequence[Sequence[int]]) -> networkx.Graph:
@@ -94,8 +93,8 @@ def contact_graph(run: str | Path, box: Box | Sequence[Sequence[int]]) -> networ
 def _open(directory: Path) -> _Run:
     check_segmentation(directory)
     recipe = load(directory / RECIPE)
-    places, levels = Places.of(recipe, directory), recipe.agglomeration.histogram_levels
-    return _Run(BlockGrid(open_volume(places.fragments).spec.shape, recipe.blocks.shape), places, levels)
+    places = Places.of(recipe, directory)
+    return _Run(BlockGrid(open_volume(places.fragments).spec.shape, recipe.blocks.shape), places)
 
 
 def _inside(run: _Run, box: Box) -> Ids:
@@ -127,7 +126,7 @@ def _follow_links(run: _Run, fragments: Ids) -> tuple[Ids, set[Face], Ids]:
 def _links(run: _Run, face: Face, fragments: Ids) -> Ids:
     """The links through a face that have some fragments at one end or both, (n, 2)."""
     axis, behind = face
-    table = records.read_face(run.places.leaves, behind, axis, run.levels)
+    table = records.read_face(run.places.leaves, behind, axis, levels=0)
     pairs = np.stack([table.link_a, table.link_b], axis=1)
     among: Ids = pairs[np.isin(pairs, fragments).any(axis=1)]
     return among
@@ -171,7 +170,7 @@ def _contacts(run: _Run, blocks: Sequence[Triple], faces: set[Face], fragments: 
         both = wanted[a] & wanted[b]
         yield from _rows(ids[a[both]], ids[b[both]], total[both], count[both])
     for axis, behind in faces:
-        face = records.read_face(run.places.leaves, behind, axis, run.levels)
+        face = records.read_face(run.places.leaves, behind, axis, levels=0)
         both = np.isin(face.a, fragments) & np.isin(face.b, fragments)
         yield from _rows(face.a[both], face.b[both], face.sum[both], face.count[both])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..pipeline.affinities.nearest import Channels, read_nearest
-from ..pipeline.affinities.offsets import NEAREST
+from ..pipeline.affinities.offsets import NEAREST, Offsets
 from ..pipeline.errors import AffinityError, RequestError, VolumeError
 from ..pipeline.geometry import BlockGrid, Box, Triple
 from ..pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
@@ -85,20 +85,20 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     grid = BlockGrid(source.spec.shape, recipe.blocks.shape)
     chunk, shard = _chunks(recipe, grid)
     volumes = {places.segmentation: _labels(source.spec, "uint64", chunk, shard)}
-    predict, channels, affinity_bytes = None, None, 1
+    predict, offsets, affinity_bytes = None, None, 1
     if recipe.input.run is None:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
     if recipe.model is not None:
-        model, channels = _with_normalisation(recipe.model, source), Channels()
+        model, offsets = _with_normalisation(recipe.model, source), NEAREST
         recipe = recipe.model_copy(update={"model": model})
         predict, volumes[str(places.affinities)] = _prediction(recipe, model, source, places, chunk, shard)
         identities[_checkpoint(model)] = _weights(model)
     elif recipe.input.affinities is not None:
-        channels, affinity_bytes = _channels(recipe, source)
+        offsets, affinity_bytes = _offsets(recipe, source)
     for spec in volumes.values():
         check_write_boxes(grid, spec)
     counting = _contingency(recipe, places, volumes[places.segmentation], identities)
-    stages = SegmentationStages(recipe, grid, places, channels, affinity_bytes).build(predict, counting)
+    stages = SegmentationStages(recipe, grid, places, offsets, affinity_bytes).build(predict, counting)
     plan = Plan(
         recipe=_movable(recipe, directory),
         directory=directory,
@@ -122,6 +122,8 @@ def _source(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
         source = open_volume(named)
         return source, dict.fromkeys((named, source.path), source.identity())
     settings = {"block": list(recipe.blocks.shape), **supervoxel_settings(recipe)}
+    if not settings["levels"]:
+        del settings["levels"]  # histograms may be there, unread
     left = check_leaves(Path(recipe.input.run), settings)
     source = open_volume(places.fragments)
     return source, dict.fromkeys((source.path, places.fragments, places.leaves), left)
@@ -248,8 +250,8 @@ def _weights(model: Model) -> str:
     return digest(config.model_dump(mode="json", exclude={"provenance"}))
 
 
-def _channels(recipe: Recipe, source: Volume) -> tuple[Channels, int]:
-    """Where the nearest neighbours lie in existing affinities, and the bytes of one of them."""
+def _offsets(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:
+    """The offsets of the channels of existing affinities, and the bytes of one of them."""
     import numpy as np
 
     spec = source.spec
@@ -269,7 +271,7 @@ def _channels(recipe: Recipe, source: Volume) -> tuple[Channels, int]:
         raise AffinityError(
             f"Each channel needs one offset: {source.path} has {spec.channels}, [input] states {len(offsets)}."
         )
-    return Channels.of_offsets(offsets), np.dtype(spec.dtype).itemsize
+    return offsets, np.dtype(spec.dtype).itemsize
 
 
 def _contingency(

@@ -127,8 +127,10 @@ class Blocks(Section):
 
 
 class Supervoxels(Section):
-    """Affinities below `low` join nothing, from `high` on they always join."""
+    """Affinities below `low` join nothing; from `high` on they always join, with "mutex" only across block faces."""
 
+    method: Literal["watershed", "mutex"] = "watershed"  # mutex watershed: needs long-range affinities, sees blocks
+    strides: Shape = (1, 4, 4)  # with "mutex": long-range edges are used at every so many voxels
     low: Fraction = Decimal("0.02")
     high: Fraction = Decimal("0.9999")
 
@@ -211,12 +213,21 @@ class Recipe(Section):
     evaluate: Evaluate | None = None
     cluster: Cluster = Cluster()
 
+    @property
+    def sees_blocks(self) -> bool:
+        """Whether the segmentation depends on how the volume is cut."""
+        return self.supervoxels.method == "mutex" or self.agglomeration.linkage == "multicut"
+
     @model_validator(mode="after")
     def _model_where_raw(self) -> Recipe:
         if self.input.raw is not None and self.model is None:
             raise ValueError("raw data needs a network: add [model] with checkpoint = a shipped name or a folder")
         if self.input.raw is None and self.model is not None:
             raise ValueError("[model] has nothing to do unless [input] names raw data: take it out, or name 'raw'")
+        if self.input.raw is not None and self.supervoxels.method == "mutex":
+            raise ValueError(
+                "method 'mutex' needs long-range affinities, and prediction writes the nearest three: name 'affinities'"
+            )
         return self
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from .. import tasks
 from ..pipeline.affinities.nearest import Channels
+from ..pipeline.affinities.offsets import Offsets
+from ..pipeline.errors import AffinityError
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from ..tasks.contract import TaskConfig
 from .recipe import Recipe
@@ -62,23 +64,23 @@ class SegmentationStages:
         recipe: what is asked for.
         grid: of the blocks.
         places: where everything goes.
-        channels: where the nearest neighbours lie in the affinities; None where the supervoxels are another run's.
+        offsets: of the affinity channels; None where the supervoxels are another run's.
         affinity_bytes: of one of them, as stored.
     """
 
     def __init__(
-        self, recipe: Recipe, grid: BlockGrid, places: Places, channels: Channels | None, affinity_bytes: int
+        self, recipe: Recipe, grid: BlockGrid, places: Places, offsets: Offsets | None, affinity_bytes: int
     ) -> None:
         self._recipe, self._grid, self._places = recipe, grid, places
-        self._channels, self._affinity_bytes = channels, affinity_bytes
+        self._offsets, self._affinity_bytes = offsets, affinity_bytes
         self._octree = Octree(grid.shape)
         self._geometry = {"volume": grid.volume, "block": grid.block}
 
     def build(self, predict: TaskConfig | None, contingency: TaskConfig | None) -> tuple[Stage, ...]:
         """All stages: from raw data if there is a config to predict with, to scores if there is one to count with."""
         stages = [] if predict is None else [self._stage("predict", predict, outputs=(str(self._places.affinities),))]
-        if self._channels is not None:
-            stages += [self._supervoxels(self._channels, after_predict=predict is not None), self._faces()]
+        if self._offsets is not None:
+            stages += [self._supervoxels(self._offsets, after_predict=predict is not None), self._faces()]
         stages += [self._agglomerate(level) for level in range(self._octree.height + 1)]
         stages += [self._assign(level) for level in range(self._octree.height, 0, -1)]
         stages.append(self._relabel())
@@ -86,8 +88,8 @@ class SegmentationStages:
             stages += [self._contingency(contingency), self._scores(contingency)]
         return tuple(stages)
 
-    def _supervoxels(self, channels: Channels, after_predict: bool) -> Stage:
-        places = self._places
+    def _supervoxels(self, offsets: Offsets, after_predict: bool) -> Stage:
+        places, channels = self._places, Channels.of_offsets(offsets)
         config = self._config(
             "supervoxels",
             **self._geometry,
@@ -95,6 +97,7 @@ class SegmentationStages:
             affinities=places.affinities,
             order=channels.order,
             signs=channels.signs,
+            **self._long_range(offsets),
             fragments=places.fragments,
             tables=places.tables,
             bytes_per_affinity=self._affinity_bytes,
@@ -103,6 +106,18 @@ class SegmentationStages:
             {"predict": lambda i: self._grid.touching(self._grid.box(i).grow((1, 1, 1)))} if after_predict else {}
         )
         return self._stage("supervoxels", config, needs, outputs=(places.fragments, places.tables_of("supervoxels")))
+
+    def _long_range(self, offsets: Offsets) -> dict[str, object]:
+        """What the mutex watershed needs besides: all channels but those between neighbours."""
+        if self._recipe.supervoxels.method != "mutex":
+            return {}
+        far = tuple(channel for channel, offset in enumerate(offsets) if sum(map(abs, offset)) > 1)
+        if not far:
+            raise AffinityError(
+                f"Supervoxels by method 'mutex' need affinities of voxels further apart; {self._places.affinities} has"
+                f" the offsets {[list(offset) for offset in offsets]}. Use method 'watershed'."
+            )
+        return {"long_range": far, "offsets": tuple(offsets[channel] for channel in far)}
 
     def _faces(self) -> Stage:
         levels = self._recipe.agglomeration.histogram_levels
@@ -138,7 +153,7 @@ class SegmentationStages:
         if level:
             leaves = {"faces": lambda i: (block for _, block in self._octree.inner_faces(level, i))}
             below = {f"agglomerate-{level - 1}": lambda i: self._octree.children(level, i)}
-        needs = {**below, **leaves} if self._channels is not None else below
+        needs = {**below, **leaves} if self._offsets is not None else below
         return self._stage(name, config, needs, grid=self._octree.shape(level), outputs=(self._places.tables_of(name),))
 
     def _assign(self, level: int) -> Stage:
@@ -204,10 +219,14 @@ class SegmentationStages:
 
 def supervoxel_settings(recipe: Recipe) -> dict[str, object]:
     """What the tables of supervoxels and faces take from a recipe, by the names in the config of the supervoxels."""
+    wanted = recipe.supervoxels
+    strides = {"strides": list(wanted.strides)} if wanted.method == "mutex" else {}
     return {
-        "low": str(recipe.supervoxels.low),
-        "high": str(recipe.supervoxels.high),
+        "method": wanted.method,
+        "low": str(wanted.low),
+        "high": str(wanted.high),
         "levels": recipe.agglomeration.histogram_levels,
+        **strides,
     }
 
 

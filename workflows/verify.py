@@ -33,8 +33,8 @@ from .recipe import Blocks, Input, Output, Recipe, load
 from .run import Ending, run
 from .segmentation import Places
 
-# With a threshold of 1 nothing merges: edges of affinity 1 are never between supervoxels, since no `high` is above 1.
-_NOTHING_MERGES: dict[str, Any] = {"threshold": 1, "small_size": 0, "dust_size": 0}
+# No mean is 1: edges of affinity 1 never lie between supervoxels, since no `high` is above 1.
+_NOTHING_MERGES: dict[str, Any] = {"linkage": "mean", "join_size": 0, "threshold": 1, "small_size": 0, "dust_size": 0}
 
 _BYTES_IN_MEMORY = 150
 """A voxel of a box that is segmented in memory: what the tasks of supervoxels and agglomeration state for a block."""
@@ -120,13 +120,19 @@ def verify(
         progress: makes what is told of the progress of one run.
 
     Raises:
-        RequestError: this is no finished run, the box lies outside, or a block shape cannot work.
+        RequestError: this is no finished run, the box lies outside, a block shape cannot work, or the run's supervoxels
+            or linkage depend on blocks.
         TaskError: tasks failed, so that there is nothing to compare.
         StorageError: the scratch folder cannot be written.
     """
     directory = directory.absolute()
     check_segmentation(directory)
     recipe = load(directory / RECIPE, overrides)
+    if recipe.sees_blocks:
+        raise RequestError(
+            f"Supervoxels by method 'mutex' and linkage 'multicut' depend on the blocks; {directory} has method"
+            f" {recipe.supervoxels.method!r} and linkage {recipe.agglomeration.linkage!r}. There is nothing to verify."
+        )
     whole = Box.of_shape(open_volume(Places.of(recipe, directory).fragments).spec.shape)
     looked_at = whole if box is None else box
     if looked_at.is_empty or not whole.contains(looked_at):
@@ -206,7 +212,8 @@ def _in_memory(recipe: Recipe) -> _Result:
     volume = open_volume(str(recipe.input.affinities))
     channels = Channels.of_offsets(recipe.input.offsets or volume.spec.offsets or ())
     affinities = read_nearest(volume.read, volume.spec.box, volume.spec.shape, channels, volume.path)
-    settings: dict[str, Any] = recipe.supervoxels.model_dump() | recipe.agglomeration.model_dump()
+    settings: dict[str, Any] = recipe.supervoxels.model_dump(exclude={"method", "strides"})
+    settings |= recipe.agglomeration.model_dump(exclude={"bias", "by_size", "solver"})
     segments, supervoxels = segment(affinities, **settings), segment(affinities, **(settings | _NOTHING_MERGES))
     return _Result("in memory", lambda box: segments[box.slices()], lambda box: supervoxels[box.slices()])
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..errors import AffinityError, RequestError
 from ..geometry import Box, Triple
 from ..thresholds import Threshold
-from .supervoxels import _FOREGROUND, Fragments, _join, _measure, _number, halo_box, linear_indices
+from .supervoxels import FOREGROUND, Fragments, fragments_of, halo_box
 
 _NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
@@ -63,7 +63,7 @@ def label_mutex_fragments(
     inner = affinities[:, *block.slices(outer.start)]
     foreground = _foreground(affinities, outer, low.least_affinity)[block.slices(outer.start)]
     clusters = _mutex_watershed(inner, long_range, offsets, strides, foreground)
-    picked = foreground * np.uint8(_FOREGROUND)
+    picked = foreground * np.uint8(FOREGROUND)
     for axis in range(3):
         later, earlier = _slices(axis, slice(1, None)), _slices(axis, slice(None, -1))
         joined = (clusters[later] == clusters[earlier]) & foreground[later]
@@ -72,14 +72,7 @@ def label_mutex_fragments(
         if block.start[axis] > 0:
             face = _slices(axis, slice(0, 1))
             picked[face] |= (inner[(axis, *face)] >= high.least_affinity) * np.uint8(1 << axis)
-    labels = np.empty(block.shape, dtype=np.uint32)
-    _join(picked, labels.reshape(-1))
-    count = _number(picked.reshape(-1), labels.reshape(-1))
-    roots, sizes = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int64)
-    _measure(labels.reshape(-1), roots, sizes)
-    ids = linear_indices(roots, block, volume) + np.uint64(1)
-    z, y, x = (np.take(picked, 0, axis=axis) & np.uint8(1 << axis) != 0 for axis in range(3))
-    return Fragments(labels, ids, sizes.astype(np.uint64), (z, y, x))
+    return fragments_of(picked, block, volume)
 
 
 def _check(

@@ -23,7 +23,7 @@ from ..thresholds import Threshold
 
 # What a voxel chose: 0 nothing, 1 + c its own edge of channel c, 6 − c that of its neighbour above along axis c.
 # In this order canonical edge ids rise, so that "at least as good as the best so far" takes the largest id of a tie.
-_FOREGROUND = 8  # beside one bit a channel in the flags of `_pick`
+FOREGROUND = 8  # beside one bit a channel in the flags of `_pick`
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,18 @@ def label_fragments(
     picked = np.empty(block.shape, dtype=np.uint8)
     _pick(affinities, choice, lead, high.least_affinity, picked)
     del choice
+    return fragments_of(picked, block, volume)
+
+
+def fragments_of(picked: npt.NDArray[np.uint8], block: Box, volume: Triple) -> Fragments:
+    """The components of picked voxel edges in a block.
+
+    Args:
+        picked: (Z, Y, X) uint8 over the block: bit c where the edge of channel c is picked, `FOREGROUND` where the
+            voxel is none of the background. Edges through the lower faces of the block end up in `crossing`.
+        block: the block, in voxels of the volume.
+        volume: shape of the volume.
+    """
     labels = np.empty(block.shape, dtype=np.uint32)
     _join(picked, labels.reshape(-1))
     count = _number(picked.reshape(-1), labels.reshape(-1))
@@ -193,7 +205,7 @@ def _pick(affinities, choice, lead, high, picked):  # type: ignore[no-untyped-de
             own = choice[z + lz, y + ly, lx:]
             flags = picked[z, y]
             for x in range(nx):
-                flags[x] = np.uint8(_FOREGROUND) if own[x] else np.uint8(0)
+                flags[x] = np.uint8(FOREGROUND) if own[x] else np.uint8(0)
             if z + lz > 0:
                 _pick_row(rows[0, lx : lx + nx], own, choice[z + lz - 1, y + ly, lx:], 0, high, flags)
             if y + ly > 0:

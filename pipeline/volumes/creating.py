@@ -17,9 +17,9 @@ from .volume import Volume
 
 LEVEL = "0"  # the full resolution of an OME-Zarr image
 ZSTD_GREY = 1
-"""zstd level of voxels of one byte: level 3 takes twice the time to save 4 % of the bytes of affinities."""
+"""zstd level of voxels of one byte: level 3 takes 1.6 times as long to save 3 % of the bytes of affinities."""
 ZSTD_LABELS = 3
-"""zstd level of wider voxels, which are labels: fewer bytes than level 1 in little more time; 5 takes twice as long."""
+"""zstd level of wider voxels (labels): 5 % fewer bytes than level 1 for a fifth more time; 5 takes over twice that."""
 
 
 def create_volume(path: str | Path, spec: VolumeSpec) -> Volume:

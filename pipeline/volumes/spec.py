@@ -15,8 +15,8 @@ DTYPES = frozenset(
     "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()  # noqa: SIM905 (a table)
 )
 CHUNK_TARGET: Triple = (32, 64, 64)
-"""Voxels. All chunks that a halo touches are decoded: with chunks of (64, 128, 128), reading a block took almost twice
-the time; smaller ones than these gain little, and a viewer would ask for many more of them (docs/storage.md)."""
+"""Voxels. All chunks that a halo touches are decoded: with chunks of (64, 128, 128), reading a block took 1.5 to
+2.2 times as long; smaller ones than these gain less, and a viewer would ask for many more of them (docs/storage.md)."""
 SHARD_VOXELS = 1 << 25  # most voxels in one shard: a writer holds one shard at a time beside its block
 
 Nanometres = tuple[float, float, float]

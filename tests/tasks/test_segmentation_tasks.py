@@ -106,6 +106,19 @@ def test_multicut_gives_the_same_segments_in_any_order_of_work(tmp_path):
     assert np.array_equal(one, other)
 
 
+def test_mutex_supervoxels_give_the_same_segments_in_any_order_of_work(tmp_path):
+    affinities = np.concatenate([smooth_affinities((12, 30, 31)), smooth_affinities((12, 30, 31), seed=5)])
+    settings = {"method": "mutex", "long_range": (4, 5), "offsets": ((0, 3, 0), (0, 0, -4)), "strides": (1, 2, 2)}
+    one, other = (
+        StoredRun(tmp_path / str(seed), affinities, (6, 16, 31), seed, linkage={"linkage": "mean"}, **settings).run()
+        for seed in (1, 2)
+    )
+    assert 10 < len(np.unique(one)) < 5000
+    assert np.array_equal(one, other)
+    watershed = StoredRun(tmp_path / "watershed", affinities, (6, 16, 31), 1).run()
+    assert not np.array_equal(one, watershed)
+
+
 def test_float_affinities_of_another_order_and_sign_give_the_same_segments(tmp_path):
     affinities = smooth_affinities((9, 20, 21))
     for axis in range(3):

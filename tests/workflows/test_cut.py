@@ -31,7 +31,10 @@ def affinities():
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, affinities):
     """A run that is done, and whose affinities have gone."""
-    folder = tmp_path_factory.mktemp("finished")
+    return finish(tmp_path_factory.mktemp("finished"), affinities)
+
+
+def finish(folder, affinities, *overrides):
     spec = VolumeSpec(SHAPE, "uint8", (30, 6, 6), channels=3, offsets=NEAREST, chunk=SHAPE)
     create_volume(folder / "affinities.zarr", spec).write(Box.of_shape(SHAPE), affinities)
     truth = create_volume(folder / "truth.zarr", VolumeSpec(SHAPE, "uint64", (30, 6, 6), chunk=SHAPE))
@@ -45,7 +48,7 @@ def finished(tmp_path_factory, affinities):
         cluster.kind = "serial"
         """
     )
-    assert run(load(folder / "recipe.toml"), folder / "run", Silent()).exit_status == 0
+    assert run(load(folder / "recipe.toml", overrides), folder / "run", Silent()).exit_status == 0
     shutil.rmtree(folder / "affinities.zarr")
     return folder / "run"
 
@@ -81,6 +84,20 @@ def test_a_cut_is_what_a_fresh_run_gives_and_leaves_its_run_alone(affinities, di
     assert ending.exit_status == 0
     assert np.array_equal(voxels(ending), segment(affinities, threshold=threshold, **settings))
     assert contents(directory) == before
+
+
+def test_histograms_serve_every_quantile_and_the_mean(tmp_path, affinities):
+    directory = finish(tmp_path, affinities, "agglomeration.linkage=quantile", "agglomeration.levels=16")
+    for settings in ({"linkage": "quantile", "quantile": 0.3}, {"linkage": "mean"}):
+        ending, _ = cut(directory, "0.6", *(f"agglomeration.{name}={value}" for name, value in settings.items()))
+        assert np.array_equal(voxels(ending), segment(affinities, threshold="0.6", levels=16, **settings))
+    with pytest.raises(RequestError, match=r"others: levels 16 → 64\. That needs the affinities"):
+        cut(directory, "0.6", "agglomeration.levels=64")
+
+
+def test_tables_without_histograms_serve_no_quantile(directory):
+    with pytest.raises(RequestError, match=r"others: levels 0 → 64\. That needs the affinities"):
+        cut(directory, "0.6", "agglomeration.linkage=quantile")
 
 
 def test_a_cut_is_a_run_with_scores_a_report_and_a_ledger(directory):

@@ -181,3 +181,23 @@ def test_one_offset_a_channel(folder):
     from_affinities(folder, "affinities.zarr", input_offsets="[[1, 0, 0]]")
     with pytest.raises(AffinityError, match=r"has 3, \[input\] states 1"):
         plan(folder)
+
+
+def supervoxels_of(found):
+    return next(stage.config for stage in found.stages if stage.task == "supervoxels")
+
+
+def test_the_mutex_watershed_gets_the_channels_between_voxels_further_apart(folder):
+    offsets = ((0, 0, -1), (0, 9, 0), (1, 0, 0), (0, 1, 0), (0, -1, 0), (2, 0, 0))
+    make_volume(folder / "six.zarr", np.full((6, *SHAPE), 99, np.uint8), offsets=offsets)
+    from_affinities(folder, "six.zarr", supervoxels_method='"mutex"', supervoxels_strides="[1, 2, 3]")
+    config = supervoxels_of(plan(folder))
+    assert (config.long_range, config.offsets, config.strides) == ((1, 5), ((0, 9, 0), (2, 0, 0)), (1, 2, 3))
+    from_affinities(folder, "six.zarr")
+    assert supervoxels_of(plan(folder)).long_range == ()
+
+
+def test_the_mutex_watershed_without_such_channels_is_refused(folder):
+    from_affinities(folder, "affinities.zarr", supervoxels_method='"mutex"')
+    with pytest.raises(AffinityError, match=r"affinities of voxels further apart; .*affinities.zarr has the offsets"):
+        plan(folder)

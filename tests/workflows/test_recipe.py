@@ -51,6 +51,7 @@ def test_thresholds_are_the_decimals_that_were_written(tmp_path_factory, million
         ("[input]\nraw = 'em.zarr'\n", [], r"add \[model\] with checkpoint"),
         (AFFINITIES, ["model.checkpoint=x"], r"\[model\] has nothing to do"),
         (RAW, ["input.offsets=[[1,0,0],[0,1,0],[0,0,1]]"], "with 'raw' the checkpoint has them"),
+        (RAW, ["supervoxels.method=mutex"], "'mutex' needs long-range affinities"),
         (RAW, ["model.mean=120.0"], "'mean' and 'deviation' are given together"),
         (AFFINITIES, ["supervoxels.low=0.5", "supervoxels.high=0.4"], "'low' must not exceed 'high'"),
         (AFFINITIES, ["agglomeration.threshold=1.5"], r"decimal in \[0, 1\] with at most six places; found 1.5"),

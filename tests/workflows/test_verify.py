@@ -38,7 +38,7 @@ def finished(tmp_path_factory):
         """
         input.affinities = "affinities.zarr"
         input.offsets = [[0, 0, 1], [0, 3, 0], [0, -1, 0], [1, 0, 0]]
-        blocks.shape = [5, 12, 20]
+        blocks.shape = [5, 24, 20]
         supervoxels.high = 0.8
         agglomeration.threshold = 0.55
         agglomeration.dust_size = 3
@@ -71,15 +71,15 @@ def tamper(directory, volume, voxel):
 def test_a_run_is_the_same_in_two_other_block_shapes(directory):
     verdict = found(directory)
     assert verdict.identical
-    assert [recut.block for recut in verdict.recuts] == [(2, 9, 20), (5, 6, 15)]
+    assert [recut.block for recut in verdict.recuts] == [(2, 18, 20), (5, 12, 15)]
     assert all(recut.tasks > 20 and recut.segments == recut.supervoxels == SAME for recut in verdict.recuts)
     assert not (directory / "cuts").exists()
 
 
 def test_one_changed_voxel_of_the_segmentation_is_found_and_named(directory):
     tamper(directory, "segmentation.zarr", (6, 23, 4))
-    (recut,) = found(directory, blocks=[(3, 24, 7)]).recuts
-    assert recut.block == (3, 24, 7)
+    (recut,) = found(directory, blocks=[(5, 24, 11)]).recuts
+    assert recut.block == (5, 24, 11)
     assert recut.segments == Difference(1, (6, 23, 4))
     assert recut.supervoxels == SAME
 
@@ -94,7 +94,7 @@ def test_one_changed_voxel_of_the_supervoxels_is_found_and_named(directory):
 
 def test_a_cut_is_verified_from_the_affinities_of_its_run(finished):
     cut = run(*plan_cut(finished, "0.7", ["agglomeration.dust_size=0"]), Silent())
-    verdict = verify.verify(cut.directory, blocks=[(4, 11, 20)], progress=Silent)
+    verdict = verify.verify(cut.directory, blocks=[(10, 11, 20)], progress=Silent)
     assert verdict.recuts[0].identical
 
 
@@ -103,7 +103,7 @@ def test_a_box_is_the_same_in_memory_and_in_blocks(directory, monkeypatch, bytes
     monkeypatch.setattr(verify, "_BYTES_IN_MEMORY", bytes_a_voxel)
     verdict = found(directory, box=BOX)
     assert verdict.identical
-    assert verdict.reference == ("in memory" if compared == 2 else "blocks of [2, 9, 14]")
+    assert verdict.reference == ("in memory" if compared == 2 else "blocks of [2, 12, 14]")
     assert len(verdict.recuts) == compared
 
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_verified_is_refused(directory, monkeypatch):
         found(directory, box=BOX, blocks=[(4, 8, 14)])
     with Ledger(directory / "ledger.sqlite") as ledger, ledger._db:
         ledger._db.execute("DELETE FROM tasks WHERE stage = 'relabel' AND number = 0")
-    with pytest.raises(RequestError, match=r"relabel of .* must be done first; 3 of 4 tasks are"):
+    with pytest.raises(RequestError, match=r"relabel of .* must be done first; 1 of 2 tasks are"):
         found(directory)
 
 
@@ -173,3 +173,9 @@ def test_the_command_ends_otherwise_where_something_does(directory, monkeypatch,
     status, out = command(monkeypatch, capsys, directory, "--block", "5,24,11")
     assert status == 1
     assert "1 voxels differ, the first at 2, 3, 4" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("override", ["agglomeration.linkage=multicut", "supervoxels.method=mutex"])
+def test_what_depends_on_blocks_is_not_compared(directory, override):
+    with pytest.raises(RequestError, match=r"depend on the blocks; .* There is nothing to verify"):
+        found(directory, overrides=[override])
