@@ -12,7 +12,7 @@ from typing import Literal
 from ..pipeline.agglomeration.joining import JoinRule
 from ..pipeline.agglomeration.linkage import MergeRule, merge_closed
 from ..pipeline.agglomeration.multicut import MulticutRule, Solver, merge_multicut
-from ..pipeline.agglomeration.regions import ALL_FACES, Merge, Region, decide, face_bit
+from ..pipeline.agglomeration.regions import ALL_FACES, FaceTable, Merge, Region, decide, face_bit
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from ..pipeline.thresholds import Threshold
 from . import records
@@ -71,17 +71,8 @@ def resources(config: Config) -> Resources:
 
 
 def run(config: Config, index: Triple) -> Outcome:
-    octree = Octree(BlockGrid(config.volume, config.block).shape)
-    if config.level == 0:
-        parts, faces = [records.read_block_region(config.leaves, index, config.levels)], []
-    else:
-        parts = [_child(config, octree, index, child) for child in octree.children(config.level, index)]
-        faces = [
-            records.read_face(config.leaves, block, axis, config.levels)
-            for axis, block in octree.inner_faces(config.level, index)
-        ]
     join = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
-    decision = decide(parts, faces, join, _merge(config), config.dust_size)
+    decision = decide(_parts(config, index), _faces(config, index), join, _merge(config), config.dust_size)
     written = records.write_decision(config.tables, config.level, index, decision)
     counts = {
         "merges": len(decision.merges),
@@ -95,6 +86,20 @@ def run(config: Config, index: Triple) -> Outcome:
         key = f"segments_2e{size.bit_length() - 1}"
         counts[key] = counts.get(key, 0) + 1
     return Outcome(counts=counts)
+
+
+def _parts(config: Config, index: Triple) -> list[Region]:
+    if config.level == 0:
+        return [records.read_block_region(config.leaves, index, config.levels)]
+    octree = Octree(BlockGrid(config.volume, config.block).shape)
+    return [_child(config, octree, index, child) for child in octree.children(config.level, index)]
+
+
+def _faces(config: Config, index: Triple) -> list[FaceTable]:
+    if config.level == 0:
+        return []
+    faces = Octree(BlockGrid(config.volume, config.block).shape).inner_faces(config.level, index)
+    return [records.read_face(config.leaves, block, axis, config.levels) for axis, block in faces]
 
 
 def _merge(config: Config) -> Merge:

@@ -136,11 +136,13 @@ def decide(
         TableError: a face names a fragment that no part knows.
         TaskError: a limit of the tables is passed, see `merge_closed`.
     """
-    given = _side_by_side(parts)
-    graph, node_of = given, np.arange(len(given.ids))
+    graph = _side_by_side(parts)
+    given, node_of = replace(graph, contacts=Contacts.empty()), np.arange(len(graph.ids))
+    del parts  # with their contacts, unless the caller keeps them: several times what is left of them
     if faces:
         between = [_face_contacts(given, face) for face in faces]
-        graph = replace(given, contacts=Contacts.concatenate([given.contacts, *between]))
+        graph = replace(graph, contacts=Contacts.concatenate([graph.contacts, *between]))
+        del between
         graph, node_of = _contract(graph, _follow_links(given, faces))
     open_nodes = graph.is_open()
     unsure = np.zeros_like(open_nodes)
