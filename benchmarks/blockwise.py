@@ -3,7 +3,8 @@
     python benchmarks/blockwise.py [--affinities VOLUME] [--shape Z Y X] [--block Z Y X] [--high H]
 
 In memory: two processes, each on its own core, call `petavox.segment` at the same moment, each on one half of the
-affinities, which are loaded before the clock starts; the slower one counts. Nothing is read, written or joined.
+affinities, which are loaded before the clock starts, in large pieces or in pieces of a block. The slower process
+counts, and of the two sizes of pieces the faster. Nothing is read or written, or joined between pieces.
 
 Blockwise: `petavox run` from stored affinities (written just before, so that the system may still hold them) to the
 stored segmentation on two workers: reading, decompression, supervoxels and contacts, faces, agglomeration, assignment,
@@ -19,32 +20,29 @@ from pathlib import Path
 from typing import Any
 
 import measure
+import memory
 import numpy as np
 import runs
 import tiles
 from measure import Call
 
-from petavox.pipeline.geometry import Box, Triple
+from petavox.pipeline.geometry import BlockGrid, Box, Triple
 
 LEAST_SHARE = 60.0  # %
 CORES = 2
 
 
-def in_memory(source: Path, shape: Triple, part: int, block: Triple | None, high: float) -> Call:
-    """Segment one of two halves along y, in one piece or in pieces of a block's shape."""
+def in_memory(source: Path, shape: Triple, part: int, piece: Triple, high: float) -> Call:
+    """Segment one of two halves along y, in pieces."""
     from petavox import segment
 
     middle = shape[1] // 2
     box = Box((0, 0, 0), (shape[0], middle, shape[2])) if part == 0 else Box((0, middle, 0), shape)
     affinities = tiles.mirrored(tiles.read(source), box)
 
-    def call() -> int:
-        if block is None:
-            return int(segment(affinities, low=0.02, high=high)[0, 0, 0])
-        for start in np.ndindex(*(-(-n // b) for n, b in zip(box.shape, block, strict=True))):
-            piece = tuple(slice(i * b, (i + 1) * b) for i, b in zip(start, block, strict=True))
-            segment(affinities[(slice(None), *piece)], low=0.02, high=high)
-        return 0
+    def call() -> None:
+        for box_of_piece in map(BlockGrid(box.shape, piece).box, BlockGrid(box.shape, piece).indices()):
+            segment(affinities[(slice(None), *box_of_piece.slices())], low=0.02, high=high)
 
     return call
 
@@ -69,6 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = measure.parser(__doc__)
     parser.add_argument("--shape", type=int, nargs=3, default=(64, 2048, 2304), help="mirrored to so many voxels")
     parser.add_argument("--block", type=int, nargs=3, default=tiles.BLOCK)
+    parser.add_argument("--piece", type=int, nargs=3, default=(64, 1024, 1152), help="of the kernels in memory")
     parser.add_argument("--high", type=float, default=0.995, help="of the supervoxels")
     settings = parser.parse_args(arguments)
     shape, block = tuple(settings.shape), tuple(settings.block)
@@ -81,15 +80,16 @@ def main(arguments: list[str] | None = None) -> None:
         rows.append({"what": what, "voxels": voxels, "seconds": statistics.median(seconds), "rate": round(rate, 2)})
         return rate
 
-    def memory(pieces: Triple | None) -> list[float]:
-        prepared = [(settings.affinities, shape, part, pieces, settings.high) for part in range(CORES)]
-        return measure.side_by_side(in_memory, prepared, settings.repeats)
+    def in_pieces(piece: Triple) -> float:
+        prepared = [(settings.affinities, shape, part, piece, settings.high) for part in range(CORES)]
+        seconds = measure.side_by_side(in_memory, prepared, settings.repeats)
+        return add(f"in memory, two processes, in pieces of {'×'.join(map(str, piece))}", seconds)
 
-    reference = add("in memory, two processes, a half each", memory(None))
-    add("in memory, two processes, a half each in pieces of a block", memory(block))
+    reference = max(in_pieces(tuple(settings.piece)), in_pieces(block))
     work = settings.work / "blockwise"
     shutil.rmtree(work, ignore_errors=True)
     try:
+        memory.make_run(work / "small", settings.affinities, *memory.SMALL, settings.high)  # kernels are compiled now
         tiles.write_tiled(settings.affinities, work / "affinities.zarr", shape, block)
         recipe = runs.write_recipe(work / "recipe.toml", work / "affinities.zarr", block, high=settings.high)
         whole, steady, by_stage = blockwise(recipe, work / "run", settings.repeats)

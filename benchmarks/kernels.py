@@ -126,7 +126,9 @@ OURS: dict[str, Prepare] = {
 def row(
     work: Path, settings: argparse.Namespace, kernel: str, tool: str, prepare: Prepare, crop: bool
 ) -> dict[str, Any]:
-    voxels = int(np.prod([s.stop for s in CROP] if crop else settings.shape))
+    voxels = int(
+        np.prod([min(s.stop, n) for s, n in zip(CROP, settings.shape, strict=True)] if crop else settings.shape)
+    )
     found: dict[str, Any] = {"kernel": kernel, "tool": tool, "voxels": voxels}
     try:
         timing = measure.isolated(prepare, work, settings.high, repeats=settings.repeats)
@@ -147,13 +149,14 @@ def main(arguments: list[str] | None = None) -> None:
         measure.isolated(prepare_data, *data, settings.high, work, repeats=0)
         wanted = [(kernel, "petavox", prepare, False) for kernel, prepare in OURS.items()] + list(PEERS)
         rows = [row(work, settings, *which) for which in wanted]
-    share = measure.bandwidth() / measure.BANDWIDTH_OF_THE_FLOORS
+    bandwidth = measure.bandwidth()
+    share = bandwidth / measure.BANDWIDTH_OF_THE_FLOORS
     rates = {found["kernel"]: found["rate"] for found in rows if found["tool"] == "petavox"}
     targets = [
         measure.target(f"{kernel} alone, one core", rates[kernel], round(floor * share, 1), " M voxel/s")
         for kernel, floor in FLOORS.items()
     ]
-    measure.write(settings.results, "kernels", vars(settings), rows, targets)
+    measure.write(settings.results, "kernels", vars(settings), rows, targets, bandwidth=bandwidth)
 
 
 if __name__ == "__main__":

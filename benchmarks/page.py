@@ -65,8 +65,9 @@ TITLES: dict[str, tuple[str, str, tuple[Column, ...]]] = {
     ),
     "blockwise": (
         "Blockwise runs against kernels in memory",
-        "In memory: two processes call `petavox.segment`, a half each, affinities loaded. Blockwise: `petavox run` from"
-        " stored affinities to the stored segmentation on two workers, reading, compression and tables included.",
+        "In memory: two processes call `petavox.segment` on pieces of a half each, affinities loaded. Blockwise:"
+        " `petavox run` from stored affinities to the stored segmentation on two workers, with reading, compression and"
+        " tables.",
         columns("what", "voxels", "seconds=s", "rate=M voxel/s", "worker_seconds=s of both workers"),
     ),
     "memory": (
