@@ -1,6 +1,6 @@
 """What happens to one block: one file a task, each with a strict config and run(config, index).
 
-A task file holds `Config`, `run(config, index) -> Outcome`, `resources(config) -> Resources` and `VERSION`, which is
+A task file holds `Config`, `run(config, index) -> Outcome`, `resources(config, density) -> Resources` and `VERSION`, which is
 raised whenever the code that computes the result changes.
 """
 

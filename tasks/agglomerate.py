@@ -13,10 +13,10 @@ from ..pipeline.agglomeration.joining import JoinRule
 from ..pipeline.agglomeration.linkage import MergeRule, merge_closed
 from ..pipeline.agglomeration.multicut import MulticutRule, Solver, merge_multicut
 from ..pipeline.agglomeration.regions import ALL_FACES, FaceTable, Merge, Region, decide, face_bit
-from ..pipeline.geometry import BlockGrid, Octree, Triple
+from ..pipeline.geometry import BlockGrid, Box, Octree, Triple
 from ..pipeline.thresholds import Threshold
 from . import records
-from .contract import Outcome, Resources, TaskConfig
+from .contract import Density, Outcome, Resources, TaskConfig
 
 VERSION = 2
 
@@ -58,16 +58,18 @@ class Config(TaskConfig):
     tables: str
 
 
-def resources(config: Config) -> Resources:
-    """One contact in 2 voxels of a leaf, at 170 bytes; further up, 5 on a voxel of the faces of its children.
-
-    An estimate, not a bound: measured on noisy affinities with high = 0.95; with high = 0.9999 they leave more.
-    """
-    sides = [b << max(0, config.level - 1) for b in config.block]
+def resources(config: Config, density: Density) -> Resources:
+    """Of a leaf the contacts as they are read, and the graph that is left when small supervoxels have joined; further up
+    the residuals of the children, which go by their faces."""
+    contact = 90 + 8 * config.levels
+    if config.level == 0:
+        voxels = Box.of_shape(config.block).voxels
+        return Resources(memory=round(voxels * (density.contacts * contact + density.fragments * 100)))
+    sides = [b << (config.level - 1) for b in config.block]
     z, y, x = (min(v, side) for v, side in zip(config.volume, sides, strict=True))
     children = math.prod(min(2, -(-v // side)) for v, side in zip(config.volume, sides, strict=True))
-    contacts = z * y * x // 2 if config.level == 0 else children * 5 * (z * y + z * x + y * x)
-    return Resources(memory=170 * contacts)
+    clusters = children * density.face_fragments * 1.6 * (z * y + z * x + y * x)
+    return Resources(memory=round(clusters * (4 * contact + 200)))
 
 
 def run(config: Config, index: Triple) -> Outcome:

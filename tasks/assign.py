@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..pipeline.agglomeration.regions import Ids, look_up
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from . import records
-from .contract import Outcome, Resources, TaskConfig
+from .contract import Density, Outcome, Resources, TaskConfig
 
 VERSION = 1
 
@@ -24,10 +24,10 @@ class Config(TaskConfig):
     tables: str
 
 
-def resources(config: Config) -> Resources:
-    """Ids and segments of what eight children and one parent pass up: one cluster in 10 voxels of their surface."""
+def resources(config: Config, density: Density) -> Resources:
+    """Ids and segments of what eight children and one parent pass up."""
     z, y, x = (min(v, b << config.level) for v, b in zip(config.volume, config.block, strict=True))
-    return Resources(memory=(z * y + z * x + y * x) * 16)
+    return Resources(memory=round((z * y + z * x + y * x) * density.face_fragments * 400))
 
 
 def run(config: Config, index: Triple) -> Outcome:

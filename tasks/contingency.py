@@ -8,9 +8,9 @@ from ..pipeline import tables
 from ..pipeline.evaluation.boundaries import halo, ignore_boundaries
 from ..pipeline.evaluation.contingency import Contingency, count
 from ..pipeline.geometry import BlockGrid, Box, Triple
-from ..pipeline.volumes import open_volume
+from ..pipeline.volumes import CACHE_BYTES, open_volume
 from . import records
-from .contract import Outcome, Resources, TaskConfig
+from .contract import Density, Outcome, Resources, TaskConfig
 
 VERSION = 1
 
@@ -40,9 +40,12 @@ class Config(TaskConfig):
     tables: str
 
 
-def resources(config: Config) -> Resources:
-    """Segmentation and truth at 8 bytes a voxel, mask, truth again under each of mask and tolerance, chunks."""
-    return Resources(memory=Box.of_shape(config.block).voxels * (8 + 8 + 1 + 8 + 8 + 8))
+def resources(config: Config, _: Density) -> Resources:
+    """Segmentation and truth at 8 bytes a voxel, their chunks, the mask and the truth under it, the halo of tolerance."""
+    masked = 0 if config.mask is None else 1 + 8
+    tolerant = 0 if config.tolerance is None else 8 + 8
+    voxels = min(Box.of_shape(config.block).voxels, Box(config.start, config.stop).voxels)
+    return Resources(memory=CACHE_BYTES + voxels * (8 + 8 + 3 + masked + tolerant))
 
 
 def run(config: Config, index: Triple) -> Outcome:

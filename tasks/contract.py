@@ -15,6 +15,23 @@ class TaskConfig(BaseModel):
 
 
 @dataclass(frozen=True)
+class Density:
+    """How many supervoxel fragments and contacts between them lie in a voxel: what tables and graphs take goes by that.
+
+    The defaults are those of noisy affinities of SNEMI3D with high = 0.9999; smoother affinities and a lower `high` have
+    a tenth of them.
+    """
+
+    fragments: float = 0.1
+    contacts: float = 0.46
+
+    @property
+    def face_fragments(self) -> float:
+        """Fragments that a face between two blocks cuts, for each of its voxels."""
+        return self.fragments ** (2 / 3)
+
+
+@dataclass(frozen=True)
 class Resources:
     """What one task needs while it runs.
 

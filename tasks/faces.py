@@ -6,7 +6,7 @@ from ..pipeline.agglomeration.contacts import face_contacts
 from ..pipeline.agglomeration.regions import FaceTable
 from ..pipeline.geometry import BlockGrid, Triple
 from . import records
-from .contract import Outcome, Resources, TaskConfig
+from .contract import Density, Outcome, Resources, TaskConfig
 
 VERSION = 2
 
@@ -25,10 +25,12 @@ class Config(TaskConfig):
     tables: str
 
 
-def resources(config: Config) -> Resources:
-    """Two planes of labels and their table for the largest face, beside the ids of both blocks."""
+def resources(config: Config, density: Density) -> Resources:
+    """The ids of two blocks, the planes of the largest face, and the contacts and links through all three."""
     z, y, x = config.block
-    return Resources(memory=z * y * x + max(z * y, z * x, y * x) * 64)
+    contact = 200 + 12 * config.levels
+    faces = density.face_fragments * contact * (z * y + z * x + y * x)
+    return Resources(memory=round(density.fragments * 16 * z * y * x + 20 * max(z * y, z * x, y * x) + 2 * faces))
 
 
 def run(config: Config, index: Triple) -> Outcome:

@@ -19,7 +19,7 @@ from ..pipeline.affinities.normalisation import Normalisation
 from ..pipeline.affinities.offsets import NEAREST
 from ..pipeline.geometry import BlockGrid, Triple, triple
 from ..pipeline.volumes import VolumeSpec, open_volume
-from .contract import Outcome, Resources, TaskConfig
+from .contract import Density, Outcome, Resources, TaskConfig
 
 VERSION = 1
 TORCH_BYTES = 450_000_000
@@ -64,7 +64,7 @@ def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> Vol
     )
 
 
-def resources(config: Config) -> Resources:
+def resources(config: Config, _: Density) -> Resources:
     """One block with its image, one batch of patches, and torch itself."""
     checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
     raw = open_volume(config.raw).spec

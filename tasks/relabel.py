@@ -6,9 +6,9 @@ import numpy as np
 
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from ..pipeline.segmentation.relabel import relabel
-from ..pipeline.volumes import open_volume
+from ..pipeline.volumes import CACHE_BYTES, open_volume
 from .assign import segments_of
-from .contract import Outcome, Resources, TaskConfig
+from .contract import Density, Outcome, Resources, TaskConfig
 
 VERSION = 1
 
@@ -29,10 +29,10 @@ class Config(TaskConfig):
     tables: str
 
 
-def resources(config: Config) -> Resources:
-    """Fragments (4 bytes a voxel), segments (8), and the shard while it is encoded (12)."""
+def resources(config: Config, density: Density) -> Resources:
+    """Fragments (4 bytes a voxel), segments (8), their chunks while they are encoded (8), and the table."""
     z, y, x = config.block
-    return Resources(memory=z * y * x * 24)
+    return Resources(memory=CACHE_BYTES + round(z * y * x * (4 + 8 + 8 + density.fragments * 40)))
 
 
 def run(config: Config, index: Triple) -> Outcome:

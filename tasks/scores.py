@@ -11,7 +11,7 @@ from ..pipeline.evaluation.contingency import total
 from ..pipeline.evaluation.scores import Scores, score
 from ..pipeline.geometry import Box, Triple
 from . import contingency
-from .contract import Outcome, Resources, TaskConfig
+from .contract import Density, Outcome, Resources, TaskConfig
 
 VERSION = 1
 
@@ -26,7 +26,7 @@ class Config(TaskConfig):
     scores: str
 
 
-def resources(config: Config) -> Resources:
+def resources(config: Config, _: Density) -> Resources:
     """Adding and sorting take about four times the rows of the sum, at 100 bytes and one pair in 500 scored voxels."""
     return Resources(
         memory=4 * 100 * (1 << 16) + Box(config.contingency.start, config.contingency.stop).voxels * 4 // 5

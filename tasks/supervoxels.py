@@ -22,9 +22,9 @@ from ..pipeline.segmentation.mutex import label_mutex_fragments
 from ..pipeline.segmentation.supervoxels import Fragments, halo_box, label_fragments
 from ..pipeline.tables import Arrays
 from ..pipeline.thresholds import Threshold
-from ..pipeline.volumes import Volume, open_volume
+from ..pipeline.volumes import CACHE_BYTES, Volume, open_volume
 from . import records
-from .contract import Outcome, Resources, TaskConfig
+from .contract import Density, Outcome, Resources, TaskConfig
 
 VERSION = 2
 
@@ -61,14 +61,15 @@ class Config(TaskConfig):
     bytes_per_affinity: int = 1
 
 
-def resources(config: Config) -> Resources:
-    """Affinities as stored and as uint8 with their halo, labels, flags, and a table with a contact in 2 voxels.
+def resources(config: Config, density: Density) -> Resources:
+    """Affinities as stored and as uint8 with their halo, labels, and the contacts while they are put in columns.
 
     The mutex watershed sorts the edges of the whole block: measured, 32 bytes an edge and 7 a channel in each voxel.
     """
     voxels = Box.of_shape(config.block).voxels
     halo = Box.of_shape(config.block).grow((1, 1, 1)).voxels
-    memory = halo * (4 + config.bytes_per_affinity) + voxels * (4 + 1 + 48)
+    graph = density.fragments * 40 + density.contacts * (80 + 8 * config.levels)
+    memory = CACHE_BYTES + round(halo * (3 + config.bytes_per_affinity) + voxels * (4 + graph))
     if config.method == "mutex":
         far = len(config.long_range)
         edges = 3 + far / math.prod(config.strides)

@@ -212,7 +212,7 @@ class SegmentationStages:
             config=config,
             grid=grid or self._grid.shape,
             needs=needs or {},
-            resources=module.resources(config),
+            resources=module.resources(config, self._density),
             outputs=outputs,
         )
 
