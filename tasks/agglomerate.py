@@ -59,8 +59,9 @@ class Config(TaskConfig):
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """Of a leaf the contacts as they are read, and the graph that is left when small supervoxels have joined; further up
-    the residuals of the children, which go by their faces."""
+    """Of a leaf the contacts as they are read, and what is left of them when small supervoxels have joined; further up
+    the residuals of the children, which go by their faces.
+    """
     contact = 90 + 8 * config.levels
     if config.level == 0:
         voxels = Box.of_shape(config.block).voxels

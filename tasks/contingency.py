@@ -41,7 +41,7 @@ class Config(TaskConfig):
 
 
 def resources(config: Config, _: Density) -> Resources:
-    """Segmentation and truth at 8 bytes a voxel, their chunks, the mask and the truth under it, the halo of tolerance."""
+    """Segmentation and truth at 8 bytes a voxel, chunks, the mask and the truth under it, the halo of tolerance."""
     masked = 0 if config.mask is None else 1 + 8
     tolerant = 0 if config.tolerance is None else 8 + 8
     voxels = min(Box.of_shape(config.block).voxels, Box(config.start, config.stop).voxels)

@@ -18,8 +18,8 @@ class TaskConfig(BaseModel):
 class Density:
     """How many supervoxel fragments and contacts between them lie in a voxel: what tables and graphs take goes by that.
 
-    The defaults are those of noisy affinities of SNEMI3D with high = 0.9999; smoother affinities and a lower `high` have
-    a tenth of them.
+    The defaults are those of noisy affinities of SNEMI3D with high = 0.9999; smoother affinities and a lower `high`
+    have a tenth of them.
     """
 
     fragments: float = 0.1
@@ -28,7 +28,7 @@ class Density:
     @property
     def face_fragments(self) -> float:
         """Fragments that a face between two blocks cuts, for each of its voxels."""
-        return self.fragments ** (2 / 3)
+        return float(self.fragments ** (2 / 3))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from ..pipeline.affinities.offsets import NEAREST, Offsets
 from ..pipeline.errors import AffinityError, RequestError, VolumeError
 from ..pipeline.geometry import BlockGrid, Box, Triple
 from ..pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
-from ..tasks.contract import TaskConfig
+from ..tasks.contract import Density, TaskConfig
+from .density import sample_density
 from .fingerprint import digest
 from .finished import check_leaves
 from .recipe import Model, Recipe
@@ -98,7 +99,10 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     for spec in volumes.values():
         check_write_boxes(grid, spec)
     counting = _contingency(recipe, places, volumes[places.segmentation], identities)
-    stages = SegmentationStages(recipe, grid, places, offsets, affinity_bytes).build(predict, counting)
+    density = Density()
+    if recipe.input.affinities is not None and offsets is not None and recipe.supervoxels.method == "watershed":
+        density = sample_density(source, Channels.of_offsets(offsets), recipe.supervoxels)
+    stages = SegmentationStages(recipe, grid, places, offsets, affinity_bytes, density).build(predict, counting)
     plan = Plan(
         recipe=_movable(recipe, directory),
         directory=directory,

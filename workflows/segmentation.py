@@ -12,7 +12,7 @@ from ..pipeline.affinities.nearest import Channels
 from ..pipeline.affinities.offsets import Offsets
 from ..pipeline.errors import AffinityError
 from ..pipeline.geometry import BlockGrid, Octree, Triple
-from ..tasks.contract import TaskConfig
+from ..tasks.contract import Density, TaskConfig
 from .recipe import Recipe
 from .stages import Needs, Stage
 
@@ -66,13 +66,20 @@ class SegmentationStages:
         places: where everything goes.
         offsets: of the affinity channels; None where the supervoxels are another run's.
         affinity_bytes: of one of them, as stored.
+        density: of the supervoxels' graph, for the memory of tasks.
     """
 
     def __init__(
-        self, recipe: Recipe, grid: BlockGrid, places: Places, offsets: Offsets | None, affinity_bytes: int
+        self,
+        recipe: Recipe,
+        grid: BlockGrid,
+        places: Places,
+        offsets: Offsets | None,
+        affinity_bytes: int,
+        density: Density,
     ) -> None:
         self._recipe, self._grid, self._places = recipe, grid, places
-        self._offsets, self._affinity_bytes = offsets, affinity_bytes
+        self._offsets, self._affinity_bytes, self._density = offsets, affinity_bytes, density
         self._octree = Octree(grid.shape)
         self._geometry = {"volume": grid.volume, "block": grid.block}
 

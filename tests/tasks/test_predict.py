@@ -10,6 +10,7 @@ from petavox.pipeline.errors import CheckpointError
 from petavox.pipeline.geometry import BlockGrid
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.tasks import predict
+from petavox.tasks.contract import Density
 
 SHAPE = (6, 24, 40)
 NETWORK = NetworkConfig(widths=(2, 3), stride=(1, 2, 2))
@@ -79,7 +80,7 @@ def test_blocks_without_image_are_empty_and_not_written(make):
 
 
 def test_memory_grows_with_the_block(make):
-    small, large = predict.resources(make((2, 8, 8))), predict.resources(make((4, 24, 40)))
+    small, large = predict.resources(make((2, 8, 8)), Density()), predict.resources(make((4, 24, 40)), Density())
     assert predict.TORCH_BYTES < small.memory < large.memory
     assert not small.gpu
 
@@ -90,4 +91,4 @@ def test_a_checkpoint_with_other_offsets_is_refused_before_anything_runs(make, t
     checkpoint = CheckpointConfig(network=turned, patch=(4, 8, 8), voxel_size=(30.0, 6.0, 6.0))
     save_checkpoint(tmp_path / "model", checkpoint, ResidualSymmetricUNet(turned).state_dict())
     with pytest.raises(CheckpointError, match="other offsets"):
-        predict.resources(config)
+        predict.resources(config, Density())

@@ -12,6 +12,7 @@ from petavox.pipeline.evaluation import evaluate
 from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume
 from petavox.tasks import contingency, records, scores
+from petavox.tasks.contract import Density
 
 SHAPE = (4, 10, 12)
 VOXEL = (30.0, 6.0, 6.0)
@@ -118,5 +119,5 @@ def test_configs_survive_json(volumes, tmp_path):
 
 def test_memory_is_stated_in_advance(volumes, tmp_path):
     small, large = config_of(volumes[0], tmp_path), config_of(volumes[0], tmp_path, (4, 10, 12))
-    assert 0 < contingency.resources(small).memory < contingency.resources(large).memory
-    assert scores.resources(scores.Config(contingency=small, scores="scores.json")).memory > 0
+    assert 0 < contingency.resources(small, Density()).memory < contingency.resources(large, Density()).memory
+    assert scores.resources(scores.Config(contingency=small, scores="scores.json"), Density()).memory > 0

@@ -10,6 +10,7 @@ import petavox
 from petavox import tasks
 from petavox.pipeline.geometry import BlockGrid, Octree
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
+from petavox.tasks.contract import Density
 
 THRESHOLDS = {
     "join_size": 5,
@@ -61,7 +62,7 @@ class StoredRun:
     def stage(self, task, shape, **config):
         module = tasks.load(task)
         settings = module.Config(**self.common, **config)
-        assert module.resources(settings).memory > 0
+        assert module.resources(settings, Density()).memory > 0
         indices = list(BlockGrid(shape, (1, 1, 1)).indices())
         for index in self.order.sample(indices, len(indices)) + indices[:1]:
             module.run(module.Config.model_validate_json(settings.model_dump_json()), index)
