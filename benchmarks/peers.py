@@ -17,6 +17,11 @@ def load(work: Path, *names: str) -> list[np.ndarray]:
     return [np.load(work / f"{name}.npy") for name in names]
 
 
+def dense(labels: np.ndarray) -> np.ndarray:
+    """Labels 0…n, since peers take time and memory by the largest."""
+    return np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+
+
 def skimage_watershed(work: Path, high: str) -> Call:
     from skimage.segmentation import watershed
 
@@ -35,7 +40,8 @@ def bioimage_features(work: Path, high: str) -> Call:
     from bioimage_cpp.graph import features, region_adjacency_graph
 
     affinities, labels = load(work, "affinities", "labels")
-    scaled = affinities.astype(np.float32) / np.float32(255)
+    scaled = affinities[:, *CROP].astype(np.float32) / np.float32(255)
+    labels = dense(labels[CROP]).astype(np.uint32)
 
     def call() -> dict[str, int]:
         graph = region_adjacency_graph(labels, number_of_threads=1)
@@ -54,7 +60,7 @@ def numpy_take(work: Path, high: str) -> Call:
 def skimage_scores(work: Path, high: str) -> Call:
     from skimage.metrics import adapted_rand_error, variation_of_information
 
-    segments, truth = (array.astype(np.int64) for array in load(work, "segments", "truth"))
+    segments, truth = (dense(array[CROP]) for array in load(work, "segments", "truth"))
 
     def call() -> dict[str, float]:
         variation_of_information(truth, segments)
@@ -66,7 +72,7 @@ def skimage_scores(work: Path, high: str) -> Call:
 PEERS: tuple[tuple[str, str, Prepare, bool], ...] = (
     ("supervoxels", "scikit-image watershed, crop", skimage_watershed, True),
     ("supervoxels", "scipy connected components of affinity ≥ 0.5", scipy_components, False),
-    ("contacts", "bioimage-cpp region graph + affinity features", bioimage_features, False),
+    ("contacts", "bioimage-cpp region graph + affinity features, crop", bioimage_features, True),
     ("relabel", "numpy table[labels]", numpy_take, False),
-    ("contingency", "scikit-image Rand + VOI, labels from 1 as they are", skimage_scores, False),
+    ("contingency", "scikit-image Rand + VOI, dense labels, crop", skimage_scores, True),
 )
