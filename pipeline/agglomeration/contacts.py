@@ -11,6 +11,7 @@ of them; for quantiles also a histogram. They combine by +, +, max, +, so no ord
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -120,8 +121,10 @@ def interior_contacts(
     """
     _check_edge_ids(volume)
     origin, shape = np.array(block.start, dtype=np.int64), np.array(volume, dtype=np.int64)
+    # Room for more pairs than there will be: what is never touched takes no memory.
     nodes = int(labels.max(initial=0))
-    return _as_contacts(*_interior(labels, affinities, origin, shape, nodes, levels, level_of_affinity(levels)))
+    table = _empty_table(nodes, 8 * nodes + labels.shape[2], levels)
+    return _as_contacts(*_interior(table, labels, affinities, origin, shape, level_of_affinity(levels)))
 
 
 def face_contacts(
@@ -158,8 +161,9 @@ def face_contacts(
     rows, columns = (s for i, s in enumerate(strides) if i != axis)
     origin = int(strides @ np.array(first_voxel, dtype=np.int64))
     level_of = level_of_affinity(levels)
-    nodes = int(behind.max(initial=0))
-    contacts = _as_contacts(*_face(before, behind, affinities, origin, rows, columns, axis, nodes, levels, level_of))
+    table = _empty_table(int(behind.max(initial=0)), before.size, levels)
+    found = _face(table, before, behind, affinities, origin, rows, columns, axis, level_of)
+    contacts = _as_contacts(*found)
     pairs = np.stack([before[picked], behind[picked]], axis=1).astype(np.int64) - 1
     return contacts, np.unique(pairs, axis=0)
 
@@ -246,6 +250,15 @@ _LONGEST = 24
 _STRIP = 64  # rows: what the edges of a strip need stays in the cache
 
 
+def _empty_table(nodes: int, room: int, levels: int) -> tuple[npt.NDArray[Any], ...]:
+    """Chains, hash table, pairs, their sums and histograms. NumPy asks for huge pages where compiled code would not."""
+    heads = np.full(nodes + 1, -1, dtype=np.int32)
+    following = np.empty(room, dtype=np.int32)
+    slots = np.full(1 << 12, -1, dtype=np.int32)
+    keys = np.empty(room, dtype=np.uint64)
+    return heads, following, slots, keys, np.empty((room, 3), dtype=np.int64), np.empty((room, levels), dtype=np.uint32)
+
+
 @njit(nogil=True, cache=True)
 def _slot(slots, keys, key):  # type: ignore[no-untyped-def]
     """Where the number of a pair lies in the hash table, or the free place for it."""
@@ -293,15 +306,6 @@ def _longer(array, size):  # type: ignore[no-untyped-def]
     result = np.empty((size, *array.shape[1:]), dtype=array.dtype)
     result[: array.shape[0]] = array
     return result
-
-
-@njit(nogil=True, cache=True)
-def _empty_table(nodes, room, levels):  # type: ignore[no-untyped-def]
-    heads = np.full(nodes + 1, -1, dtype=np.int32)
-    following = np.empty(room, dtype=np.int32)
-    slots = np.full(1 << 12, -1, dtype=np.int32)
-    keys = np.empty(room, dtype=np.uint64)
-    return heads, following, slots, keys, np.empty((room, 3), dtype=np.int64), np.empty((room, levels), dtype=np.uint32)
 
 
 @njit(nogil=True, cache=True)
@@ -375,10 +379,8 @@ def _scratch(length):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _interior(labels, affinities, origin, volume, nodes, levels, level_of):  # type: ignore[no-untyped-def]
+def _interior(table, labels, affinities, origin, volume, level_of):  # type: ignore[no-untyped-def]
     nz, ny, nx = labels.shape
-    # Room for more pairs than there will be: what is never touched takes no memory.
-    table = _empty_table(nodes, 8 * nodes + nx, levels)
     n, hashed = 0, 0
     marks = _scratch(nx)
     # One axis after the other within a strip: interleaved, the runs of equal pairs fall out of the cache.
@@ -400,9 +402,8 @@ def _interior(labels, affinities, origin, volume, nodes, levels, level_of):  # t
 
 
 @njit(nogil=True, cache=True)
-def _face(before, behind, affinities, origin, rows, columns, axis, nodes, levels, level_of):  # type: ignore[no-untyped-def]
+def _face(table, before, behind, affinities, origin, rows, columns, axis, level_of):  # type: ignore[no-untyped-def]
     height, width = before.shape
-    table = _empty_table(nodes, width, levels)
     n, hashed = 0, 0
     marks = _scratch(width)
     for i in range(height):
