@@ -121,7 +121,7 @@ class Model(Section):
 
 
 class Blocks(Section):
-    """How the volume is cut; the result does not depend on it."""
+    """How the volume is cut; the result does not depend on it, except with multicut and the mutex watershed."""
 
     shape: Shape = (64, 512, 512)
 
