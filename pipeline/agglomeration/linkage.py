@@ -22,7 +22,23 @@ from numba import njit
 
 from ..errors import TaskError
 from ..thresholds import MAXIMUM, SCALE, Threshold
+from .bins import BINS, NOT_IN_A_BIN, bin_of, candidate, empty_bin, pop, push, put, take_out
 from .contacts import Contacts, Int64s
+from .ranking import (
+    BEST,
+    COUNT,
+    ENDS,
+    GONE,
+    QUANTILE,
+    SUM,
+    compare,
+    end_beyond,
+    ends_of,
+    fill_rows,
+    may_merge,
+    quantile_level,
+    score_of,
+)
 
 Bools = npt.NDArray[np.bool_]
 MOST_CONTACTS = 2**30  # the two ends of a contact have numbers below 2³¹
@@ -51,7 +67,7 @@ class MergeRule:
     quantile: Threshold | None = None
 
     def limits(self) -> Int64s:
-        """What the kernel compares with, see `_eligible`; thresholds in millionths of a grey level."""
+        """What the kernel compares with, see `ranking.eligible`; thresholds in millionths of a grey level."""
         normal, small, veto = (t.per_edge for t in (self.threshold, self.small_threshold, self.veto_threshold))
         whatever_the_sizes = max(normal, veto) if self.veto_size else normal
         return np.array([normal, small, self.small_size, veto, self.veto_size, whatever_the_sizes], dtype=np.int64)
@@ -116,205 +132,6 @@ def _scratch(contacts: int, quantile: int) -> tuple[npt.NDArray[Any], ...]:
     return rows, *(np.empty(size, dtype=np.int32) for size in sizes)
 
 
-@njit(nogil=True, cache=True)
-def _product(a, b):  # type: ignore[no-untyped-def]
-    """High and low half of a 128-bit product."""
-    low32 = np.uint64(0xFFFFFFFF)
-    half = np.uint64(32)
-    a, b = np.uint64(a), np.uint64(b)
-    a0, a1, b0, b1 = a & low32, a >> half, b & low32, b >> half
-    cross = a1 * b0 + (a0 * b0 >> half)
-    middle = (cross & low32) + a0 * b1
-    return a1 * b1 + (cross >> half) + (middle >> half), a * b
-
-
-@njit(nogil=True, cache=True)
-def _compare(sum1, count1, sum2, count2):  # type: ignore[no-untyped-def]
-    """Sign of sum1 / count1 − sum2 / count2, exact for any 64-bit integers."""
-    high1, low1 = _product(sum1, count2)
-    high2, low2 = _product(sum2, count1)
-    if high1 != high2:
-        return 1 if high1 > high2 else -1
-    if low1 != low2:
-        return 1 if low1 > low2 else -1
-    return 0
-
-
-@njit(nogil=True, cache=True)
-def _eligible(score, scale, size1, size2, limits):  # type: ignore[no-untyped-def]
-    """Whether two clusters may merge. What is eligible stays so for higher scores and for smaller sizes."""
-    normal, small_limit, small_size, veto_limit, veto_size, _ = limits
-    smaller = min(size1, size2)
-    limit = small_limit if smaller < small_size and small_limit < normal else normal
-    if 0 < veto_size < smaller:
-        limit = max(limit, veto_limit)
-    return _compare(score, scale, limit, SCALE) >= 0
-
-
-@njit(nogil=True, cache=True)
-def _quantile(histogram, count, quantile):  # type: ignore[no-untyped-def]
-    """The smallest level that at least this many millionths of the edges do not exceed."""
-    below = np.int64(0)
-    for level in range(histogram.size):
-        below += histogram[level]
-        if _compare(below, count, quantile, SCALE) >= 0:
-            return level
-    return histogram.size - 1
-
-
-# A contact is a row: its two ends as one number, sum, count, best edge, and with quantiles its score; so that looking
-# at one touches one cache line. A contact that is gone has ends that no contact has.
-
-_ENDS, _SUM, _COUNT, _BEST, _QUANTILE = range(5)
-_GONE = -1
-
-
-@njit(nogil=True, cache=True)
-def _ends(u, v):  # type: ignore[no-untyped-def]
-    return (np.int64(min(u, v)) << 32) | np.int64(max(u, v))
-
-
-@njit(nogil=True, cache=True)
-def _end_beyond(ends, node):  # type: ignore[no-untyped-def]
-    first, second = ends >> 32, ends & 0xFFFFFFFF
-    return second if first == node else first
-
-
-@njit(nogil=True, cache=True)
-def _fill_rows(rows, a, b, total, count, best, histogram, quantile):  # type: ignore[no-untyped-def]
-    for e in range(a.size):
-        rows[e, _ENDS] = _ends(a[e], b[e])
-        rows[e, _SUM], rows[e, _COUNT], rows[e, _BEST] = total[e], count[e], best[e]
-        if quantile >= 0:
-            rows[e, _QUANTILE] = 255 * _quantile(histogram[e], count[e], quantile)
-
-
-@njit(nogil=True, cache=True)
-def _score(row, levels):  # type: ignore[no-untyped-def]
-    """The score as a fraction: a mean, or with levels a quantile."""
-    if levels:
-        return row[_QUANTILE], np.int64(levels - 1)
-    return row[_SUM], row[_COUNT]
-
-
-@njit(nogil=True, cache=True)
-def _may_merge(row, levels, sizes, limits):  # type: ignore[no-untyped-def]
-    score, scale = _score(row, levels)
-    return _eligible(score, scale, sizes[row[_ENDS] >> 32], sizes[row[_ENDS] & 0xFFFFFFFF], limits)
-
-
-# The queue. Scores never rise, so contacts are sorted into bins by score, and the bins are emptied from the best down:
-# only the contacts of one bin have to be in order. Each bin is a chain, `later` and `earlier` for every contact. The
-# bin that is being emptied is a binary heap of candidates (score as a double, contact, its score and count when it was
-# put in). A candidate whose contact's count has grown since is stale. Doubles decide unless they are equal: rounding is
-# monotone, so a larger double is a larger fraction. The scale of a mean is its count; that of quantiles is the same for
-# all.
-
-_BINS = 256 * 256
-_NONE = -1
-_NOT_IN_A_BIN = -2
-
-
-@njit(nogil=True, cache=True)
-def _bin(row, levels):  # type: ignore[no-untyped-def]
-    score, scale = _score(row, levels)
-    return np.int64(score / scale * 256)
-
-
-@njit(nogil=True, cache=True)
-def _put(heads, later, earlier, e, place):  # type: ignore[no-untyped-def]
-    first = heads[place]
-    later[e], earlier[e] = first, _NONE
-    if first != _NONE:
-        earlier[first] = e
-    heads[place] = e
-
-
-@njit(nogil=True, cache=True)
-def _take_out(heads, later, earlier, e, place):  # type: ignore[no-untyped-def]
-    if earlier[e] == _NOT_IN_A_BIN:
-        return
-    if earlier[e] == _NONE:
-        heads[place] = later[e]
-    else:
-        later[earlier[e]] = later[e]
-    if later[e] != _NONE:
-        earlier[later[e]] = earlier[e]
-    earlier[e] = _NOT_IN_A_BIN
-
-
-@njit(nogil=True, cache=True)
-def _candidate(rows, e, levels):  # type: ignore[no-untyped-def]
-    score, scale = _score(rows[e], levels)
-    return score / scale, np.int64(e), score, rows[e, _COUNT]
-
-
-@njit(nogil=True, cache=True)
-def _empty_bin(heads, later, earlier, place, rows, levels, heap):  # type: ignore[no-untyped-def]
-    """Make the contacts of a bin the heap."""
-    e = heads[place]
-    while e != _NONE:
-        heap.append(_candidate(rows, e, levels))
-        earlier[e] = _NOT_IN_A_BIN
-        e = later[e]
-    heads[place] = _NONE
-    for i in range(len(heap) // 2 - 1, -1, -1):
-        _sift_down(heap, i, rows, levels)
-
-
-@njit(nogil=True, cache=True)
-def _ranks_above(one, two, rows, levels):  # type: ignore[no-untyped-def]
-    if one[0] != two[0]:
-        return one[0] > two[0]
-    if not levels:
-        order = _compare(one[2], one[3], two[2], two[3])
-        if order != 0:
-            return order > 0
-    if one[3] != two[3]:
-        return one[3] < two[3]
-    return rows[one[1], _BEST] > rows[two[1], _BEST]
-
-
-@njit(nogil=True, cache=True)
-def _sift_down(heap, i, rows, levels):  # type: ignore[no-untyped-def]
-    n = len(heap)
-    item = heap[i]
-    while True:
-        child = 2 * i + 1
-        if child >= n:
-            break
-        if child + 1 < n and _ranks_above(heap[child + 1], heap[child], rows, levels):
-            child += 1
-        if not _ranks_above(heap[child], item, rows, levels):
-            break
-        heap[i] = heap[child]
-        i = child
-    heap[i] = item
-
-
-@njit(nogil=True, cache=True)
-def _push(heap, item, rows, levels):  # type: ignore[no-untyped-def]
-    heap.append(item)
-    i = len(heap) - 1
-    while i > 0:
-        up = (i - 1) // 2
-        if not _ranks_above(item, heap[up], rows, levels):
-            break
-        heap[i] = heap[up]
-        i = up
-    heap[i] = item
-
-
-@njit(nogil=True, cache=True)
-def _pop(heap, rows, levels):  # type: ignore[no-untyped-def]
-    top = heap[0]
-    last = heap.pop()
-    if len(heap):
-        heap[0] = last
-        _sift_down(heap, 0, rows, levels)
-    return top
-
-
 # The graph: contacts keep their number while their ends change. Each node has a chain of its contacts (link 2 e of
 # contact e in the chain of one end, 2 e + 1 in that of the other), and a table of contact numbers finds the contact of
 # a pair. The table has no keys: what lies in a slot says itself which pair it joins, and what is gone is passed over.
@@ -327,7 +144,7 @@ def _find_pair(slots, rows, ends):  # type: ignore[no-untyped-def]
     slot = ((np.uint64(ends) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
     while slots[slot] >= 0:
         e = slots[slot]
-        if rows[e, _ENDS] == ends:
+        if rows[e, ENDS] == ends:
             return np.int64(e), slot
         slot = (slot + np.uint64(1)) & mask
     return np.int64(-1), slot
@@ -338,8 +155,8 @@ def _index_pairs(slots, rows):  # type: ignore[no-untyped-def]
     slots[:] = -1
     number = 0
     for e in range(rows.shape[0]):
-        if rows[e, _ENDS] != _GONE:
-            slots[_find_pair(slots, rows, rows[e, _ENDS])[1]] = e
+        if rows[e, ENDS] != GONE:
+            slots[_find_pair(slots, rows, rows[e, ENDS])[1]] = e
             number += 1
     return number
 
@@ -361,8 +178,8 @@ def _has_one_frozen_neighbour(node, head, following, rows, frozen):  # type: ign
     found = 0
     link = head[node]
     while link != -1 and found < 2:
-        ends = rows[link // 2, _ENDS]
-        if ends != _GONE and frozen[_end_beyond(ends, node)]:
+        ends = rows[link // 2, ENDS]
+        if ends != GONE and frozen[end_beyond(ends, node)]:
             found += 1
         link = following[link]
     return found == 1
@@ -383,7 +200,7 @@ def _flatten(parent):  # type: ignore[no-untyped-def]
 def _merge(a, b, total, count, best, histogram, quantile, sizes, is_open, unsure, limits, scratch):  # type: ignore[no-untyped-def]
     n = sizes.size
     rows, slots, following, later, earlier = scratch
-    _fill_rows(rows, a, b, total, count, best, histogram, quantile)
+    fill_rows(rows, a, b, total, count, best, histogram, quantile)
     histogram = histogram.copy()
     levels = histogram.shape[1] if quantile >= 0 else 0
     size = sizes.copy()
@@ -396,34 +213,34 @@ def _merge(a, b, total, count, best, histogram, quantile, sizes, is_open, unsure
     in_table = _index_pairs(slots, rows)
     merged = [(0, 0, 0, 0) for _ in range(0)]
 
-    heads = np.full(_BINS, _NONE, dtype=np.int32)
-    earlier[:] = _NOT_IN_A_BIN
+    heads = np.full(BINS, -1, dtype=np.int32)
+    earlier[:] = NOT_IN_A_BIN
     for e in range(a.size):
-        if _may_merge(rows[e], levels, size, limits):
-            _put(heads, later, earlier, e, _bin(rows[e], levels))
+        if may_merge(rows[e], levels, size, limits):
+            put(heads, later, earlier, e, bin_of(rows[e], levels))
 
     heap = [(0.0, 0, 0, 0) for _ in range(0)]
-    current = _BINS
+    current = BINS
     while current > 0 or len(heap):
         if not len(heap):
             current -= 1
-            _empty_bin(heads, later, earlier, current, rows, levels, heap)
+            empty_bin(heads, later, earlier, current, rows, levels, heap)
             continue
-        _, e, _, seen = _pop(heap, rows, levels)
-        ends = rows[e, _ENDS]
-        if ends == _GONE or seen != rows[e, _COUNT] or not _may_merge(rows[e], levels, size, limits):
+        _, e, _, seen = pop(heap, rows, levels)
+        ends = rows[e, ENDS]
+        if ends == GONE or seen != rows[e, COUNT] or not may_merge(rows[e], levels, size, limits):
             continue
         u, v = ends >> 32, ends & 0xFFFFFFFF
         if frozen[u] and frozen[v]:
             continue
-        score, scale = _score(rows[e], levels)
+        score, scale = score_of(rows[e], levels)
         joins_frozen = frozen[u] or frozen[v]
         if joins_frozen:
             if frozen[v]:
                 u, v = v, u
             # u is frozen, v would join it. Sizes that are not known yet must not matter to this contact, nor may u
             # grow where its size matters to what is not known yet.
-            certain = not unsure[u] and _compare(score, scale, limits[5], SCALE) >= 0
+            certain = not unsure[u] and compare(score, scale, limits[5], SCALE) >= 0
             if not certain or not _has_one_frozen_neighbour(v, head, following, rows, frozen):
                 frozen[v] = True
                 continue
@@ -431,7 +248,7 @@ def _merge(a, b, total, count, best, histogram, quantile, sizes, is_open, unsure
         else:
             new_name = min(name[u], name[v])
         merged.append((min(name[u], name[v]), max(name[u], name[v]), score, scale))
-        rows[e, _ENDS] = _GONE
+        rows[e, ENDS] = GONE
         low = min(smallest[u], smallest[v])
         if degree[u] > degree[v]:
             u, v = v, u
@@ -446,29 +263,29 @@ def _merge(a, b, total, count, best, histogram, quantile, sizes, is_open, unsure
         while link != -1:
             next_link = following[link]
             f = link // 2
-            if rows[f, _ENDS] != _GONE:
-                other = _end_beyond(rows[f, _ENDS], u)
-                ends = _ends(v, other)
+            if rows[f, ENDS] != GONE:
+                other = end_beyond(rows[f, ENDS], u)
+                ends = ends_of(v, other)
                 g, slot = _find_pair(slots, rows, ends)
                 if g >= 0:
-                    _take_out(heads, later, earlier, f, _bin(rows[f], levels))
-                    _take_out(heads, later, earlier, g, _bin(rows[g], levels))
-                    rows[f, _ENDS] = _GONE
-                    rows[g, _SUM] += rows[f, _SUM]
-                    rows[g, _COUNT] += rows[f, _COUNT]
-                    rows[g, _BEST] = max(rows[g, _BEST], rows[f, _BEST])
+                    take_out(heads, later, earlier, f, bin_of(rows[f], levels))
+                    take_out(heads, later, earlier, g, bin_of(rows[g], levels))
+                    rows[f, ENDS] = GONE
+                    rows[g, SUM] += rows[f, SUM]
+                    rows[g, COUNT] += rows[f, COUNT]
+                    rows[g, BEST] = max(rows[g, BEST], rows[f, BEST])
                     if levels:
                         histogram[g] += histogram[f]
-                        rows[g, _QUANTILE] = 255 * _quantile(histogram[g], rows[g, _COUNT], quantile)
+                        rows[g, QUANTILE] = 255 * quantile_level(histogram[g], rows[g, COUNT], quantile)
                     degree[other] -= 1
-                    if _may_merge(rows[g], levels, size, limits):
-                        place = _bin(rows[g], levels)
+                    if may_merge(rows[g], levels, size, limits):
+                        place = bin_of(rows[g], levels)
                         if place == current:
-                            _push(heap, _candidate(rows, g, levels), rows, levels)
+                            push(heap, candidate(rows, g, levels), rows, levels)
                         else:
-                            _put(heads, later, earlier, g, place)
+                            put(heads, later, earlier, g, place)
                 else:
-                    rows[f, _ENDS] = ends
+                    rows[f, ENDS] = ends
                     slots[slot] = f
                     in_table += 1
                     following[link] = head[v]
@@ -481,11 +298,11 @@ def _merge(a, b, total, count, best, histogram, quantile, sizes, is_open, unsure
 
     _flatten(parent)
     for e in range(a.size):
-        if rows[e, _ENDS] != _GONE and _may_merge(rows[e], levels, size, limits):
-            undecided[rows[e, _ENDS] >> 32] = True
-            undecided[rows[e, _ENDS] & 0xFFFFFFFF] = True
+        if rows[e, ENDS] != GONE and may_merge(rows[e], levels, size, limits):
+            undecided[rows[e, ENDS] >> 32] = True
+            undecided[rows[e, ENDS] & 0xFFFFFFFF] = True
     steps = np.empty((4, len(merged)), dtype=np.int64)
     for i in range(len(merged)):
         steps[0, i], steps[1, i], steps[2, i], steps[3, i] = merged[i]
-    most_edges = rows[:, _COUNT].max() if a.size else 0
+    most_edges = rows[:, COUNT].max() if a.size else 0
     return smallest[parent], undecided[parent], name[parent], steps[0], steps[1], steps[2], steps[3], most_edges

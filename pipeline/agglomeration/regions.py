@@ -255,7 +255,8 @@ def _face_contacts(region: Region, face: FaceTable) -> Contacts:
 
 def _contract(region: Region, node: Int64s) -> tuple[Region, Int64s]:
     """The region with nodes that have the same `node`, the smallest of them, made one; and each node's new number."""
-    roots, node_of = np.unique(node, return_inverse=True)
+    is_root = node == np.arange(len(node))
+    roots, node_of = np.flatnonzero(is_root), (np.cumsum(is_root) - 1)[node]
     sizes = np.zeros(len(roots), dtype=np.int64)
     np.add.at(sizes, node_of, region.sizes)
     names = np.full(len(roots), np.iinfo(np.uint64).max, dtype=np.uint64)

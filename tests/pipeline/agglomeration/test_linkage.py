@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from petavox.pipeline.agglomeration import linkage
 from petavox.pipeline.agglomeration.joining import JoinRule
-from petavox.pipeline.agglomeration.linkage import MergeRule, _compare, _product, merge_closed
+from petavox.pipeline.agglomeration.linkage import MergeRule, merge_closed
 from petavox.pipeline.errors import TaskError
 from petavox.pipeline.thresholds import Threshold
 from twins import Rules, graphs, greedy
@@ -82,14 +82,3 @@ def test_contacts_that_a_histogram_cannot_count_are_refused():
     rule = MergeRule(Threshold(0), quantile=Threshold(500_000))
     with pytest.raises(TaskError, match="fewer than 4294967296 voxel edges; found 4294967296"):
         merge_closed(huge, np.ones(2, np.int64), none, none, rule)
-
-
-@given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))
-def test_products_are_exact_in_128_bits(a, b):
-    high, low = _product(a, b)
-    assert int(high) * 2**64 + int(low) == a * b
-
-
-@given(*[st.integers(1, 2**63 - 1)] * 4)
-def test_fractions_are_compared_exactly(a, b, c, d):
-    assert _compare(a, b, c, d) == (a * d > c * b) - (a * d < c * b)
