@@ -140,10 +140,12 @@ def decide(
     given, node_of = replace(graph, contacts=Contacts.empty()), np.arange(len(graph.ids))
     del parts  # with their contacts, unless the caller keeps them: several times what is left of them
     if faces:
+        linked = _follow_links(given, faces)
         between = [_face_contacts(given, face) for face in faces]
+        del faces
         graph = replace(graph, contacts=Contacts.concatenate([graph.contacts, *between]))
         del between
-        graph, node_of = _contract(graph, _follow_links(given, faces))
+        graph, node_of = _contract(graph, linked)
     open_nodes = graph.is_open()
     unsure = np.zeros_like(open_nodes)
     if join.size:
