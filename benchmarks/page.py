@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from extrapolation import extrapolate
 from measure import HERE
 
+NODE_MEMORY = 64e9
 Result = dict[str, Any]
 Column = tuple[str, str, Callable[[Any], str]]
 
@@ -155,7 +157,22 @@ def scale_further(result: Result) -> list[str]:
         "A straight continuation, not a measurement: `benchmarks/extrapolation.py` says how.\n",
         *table(columns("what", "value"), rows),
         *table(ahead, far["levels"]),
+        what_breaks(result, far["levels"]),
+        "",
     ]
+
+
+def what_breaks(result: Result, levels: Sequence[Result]) -> str:
+    """Up to which level of the octree a node fits a machine, and how large a volume has no higher one."""
+    fitting = max((row["level"] for row in levels if row["memory"] <= NODE_MEMORY), default=0)
+    holding = max((row["level"] for row in levels if not row["too_many_contacts"]), default=0)
+    block = math.prod(result["settings"]["block"])
+    return (
+        f"**What breaks first: the memory of the top nodes.** Up to level {fitting} a node fits {in_bytes(NODE_MEMORY)},"
+        f" enough for {number(block * 8.0**fitting)} voxels; from level {holding + 1} on it has more contacts than one"
+        " task can number. What goes up are mostly fragments that a face cuts, in proportion to its area; a lower"
+        " `high`, which makes them larger, and larger blocks put the limit further out."
+    )
 
 
 def section(result: Result) -> list[str]:
