@@ -168,7 +168,7 @@ def what_breaks(result: Result, levels: Sequence[Result]) -> str:
     holding = max((row["level"] for row in levels if not row["too_many_contacts"]), default=0)
     block = math.prod(result["settings"]["block"])
     return (
-        f"**What breaks first: the memory of the top nodes.** Up to level {fitting} a node fits {in_bytes(NODE_MEMORY)},"
+        f"**What breaks first: the memory of the top nodes.** Up to level {fitting} one fits {in_bytes(NODE_MEMORY)},"
         f" enough for {number(block * 8.0**fitting)} voxels; from level {holding + 1} on it has more contacts than one"
         " task can number. What goes up are mostly fragments that a face cuts, in proportion to its area; a lower"
         " `high`, which makes them larger, and larger blocks put the limit further out."
