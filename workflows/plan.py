@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
@@ -101,7 +102,8 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     counting = _contingency(recipe, places, volumes[places.segmentation], identities)
     density = Density()
     if recipe.input.affinities is not None and offsets is not None and recipe.supervoxels.method == "watershed":
-        density = sample_density(source, Channels.of_offsets(offsets), recipe.supervoxels)
+        with contextlib.suppress(AffinityError):  # the look through the volume, or the task, names the block
+            density = sample_density(source, Channels.of_offsets(offsets), recipe.supervoxels)
     stages = SegmentationStages(recipe, grid, places, offsets, affinity_bytes, density).build(predict, counting)
     plan = Plan(
         recipe=_movable(recipe, directory),
