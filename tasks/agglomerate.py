@@ -69,7 +69,7 @@ def resources(config: Config, density: Density) -> Resources:
     sides = [b << (config.level - 1) for b in config.block]
     z, y, x = (min(v, side) for v, side in zip(config.volume, sides, strict=True))
     children = math.prod(min(2, -(-v // side)) for v, side in zip(config.volume, sides, strict=True))
-    clusters = children * density.face_fragments * 1.6 * (z * y + z * x + y * x)
+    clusters = children * density.face_fragments * 2.1 * (z * y + z * x + y * x)
     return Resources(memory=round(clusters * (4 * contact + 200)))
 
 
