@@ -71,7 +71,7 @@ def join_small(contacts: Contacts, sizes: Int64s, is_open: Bools, rule: JoinRule
 
 
 @njit(nogil=True, cache=True)
-def _root(parent, i):  # type: ignore[no-untyped-def]
+def find_root(parent, i):  # type: ignore[no-untyped-def]
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -83,7 +83,7 @@ def _join(a, b, sizes, unsure, least):  # type: ignore[no-untyped-def]
     """Follow the edges in their order; `unsure` is brought up to date. Returns roots, and which roots wait."""
     parent = np.arange(sizes.size)
     for e in range(a.size):
-        u, v = _root(parent, a[e]), _root(parent, b[e])
+        u, v = find_root(parent, a[e]), find_root(parent, b[e])
         if u == v or min(sizes[u], sizes[v]) >= least:
             continue
         if not unsure[u] and not unsure[v]:
@@ -95,11 +95,11 @@ def _join(a, b, sizes, unsure, least):  # type: ignore[no-untyped-def]
             unsure[v] |= sizes[v] < least
     waiting = np.zeros(sizes.size, dtype=np.bool_)
     for e in range(a.size):
-        u, v = _root(parent, a[e]), _root(parent, b[e])
+        u, v = find_root(parent, a[e]), find_root(parent, b[e])
         if u != v and (unsure[u] or unsure[v]):
             waiting[u] = True
             waiting[v] = True
     for i in range(sizes.size):
-        parent[i] = _root(parent, i)
+        parent[i] = find_root(parent, i)
     waiting |= unsure
     return parent, waiting

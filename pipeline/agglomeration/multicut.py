@@ -29,6 +29,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ..errors import RequestError
 from .contacts import Contacts, Int64s
+from .joining import find_root
 from .linkage import Bools, Merges
 
 Costs = npt.NDArray[np.float64]
@@ -168,13 +169,7 @@ def _unite(a, b, n):  # type: ignore[no-untyped-def]
     over = np.empty(a.size, dtype=np.int64)
     count = 0
     for i in range(a.size):
-        u, v = a[i], b[i]
-        while parent[u] != u:
-            parent[u] = parent[parent[u]]
-            u = parent[u]
-        while parent[v] != v:
-            parent[v] = parent[parent[v]]
-            v = parent[v]
+        u, v = find_root(parent, a[i]), find_root(parent, b[i])
         if u != v:
             low, high = min(u, v), max(u, v)
             parent[high] = low
