@@ -12,8 +12,9 @@ import numpy.typing as npt
 from .affinities.nearest import quantise
 from .agglomeration.contacts import interior_contacts
 from .agglomeration.joining import JoinRule
+from .agglomeration.leaves import as_region, grow_leaf
 from .agglomeration.linkage import MergeRule, merge_closed
-from .agglomeration.regions import decide, leaf_region
+from .agglomeration.regions import decide
 from .errors import AffinityError, RequestError
 from .geometry import Box, triple
 from .segmentation.relabel import relabel
@@ -73,9 +74,6 @@ def segment(
     box = Box.of_shape(volume)
     fragments = label_fragments(grey, box, volume, Threshold.parse(low, "low"), Threshold.parse(high, "high"))
     contacts = interior_contacts(fragments.labels, grey, box, volume, levels if linkage == "quantile" else 0)
-    whole = leaf_region(
-        fragments.ids, fragments.sizes.astype(np.int64), contacts, np.zeros(len(fragments.ids), dtype=np.uint8)
-    )
     join = JoinRule(join_size, Threshold.parse(join_affinity, "join_affinity"))
     rule = MergeRule(
         Threshold.parse(threshold, "threshold"),
@@ -85,5 +83,10 @@ def segment(
         Threshold.parse(veto_threshold, "veto_threshold"),
         Threshold.parse(quantile, "quantile") if linkage == "quantile" else None,
     )
-    decision = decide([whole], [], join, partial(merge_closed, rule=rule), dust_size)
-    return relabel(fragments.labels, np.concatenate([np.zeros(1, dtype=np.uint64), decision.target]))
+    closed = np.zeros(len(fragments.ids), dtype=np.uint8)
+    leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, closed, join)
+    del contacts
+    region, placement = as_region(leaf, {})
+    decision = decide([region], [], join, partial(merge_closed, rule=rule), dust_size)
+    segments = decision.target[placement.place[cluster_of]]
+    return relabel(fragments.labels, np.concatenate([np.zeros(1, dtype=np.uint64), segments]))

@@ -16,12 +16,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ..errors import TableError
 from .contacts import Contacts, Int64s
-from .joining import JoinRule, join_small
+from .joining import Faces, JoinRule, join_small, linked
 from .linkage import Bools, Merges
 
 Ids = npt.NDArray[np.uint64]
@@ -45,9 +43,9 @@ class Region:
         names: (n,) the supervoxel that stands for each cluster in merges, see `Merges`.
         sizes: (n,) int64 voxels of each cluster that lie in the region.
         contacts: between clusters, by their index in `ids`.
-        fragments: (m,) ids, increasing, of the fragments that touch an open face.
+        fragments: (m,) ids, increasing, of the supervoxel fragments with contacts or links through an open face.
         clusters: (m,) int64 the cluster of each of these, by its index in `ids`.
-        faces: (m,) uint8 the open faces that each of these touches, see `face_bit`.
+        faces: (m,) uint8 the open faces of each of these, see `face_bit`.
     """
 
     ids: Ids
@@ -56,17 +54,17 @@ class Region:
     contacts: Contacts
     fragments: Ids
     clusters: Int64s
-    faces: npt.NDArray[np.uint8]
+    faces: Faces
 
     def with_faces(self, still_open: int) -> Region:
         """The same region with only the faces in a mask open."""
         return replace(self, faces=self.faces & np.uint8(still_open))
 
-    def is_open(self) -> npt.NDArray[np.bool_]:
-        """Which clusters touch an open face."""
-        reaching = np.zeros(len(self.ids), dtype=np.bool_)
-        reaching[self.clusters[self.faces != 0]] = True
-        return reaching
+    def open_faces(self) -> Faces:
+        """For each cluster the open faces that it touches."""
+        touched = np.zeros(len(self.ids), dtype=np.uint8)
+        np.bitwise_or.at(touched, self.clusters, self.faces)
+        return touched
 
 
 @dataclass(frozen=True)
@@ -114,12 +112,6 @@ class Decision:
     dust: int
 
 
-def leaf_region(ids: Ids, sizes: Int64s, contacts: Contacts, faces: npt.NDArray[np.uint8]) -> Region:
-    """The region of one block, from its fragments and the open faces that each of them touches."""
-    touching = np.flatnonzero(faces)
-    return Region(ids, ids, sizes, contacts, ids[touching], touching.astype(np.int64), faces[touching])
-
-
 def decide(
     parts: Sequence[Region], faces: Sequence[FaceTable], join: JoinRule, merge: Merge, dust_size: int = 0
 ) -> Decision:
@@ -146,14 +138,13 @@ def decide(
         graph = replace(graph, contacts=Contacts.concatenate([graph.contacts, *between]))
         del between
         graph, node_of = _contract(graph, linked)
-    open_nodes = graph.is_open()
-    unsure = np.zeros_like(open_nodes)
-    if join.size:
-        joined = join_small(graph.contacts, graph.sizes, open_nodes, join)
+    joined = join_small(graph.contacts, graph.sizes, graph.open_faces(), join)
+    graph = replace(graph, contacts=joined.settled(graph.contacts))
+    if len(joined.roots) < len(joined.node):
         graph, joined_of = _contract(graph, joined.node)
         node_of = joined_of[node_of]
-        unsure, waiting = joined.unsure[joined.node == np.arange(len(joined.node))], joined.waiting
-        open_nodes = graph.is_open() | waiting[joined.node == np.arange(len(joined.node))]
+    unsure, waiting = joined.unsure[joined.roots] != 0, joined.waiting[joined.roots]
+    open_nodes = (graph.open_faces() != 0) | waiting
     return _conclude(given, graph, node_of, merge(graph.contacts, graph.sizes, open_nodes, unsure), dust_size)
 
 
@@ -237,17 +228,9 @@ def _cluster_of(region: Region, fragments: Ids) -> Int64s:
 
 def _follow_links(region: Region, faces: Sequence[FaceTable]) -> Int64s:
     """For each cluster the first one (that is, with the smallest id) that it is linked to."""
-    n = len(region.ids)
-    a = [_cluster_of(region, face.link_a) for face in faces]
-    b = [_cluster_of(region, face.link_b) for face in faces]
-    if not a:
-        return np.arange(n)
-    rows, columns = np.concatenate(a), np.concatenate(b)
-    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(n, n))
-    _, component = connected_components(graph, directed=False)
-    _, smallest = np.unique(component, return_index=True)
-    first: Int64s = smallest[component].astype(np.int64)
-    return first
+    a = np.concatenate([_cluster_of(region, face.link_a) for face in faces])
+    b = np.concatenate([_cluster_of(region, face.link_b) for face in faces])
+    return linked(a, b, len(region.ids))
 
 
 def _face_contacts(region: Region, face: FaceTable) -> Contacts:

@@ -1,6 +1,8 @@
-"""From dense labels to final ids, by table."""
+"""From dense labels to others, by table."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,19 +12,20 @@ from ..errors import TableError
 
 
 def relabel(
-    labels: npt.NDArray[np.uint32], table: npt.NDArray[np.uint64], out: npt.NDArray[np.uint64] | None = None
-) -> npt.NDArray[np.uint64]:
+    labels: npt.NDArray[np.uint32], table: npt.NDArray[Any], out: npt.NDArray[Any] | None = None
+) -> npt.NDArray[Any]:
     """table[labels], checked.
 
     Args:
         labels: dense labels of any shape, 0…n.
         table: (n + 1,) the new label of each.
-        out: where to put them, contiguous, of the same shape; a new array unless given.
+        out: where to put them, contiguous, of the same shape, perhaps the labels themselves; a new array of the table's
+            type unless given.
 
     Raises:
         TableError: a label is beyond the table.
     """
-    result = np.empty(labels.shape, dtype=np.uint64) if out is None else out
+    result = np.empty(labels.shape, dtype=table.dtype) if out is None else out
     largest = _look_up(np.ascontiguousarray(labels).reshape(-1), table, result.reshape(-1))
     if largest >= len(table):
         raise TableError(
@@ -38,6 +41,7 @@ def _look_up(labels, table, result):  # type: ignore[no-untyped-def]
     end = np.uint32(table.size - 1)
     largest = np.uint32(0)
     for i in range(labels.size):
-        largest = max(largest, labels[i])
-        result[i] = table[min(labels[i], end)]
+        label = labels[i]
+        largest = max(largest, label)
+        result[i] = table[min(label, end)]
     return largest

@@ -43,14 +43,18 @@ def merge_pair(cluster, sizes, contacts, a, b):
 
 
 def join_small(sizes, contacts, rule):
-    """Follow voxel edges from the strongest down; returns id → smallest id of its cluster, its sizes, its contacts."""
+    """Follow voxel edges from the strongest down.
+
+    Returns:
+        id → smallest id of its cluster, the sizes of clusters, and the contacts between those that are large enough.
+    """
     sizes, cluster = dict(sizes), {i: i for i in sizes}
     edges = sorted(((edge, pair) for pair, edges in contacts.items() for edge in edges), reverse=True)
     for (affinity, _), pair in edges:
         a, b = sorted(cluster[end] for end in pair)
         if a != b and affinity >= rule.affinity.least_affinity and min(sizes[a], sizes[b]) < rule.size:
             contacts = merge_pair(cluster, sizes, contacts, a, b)
-    return cluster, sizes, contacts
+    return cluster, sizes, {p: found for p, found in contacts.items() if min(sizes[p[0]], sizes[p[1]]) >= rule.size}
 
 
 def agglomerate(sizes, contacts, rule, levels=0):

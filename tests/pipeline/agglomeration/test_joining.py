@@ -13,7 +13,7 @@ from twins import graphs, greedy
 @given(graphs.graphs())
 def test_a_whole_graph_equals_the_slow_twin(graph):
     edges, sizes, rules, _ = graph
-    found = join_small(graphs.contacts_of(edges, 0), sizes, np.zeros(len(sizes), bool), rules.join)
+    found = join_small(graphs.contacts_of(edges, 0), sizes, np.zeros(len(sizes), np.uint8), rules.join)
     cluster, _, _ = greedy.join_small(dict(enumerate(sizes.tolist())), edges, rules.join)
     assert found.node.tolist() == list(cluster.values())
     assert not found.unsure.any()
@@ -24,7 +24,7 @@ def test_a_whole_graph_equals_the_slow_twin(graph):
 @given(graphs.graphs(), st.data())
 def test_what_open_nodes_turn_out_to_touch_changes_nothing_that_was_decided(graph, data):
     edges, sizes, rules, is_open = graph
-    early = join_small(graphs.contacts_of(edges, 0), sizes, is_open, rules.join)
+    early = join_small(graphs.contacts_of(edges, 0), sizes, is_open.astype(np.uint8), rules.join)
     together, all_sizes = data.draw(graphs.beyond(graph))
     whole, _, _ = greedy.join_small(all_sizes, together, rules.join)
     for node, cluster in enumerate(early.node.tolist()):
@@ -38,7 +38,7 @@ def test_what_open_nodes_turn_out_to_touch_changes_nothing_that_was_decided(grap
 def test_a_small_node_joins_a_large_open_one_and_waits_for_a_small_open_one():
     edges = {(0, 1): [(200, 0)], (2, 3): [(200, 1)]}
     sizes, is_open = np.array([50, 1, 1, 1]), np.array([True, False, True, False])
-    found = join_small(graphs.contacts_of(edges, 0), sizes, is_open, JoinRule(10, Threshold(100_000)))
+    found = join_small(graphs.contacts_of(edges, 0), sizes, is_open.astype(np.uint8), JoinRule(10, Threshold(100_000)))
     assert found.node.tolist() == [0, 0, 2, 3]
-    assert found.unsure.tolist() == [False, False, True, True]
+    assert found.unsure.tolist() == [0, 0, 1, 1]
     assert found.waiting.tolist() == [False, False, True, True]

@@ -10,9 +10,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petavox.pipeline.agglomeration.contacts import face_contacts, interior_contacts
+from petavox.pipeline.agglomeration.contacts import Contacts, face_contacts, interior_contacts
+from petavox.pipeline.agglomeration.leaves import as_region, grow_leaf
 from petavox.pipeline.agglomeration.linkage import MergeRule, merge_closed
-from petavox.pipeline.agglomeration.regions import ALL_FACES, FaceTable, decide, face_bit, leaf_region, look_up
+from petavox.pipeline.agglomeration.regions import ALL_FACES, decide, face_bit, look_up
+from petavox.pipeline.agglomeration.seams import Side, sew
 from petavox.pipeline.geometry import BlockGrid, Octree
 from petavox.pipeline.segmentation.relabel import relabel
 from petavox.pipeline.segmentation.supervoxels import halo_box, label_fragments
@@ -41,6 +43,7 @@ class Blockwise:
         return label_fragments(outer, box, self.volume, self.case.low, self.case.high)
 
     def leaf(self, index):
+        """The graph of a block, and the labels of its clusters."""
         box, found = self.grid.box(index), self.blocks[index]
         affinities = self.case.affinities[:, *box.slices()]
         contacts = interior_contacts(found.labels, affinities, box, self.volume, self.rules.levels)
@@ -50,24 +53,40 @@ class Blockwise:
                 faces[np.take(found.labels, 0, axis)] |= face_bit(axis, False)
             if box.stop[axis] < self.volume[axis]:
                 faces[np.take(found.labels, -1, axis)] |= face_bit(axis, True)
-        return leaf_region(found.ids, found.sizes.astype(np.int64), contacts, faces[1:])
+        leaf, cluster_of = grow_leaf(found.ids, found.sizes.astype(np.int64), contacts, faces[1:], self.rules.join)
+        return leaf, relabel(found.labels, np.concatenate([[0], cluster_of + 1]).astype(np.uint32))
 
-    def face(self, axis, index):
-        box, behind = self.grid.box(index), self.blocks[index]
-        before = self.blocks[tuple(i - (k == axis) for k, i in enumerate(index))]
+    def before(self, axis, index):
+        return tuple(i - (k == axis) for k, i in enumerate(index))
+
+    def side(self, index, face):
+        leaf, _ = self.leaves[index]
+        return Side(leaf.ids, leaf.sizes, leaf.unsure, leaf.rims.get(face, Contacts.empty(self.rules.levels)), face)
+
+    def seam(self, axis, index):
+        box, before = self.grid.box(index), self.before(axis, index)
         contacts, links = face_contacts(
-            np.take(before.labels, -1, axis),
-            np.take(behind.labels, 0, axis),
+            np.take(self.leaves[before][1], -1, axis),
+            np.take(self.leaves[index][1], 0, axis),
             np.take(self.case.affinities[axis][box.slices()], 0, axis),
-            behind.crossing[axis],
+            self.blocks[index].crossing[axis],
             box.start,
             self.volume,
             axis,
             self.rules.levels,
         )
-        a, b = before.ids, behind.ids
-        table = (a[contacts.a], b[contacts.b], contacts.sum, contacts.count, contacts.best)
-        return FaceTable(*table, contacts.histogram, a[links[:, 0]], b[links[:, 1]])
+        sides = self.side(before, face_bit(axis, True)), self.side(index, face_bit(axis, False))
+        return sew(*sides, contacts, links, self.rules.join)
+
+    def region(self, index):
+        shares = {}
+        for axis in range(3):
+            if index[axis] > 0:
+                shares[face_bit(axis, False)] = self.seams[axis, index].behind
+            after = tuple(i + (k == axis) for k, i in enumerate(index))
+            if after[axis] < self.grid.shape[axis]:
+                shares[face_bit(axis, True)] = self.seams[axis, after].before
+        return as_region(self.leaves[index][0], dict(shuffled(shares.items(), self.order)))
 
     def child(self, level, child):
         still_open = ALL_FACES
@@ -83,20 +102,35 @@ class Blockwise:
         return decide(parts, faces, self.rules.join, merge, self.rules.dust_size)
 
     def run(self):
-        self.blocks = {index: self.fragments(index) for index in shuffled(self.grid.indices(), self.order)}
-        self.decisions = {
-            (0, index): self.decide([self.leaf(index)], []) for index in shuffled(self.grid.indices(), self.order)
-        }
+        blocks = list(self.grid.indices())
+        faces = [(axis, index) for axis in range(3) for index in blocks if index[axis] > 0]
+        self.blocks = {index: self.fragments(index) for index in shuffled(blocks, self.order)}
+        self.leaves = {index: self.leaf(index) for index in shuffled(blocks, self.order)}
+        self.seams = {face: self.seam(*face) for face in shuffled(faces, self.order)}
+        self.regions = {index: self.region(index) for index in shuffled(blocks, self.order)}
+        self.decisions = {(0, index): self.decide([self.regions[index][0]], []) for index in blocks}
         for level in range(1, self.octree.height + 1):
             nodes = BlockGrid(self.octree.shape(level), (1, 1, 1)).indices()
             for node in shuffled(nodes, self.order):
                 parts = [self.child(level, c) for c in shuffled(self.octree.children(level, node), self.order)]
-                faces = [self.face(*face) for face in shuffled(self.octree.inner_faces(level, node), self.order)]
-                self.decisions[level, node] = self.decide(parts, faces)
+                inner = shuffled(self.octree.inner_faces(level, node), self.order)
+                self.decisions[level, node] = self.decide(parts, [self.seams[face].face for face in inner])
         segments = np.zeros(self.volume, np.uint64)
-        for index in self.grid.indices():
-            table = np.concatenate([np.zeros(1, np.uint64), self.assigned(0, index)])
-            segments[self.grid.box(index).slices()] = relabel(self.blocks[index].labels, table)
+        for index in blocks:
+            table = np.concatenate([np.zeros(1, np.uint64), self.of_clusters(index)])
+            segments[self.grid.box(index).slices()] = relabel(self.leaves[index][1], table)
+        return segments
+
+    def of_clusters(self, index):
+        """The segment of every cluster of a leaf: of its own region's node, or of that beyond the face."""
+        placement = self.regions[index][1]
+        segments = np.append(self.assigned(0, index), np.uint64(0))[np.maximum(placement.place, 0)]
+        for cluster in np.flatnonzero(placement.place < 0):
+            number = -1 - placement.place[cluster]
+            axis, above = divmod(int(placement.gone_face[number]).bit_length() - 1, 2)
+            there = tuple(i + (k == axis) * (2 * above - 1) for k, i in enumerate(index))
+            place = self.regions[there][1].place[placement.gone_to[number]]
+            segments[cluster] = self.assigned(0, there)[place]
         return segments
 
     def assigned(self, level, node):
@@ -111,7 +145,7 @@ class Blockwise:
 
     def merges(self):
         """(a, b, score in [0, 1]) of all merges, and the pairs that were linked or joined before them."""
-        linked, merges = [], []
+        linked, merges = [pair for _, placement in self.regions.values() for pair in placement.pairs.tolist()], []
         for d in self.decisions.values():
             linked += d.linked.tolist()
             columns = (d.merges.tolist(), d.merge_score.tolist(), d.merge_scale.tolist())
@@ -147,7 +181,7 @@ def test_the_merge_tree_gives_the_clusters_at_every_score(case, rules):
     linked, merges = run.merges()
     _, expected = segmentation.segment(case.affinities, case.low, case.high, run.rules)
     assert Counter(score for *_, score in merges) == Counter(score for *_, score in expected)
-    supervoxels = {int(i) for block in run.blocks.values() for i in block.ids}
+    supervoxels = {int(i) for leaf, _ in run.leaves.values() for i in leaf.ids}
     linked_in_twin = [(a, b) for a, b in clusters(linked, supervoxels).items()]
     for least in {score for *_, score in expected}:
         kept = [(a, b) for a, b, score in merges if score >= least]

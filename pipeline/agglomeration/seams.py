@@ -1,0 +1,168 @@
+"""Seams: the small supervoxels that the face between two blocks cuts join their neighbours before the octree starts.
+
+Most of what a face cuts is small and touches no other face, so the two blocks together know all there is to know of it.
+A seam follows the edges of just these clusters and hands each to one side, with its contacts. What is left at the face
+is what is large, which the octree is for; and it is left to the face, not to every level up to the one where it closes.
+
+What a seam decides is true of the whole run, see `joining`; so the seams of a block agree, in whatever order they are
+sewn. A cluster is handed over only if nothing that it touches may go elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .contacts import Contacts, Int64s
+from .joining import Bools, Faces, Joined, JoinRule, join_small, linked
+from .leaves import Share
+from .regions import FaceTable, Ids
+
+
+@dataclass(frozen=True)
+class Side:
+    """What a seam needs of the block at one of its sides.
+
+    Args:
+        ids, sizes, unsure: of the clusters of its leaf, see `Leaf`.
+        rim: of the face.
+        face: the bit of the face.
+    """
+
+    ids: Ids
+    sizes: Int64s
+    unsure: Faces
+    rim: Contacts
+    face: int
+
+
+@dataclass(frozen=True)
+class Seam:
+    """What a seam decided: for the block before it, for the block behind it, and what stays between them."""
+
+    before: Share
+    behind: Share
+    face: FaceTable
+
+
+def sew(before: Side, behind: Side, contacts: Contacts, links: Int64s, rule: JoinRule) -> Seam:
+    """Let what is cut by the face between two blocks join.
+
+    Args:
+        before, behind: the two blocks.
+        contacts: through the face: a by index in the block before, b in the block behind.
+        links: (n, 2) clusters of both that are one, likewise.
+        rule: which clusters are small and what they join.
+    """
+    first = len(before.ids)
+    graph = Contacts.concatenate(
+        [
+            before.rim,
+            replace(behind.rim, a=behind.rim.a + first, b=behind.rim.b + first),
+            replace(contacts, b=contacts.b + first),
+        ]
+    )
+    unsure = np.concatenate([before.unsure & ~np.uint8(before.face), behind.unsure & ~np.uint8(behind.face)])
+    rim = np.concatenate([before.unsure == before.face, behind.unsure == behind.face])
+    sizes = np.concatenate([before.sizes, behind.sizes])
+    ids = np.concatenate([before.ids, behind.ids])
+
+    # Contacts of a rim with what waits for another face: seen here, but left where they are.
+    seen = np.arange(len(graph)) < len(before.rim) + len(behind.rim)
+    seen &= (unsure[graph.a] | unsure[graph.b]) != 0
+    fixed = ~rim
+    fixed[graph.a[seen]] = True
+    fixed[graph.b[seen]] = True
+
+    cluster, joined = _join(graph, links[:, 0], links[:, 1] + first, sizes, unsure, rule)
+    place = _places(cluster, joined.unsure[cluster] != 0, fixed, ids, first)
+    kept = graph.select(~seen & ~joined.crumb[cluster[graph.a]] & ~joined.crumb[cluster[graph.b]])
+    kept = kept.select(cluster[kept.a] != cluster[kept.b]).renamed(place)
+    face = _face(kept, cluster, place, ids, first)
+    return Seam(
+        _share(np.arange(first), place, ids, sizes, kept, face.a, face.link_a, first, before=True),
+        _share(np.arange(first, len(ids)), place, ids, sizes, kept, face.b, face.link_b, first, before=False),
+        face,
+    )
+
+
+def _join(
+    graph: Contacts, one: Int64s, other: Int64s, sizes: Int64s, unsure: Faces, rule: JoinRule
+) -> tuple[Int64s, Joined]:
+    """The cluster of each node once links and small nodes are followed, and what is said of each cluster."""
+    root = linked(one, other, len(sizes))
+    total, faces = np.zeros_like(sizes), np.zeros_like(unsure)
+    np.add.at(total, root, sizes)
+    np.bitwise_or.at(faces, root, unsure)
+    joined = join_small(replace(graph, a=root[graph.a], b=root[graph.b]), total, faces, rule)
+    return joined.node[root], joined
+
+
+def _places(cluster: Int64s, unsure: Bools, fixed: Bools, ids: Ids, first: int) -> Int64s:
+    """The node that each node becomes part of: the first one of its cluster on its own side, or on the other side.
+
+    A cluster stays on the sides where it has something fixed; with nothing fixed, on that of its smallest id, or, if it
+    is unsure, on both.
+    """
+    n = len(cluster)
+    side = np.arange(n) >= first
+    stays = np.zeros((2, n), dtype=np.bool_)
+    stays[side[fixed].astype(np.int64), cluster[fixed]] = True
+    free = ~(stays[0] | stays[1])[cluster]
+    least = np.full(n, np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(least, cluster[free], ids[free])
+    owners = free & (unsure | (least[cluster] == ids))
+    stays[side[owners].astype(np.int64), cluster[owners]] = True
+
+    representative = np.full((2, n), -1, dtype=np.int64)
+    backwards = np.arange(n)[::-1]
+    representative[side[backwards].astype(np.int64), cluster[backwards]] = backwards
+    where = np.where(stays[side.astype(np.int64), cluster], side, ~side).astype(np.int64)
+    place: Int64s = representative[where, cluster]
+    return place
+
+
+def _face(kept: Contacts, cluster: Int64s, place: Int64s, ids: Ids, first: int) -> FaceTable:
+    """What stays between the two blocks: contacts, and the clusters that are on both sides."""
+    crossing = kept.select((kept.a < first) & (kept.b >= first))
+    nodes = np.unique(place)
+    of_cluster = np.full(len(ids), -1, dtype=np.int64)
+    of_cluster[cluster[nodes[nodes < first]]] = nodes[nodes < first]
+    behind = nodes[nodes >= first]
+    behind = behind[of_cluster[cluster[behind]] >= 0]
+    return FaceTable(
+        ids[crossing.a],
+        ids[crossing.b],
+        crossing.sum,
+        crossing.count,
+        crossing.best,
+        crossing.histogram,
+        ids[of_cluster[cluster[behind]]],
+        ids[behind],
+    )
+
+
+def _share(
+    nodes: Int64s, place: Int64s, ids: Ids, sizes: Int64s, kept: Contacts, ends: Ids, linked_ends: Ids, first: int,
+    *, before: bool,
+) -> Share:  # fmt: skip
+    origin, elsewhere = (0, first) if before else (first, 0)
+    here = (place < first) == before
+    own = np.zeros(len(place), dtype=np.bool_)
+    own[nodes] = True
+    joined = np.flatnonzero(own & here & (place != np.arange(len(place))))
+    gone = np.flatnonzero(own & ~here)
+    taken = np.flatnonzero(~own & here)
+    inside = kept.select(((kept.a < first) == before) & ((kept.b < first) == before))
+    return Share(
+        joined - origin,
+        place[joined] - origin,
+        gone - origin,
+        place[gone] - elsewhere,
+        place[taken] - origin,
+        ids[taken],
+        sizes[taken],
+        replace(inside, a=inside.a - origin, b=inside.b - origin),
+        np.union1d(ends, linked_ends),
+    )
