@@ -1,15 +1,19 @@
 """One node of the octree, upwards: its children's residual graphs and the faces between them → what is decided now.
 
-At level 0 a node is a block, and its graph that of the block's fragments.
+At level 0 a node is a block, and its graph that of the block's fragments once its seams are sewn.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+import numpy as np
+
 from ..pipeline.agglomeration.joining import JoinRule
+from ..pipeline.agglomeration.leaves import Placement, Share, as_region
 from ..pipeline.agglomeration.linkage import MergeRule, merge_closed
 from ..pipeline.agglomeration.multicut import MulticutRule, Solver, merge_multicut
 from ..pipeline.agglomeration.regions import ALL_FACES, FaceTable, Merge, Region, decide, face_bit
@@ -18,7 +22,7 @@ from ..pipeline.thresholds import Threshold
 from . import records
 from .contract import Density, Outcome, Resources, TaskConfig
 
-VERSION = 2
+VERSION = 3
 
 
 class Config(TaskConfig):
@@ -74,9 +78,12 @@ def resources(config: Config, density: Density) -> Resources:
 
 
 def run(config: Config, index: Triple) -> Outcome:
+    parts, placement = _given(config, index)
     join = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
-    decision = decide(_parts(config, index), _faces(config, index), join, _merge(config), config.dust_size)
-    written = records.write_decision(config.tables, config.level, index, decision)
+    decision = decide(parts, _faces(config, index), join, _merge(config), config.dust_size)
+    if placement is not None:
+        decision = replace(decision, linked=np.concatenate([placement.pairs, decision.linked]))
+    written = records.write_decision(config.tables, config.level, index, decision, placement)
     counts = {
         "merges": len(decision.merges),
         "segments": len(decision.segments),
@@ -91,11 +98,28 @@ def run(config: Config, index: Triple) -> Outcome:
     return Outcome(counts=counts)
 
 
-def _parts(config: Config, index: Triple) -> list[Region]:
-    if config.level == 0:
-        return [records.read_block_region(config.leaves, index, config.levels)]
+def _given(config: Config, index: Triple) -> tuple[list[Region], Placement | None]:
     octree = Octree(BlockGrid(config.volume, config.block).shape)
-    return [_child(config, octree, index, child) for child in octree.children(config.level, index)]
+    if config.level:
+        return [_child(config, octree, index, child) for child in octree.children(config.level, index)], None
+    region, placement = as_region(
+        records.read_leaf(config.leaves, index, config.levels), _shares(config, octree.leaves, index)
+    )
+    return [region], placement
+
+
+def _shares(config: Config, blocks: Triple, index: Triple) -> dict[int, Share]:
+    """What the seams around a block decided for it, by face."""
+    shares = {}
+    for axis in range(3):
+        if index[axis] > 0:
+            share = records.read_share(config.leaves, index, axis, "behind", config.levels)
+            shares[face_bit(axis, above=False)] = share
+        z, y, x = (i + (k == axis) for k, i in enumerate(index))
+        if (z, y, x)[axis] < blocks[axis]:
+            share = records.read_share(config.leaves, (z, y, x), axis, "before", config.levels)
+            shares[face_bit(axis, above=True)] = share
+    return shares
 
 
 def _faces(config: Config, index: Triple) -> list[FaceTable]:

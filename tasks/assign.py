@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from ..pipeline.agglomeration.regions import Ids, look_up
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from . import records
@@ -47,3 +50,29 @@ def segments_of(tables: str, octree: Octree, level: int, index: Triple) -> tuple
         passed_up = ~node.final
         segments[passed_up] = look_up(node.target[passed_up], known, values)
     return node.given, segments
+
+
+def segments_of_leaf(tables: str, octree: Octree, index: Triple) -> Ids:
+    """The segment of every cluster of a block's leaf; of those handed over, as the block beyond the face knows it."""
+    placement = records.read_placement(tables, index)
+    segments = _at(segments_of(tables, octree, 0, index)[1], placement.place)
+    gone = np.flatnonzero(placement.place < 0)
+    number = -1 - placement.place[gone]
+    face, there = placement.gone_face[number], placement.gone_to[number]
+    for bit in np.unique(face).tolist():
+        neighbour, through = _beyond(index, bit), face == bit
+        place = records.read_placement(tables, neighbour).place[there[through]]
+        segments[gone[through]] = _at(segments_of(tables, octree, 0, neighbour)[1], place)
+    return segments
+
+
+def _at(segments: Ids, place: npt.NDArray[np.int32]) -> Ids:
+    found: Ids = np.append(segments, np.uint64(0))[np.maximum(place, 0)]
+    return found
+
+
+def _beyond(index: Triple, face: int) -> Triple:
+    """The block beyond one of a block's faces, given by its bit."""
+    axis, above = divmod(face.bit_length() - 1, 2)
+    z, y, x = (i + (k == axis) * (2 * above - 1) for k, i in enumerate(index))
+    return z, y, x

@@ -1,26 +1,32 @@
-"""The faces between a block and the three blocks before it → contacts and links across them, by fragment id."""
+"""The faces between a block and the three before it → what they cut joins; contacts and links that stay there."""
 
 from __future__ import annotations
 
 from ..pipeline.agglomeration.contacts import face_contacts
-from ..pipeline.agglomeration.regions import FaceTable
+from ..pipeline.agglomeration.joining import JoinRule
+from ..pipeline.agglomeration.regions import face_bit
+from ..pipeline.agglomeration.seams import Seam, sew
 from ..pipeline.geometry import BlockGrid, Triple
+from ..pipeline.thresholds import Threshold
 from . import records
 from .contract import Density, Outcome, Resources, TaskConfig
 
-VERSION = 2
+VERSION = 3
 
 
 class Config(TaskConfig):
     """Args:
     volume: shape of the volume.
     block: shape of a block.
+    join_size, join_affinity: see `JoinRule`; a decimal.
     levels: of the contacts' histograms; 0 for none.
     tables: folder of the run's tables.
     """
 
     volume: Triple
     block: Triple
+    join_size: int = 0
+    join_affinity: str = "1"
     levels: int = 0
     tables: str
 
@@ -34,42 +40,35 @@ def resources(config: Config, density: Density) -> Resources:
 
 
 def run(config: Config, index: Triple) -> Outcome:
-    faces = {axis: _face(config, index, axis) for axis in range(3) if index[axis] > 0}
-    written = records.write_faces(config.tables, index, faces)
+    seams = {axis: _seam(config, index, axis) for axis in range(3) if index[axis] > 0}
+    written = records.write_seams(config.tables, index, seams)
+    found = seams.values()
     return Outcome(
         counts={
-            "face_contacts": sum(len(face.a) for face in faces.values()),
-            "links": sum(len(face.link_a) for face in faces.values()),
+            "face_contacts": sum(len(seam.face.a) for seam in found),
+            "links": sum(len(seam.face.link_a) for seam in found),
+            "handed_over": sum(len(seam.before.gone) + len(seam.behind.gone) for seam in found),
             "table_bytes": written,
         }
     )
 
 
-def _face(config: Config, index: Triple, axis: int) -> FaceTable:
+def _seam(config: Config, index: Triple, axis: int) -> Seam:
     box = BlockGrid(config.volume, config.block).box(index)
     shape = [n for i, n in enumerate(box.shape) if i != axis]
-    previous = [i - (k == axis) for k, i in enumerate(index)]
-    before = records.read_block_columns(config.tables, (previous[0], previous[1], previous[2]), ["id", f"last{axis}"])
-    behind = records.read_block_columns(
-        config.tables, index, ["id", f"first{axis}", f"affinity{axis}", f"picked{axis}"]
+    z, y, x = (i - (k == axis) for k, i in enumerate(index))
+    before, last = records.read_side(
+        config.tables, (z, y, x), face_bit(axis, above=True), config.levels, [f"last{axis}"]
     )
+    planes = [f"{name}{axis}" for name in ("first", "affinity", "picked")]
+    behind, first = records.read_side(config.tables, index, face_bit(axis, above=False), config.levels, planes)
     contacts, links = face_contacts(
-        before[f"last{axis}"].reshape(shape),
-        behind[f"first{axis}"].reshape(shape),
-        behind[f"affinity{axis}"].reshape(shape),
-        behind[f"picked{axis}"].reshape(shape),
+        last[f"last{axis}"].reshape(shape),
+        *(first[name].reshape(shape) for name in planes),
         box.start,
         config.volume,
         axis,
         config.levels,
     )
-    return FaceTable(
-        before["id"][contacts.a],
-        behind["id"][contacts.b],
-        contacts.sum,
-        contacts.count,
-        contacts.best,
-        contacts.histogram,
-        before["id"][links[:, 0]],
-        behind["id"][links[:, 1]],
-    )
+    rule = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
+    return sew(before, behind, contacts, links, rule)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ..pipeline import tables
 from ..pipeline.agglomeration.contacts import Contacts
+from ..pipeline.agglomeration.leaves import Leaf, Placement, Share
 from ..pipeline.agglomeration.regions import Decision, FaceTable, Ids, Region
+from ..pipeline.agglomeration.seams import Seam, Side
 from ..pipeline.geometry import Triple
-
-CONTACT = ("a", "b", "sum", "count", "best")
+from ..pipeline.tables import Arrays
 
 
 def path(directory: str, stage: str, index: Triple) -> Path:
@@ -22,41 +25,68 @@ def path(directory: str, stage: str, index: Triple) -> Path:
     return Path(directory) / stage / str(z) / str(y) / f"{x}.parquet"
 
 
-def write_block(directory: str, index: Triple, region: Region, planes: tables.Arrays) -> int:
-    """The fragments of a block: their graph, and the planes at its faces. Returns bytes written."""
-    return tables.write(path(directory, "supervoxels", index), {**_region_arrays(region), **planes})
+def write_leaf(directory: str, index: Triple, leaf: Leaf, planes: Arrays) -> int:
+    """The graph of a block, and the planes at its faces. Returns bytes written."""
+    graph: Arrays = {"id": leaf.ids, "size": leaf.sizes, "unsure": leaf.unsure}
+    rims = [_contact_arrays(f"rim{face}", contacts) for face, contacts in leaf.rims.items()]
+    parts = [graph, _contact_arrays("core", leaf.core), *rims, planes]
+    return tables.write(path(directory, "supervoxels", index), {k: v for part in parts for k, v in part.items()})
 
 
-def read_block_region(directory: str, index: Triple, levels: int) -> Region:
-    return _region(tables.read(path(directory, "supervoxels", index), _REGION), levels)
+def read_leaf(directory: str, index: Triple, levels: int) -> Leaf:
+    """The graph of a block without its rims; `levels` of its histograms, 0 to leave them out."""
+    names = ("id", "size", "unsure")
+    arrays = tables.read(path(directory, "supervoxels", index), (*names, *_contact_columns("core", levels)))
+    return Leaf(*(arrays[name] for name in names), _contacts(arrays, "core", levels), {})
 
 
-def read_block_columns(directory: str, index: Triple, names: list[str]) -> tables.Arrays:
+def read_side(directory: str, index: Triple, face: int, levels: int, planes: Sequence[str]) -> tuple[Side, Arrays]:
+    """What a seam needs of a block, and some of its planes."""
+    rim, names = f"rim{face}", ("id", "size", "unsure")
+    columns = (*names, *_contact_columns(rim, levels), *planes)
+    arrays = tables.read(path(directory, "supervoxels", index), columns)
+    return Side(*(arrays[name] for name in names), _contacts(arrays, rim, levels), face), arrays
+
+
+def read_block_columns(directory: str, index: Triple, names: Sequence[str]) -> Arrays:
     return tables.read(path(directory, "supervoxels", index), names)
 
 
-def write_faces(directory: str, index: Triple, faces: dict[int, FaceTable]) -> int:
-    """The faces between a block and those before it, by axis. Returns bytes written."""
-    arrays = {
-        f"{name}{axis}": getattr(face, name).ravel()
-        for axis, face in faces.items()
-        for name in FaceTable.__annotations__
-    }
+def write_seams(directory: str, index: Triple, seams: dict[int, Seam]) -> int:
+    """The seams between a block and those before it, by axis. Returns bytes written."""
+    arrays: Arrays = {}
+    for axis, seam in seams.items():
+        for name in FaceTable.__annotations__:
+            arrays[f"{name}{axis}"] = getattr(seam.face, name).ravel()
+        for side, share in (("before", seam.before), ("behind", seam.behind)):
+            arrays |= {f"{side}{axis}_{name}": getattr(share, name) for name in _SHARE}
+            arrays |= _contact_arrays(f"{side}{axis}", share.contacts)
     return tables.write(path(directory, "faces", index), arrays)
 
 
 def read_face(directory: str, index: Triple, axis: int, levels: int) -> FaceTable:
     """The face between a block and the one before it along an axis; `levels` of its histograms, 0 to leave them out."""
-    names = tuple(FaceTable.__annotations__)
+    names = [name for name in FaceTable.__annotations__ if levels or name != "histogram"]
     arrays = tables.read(path(directory, "faces", index), [f"{name}{axis}" for name in names])
     columns = {name: arrays[f"{name}{axis}"] for name in names}
-    columns["histogram"] = _histogram(columns["histogram"], len(columns["a"]), levels)
+    columns["histogram"] = _histogram(columns.get("histogram"), len(columns["a"]), levels)
     return FaceTable(**columns)
 
 
-def write_decision(directory: str, level: int, index: Triple, decision: Decision) -> int:
-    """What an octree node decided. Returns bytes written."""
-    columns: tables.Arrays = {
+def read_share(directory: str, index: Triple, axis: int, side: Literal["before", "behind"], levels: int) -> Share:
+    """What the seam between a block and the one before it along an axis decided for one of the two."""
+    prefix = f"{side}{axis}"
+    columns = (*(f"{prefix}_{name}" for name in _SHARE), *_contact_columns(prefix, levels))
+    arrays = tables.read(path(directory, "faces", index), columns)
+    fields = {name: arrays[f"{prefix}_{name}"] for name in _SHARE}
+    return Share(**fields, contacts=_contacts(arrays, prefix, levels))
+
+
+def write_decision(
+    directory: str, level: int, index: Triple, decision: Decision, placement: Placement | None = None
+) -> int:
+    """What an octree node decided; of a block, also where the clusters of its leaf are. Returns bytes written."""
+    columns: Arrays = {
         "given": decision.given,
         "target": decision.target,
         "final": decision.final,
@@ -69,14 +99,25 @@ def write_decision(directory: str, level: int, index: Triple, decision: Decision
         "segment": decision.segments,
         "segment_size": decision.segment_sizes,
     }
+    if placement is not None:
+        columns |= {name: getattr(placement, name) for name in _PLACEMENT}
     return tables.write(
         path(directory, f"agglomerate-{level}", index), {**columns, **_region_arrays(decision.residual)}
     )
 
 
+def read_placement(directory: str, index: Triple) -> Placement:
+    """Where the clusters of a block's leaf are."""
+    arrays = tables.read(path(directory, "agglomerate-0", index), _PLACEMENT)
+    return Placement(**arrays, pairs=np.empty((0, 2), np.uint64))
+
+
 def read_residual(directory: str, level: int, index: Triple, levels: int) -> Region:
     """What an octree node passed up; `levels` of its histograms."""
-    return _region(tables.read(path(directory, f"agglomerate-{level}", index), _REGION), levels)
+    columns = (*_REGION, *_contact_columns("contact", levels))
+    arrays = tables.read(path(directory, f"agglomerate-{level}", index), columns)
+    ends = (arrays[name] for name in ("fragment", "cluster", "faces"))
+    return Region(arrays["id"], arrays["name"], arrays["size"], _contacts(arrays, "contact", levels), *ends)
 
 
 @dataclass(frozen=True)
@@ -103,31 +144,37 @@ def read_assignment(directory: str, level: int, index: Triple) -> tuple[Ids, Ids
     return arrays["given"], arrays["segment"]
 
 
-_REGION = (
-    "id", "name", "size", *(f"contact_{name}" for name in CONTACT), "contact_histogram", "fragment", "cluster", "faces",
-)  # fmt: skip
+_SHARE = tuple(name for name in Share.__annotations__ if name != "contacts")
+_PLACEMENT = tuple(name for name in Placement.__annotations__ if name != "pairs")
+_REGION = ("id", "name", "size", "fragment", "cluster", "faces")
 
 
-def _region_arrays(region: Region) -> tables.Arrays:
+def _region_arrays(region: Region) -> Arrays:
     return {
         "id": region.ids,
         "name": region.names,
         "size": region.sizes,
-        **{f"contact_{name}": getattr(region.contacts, name) for name in CONTACT},
-        "contact_histogram": region.contacts.histogram.ravel(),
+        **_contact_arrays("contact", region.contacts),
         "fragment": region.fragments,
         "cluster": region.clusters,
         "faces": region.faces,
     }
 
 
-def _region(arrays: tables.Arrays, levels: int) -> Region:
-    columns = {name: arrays[f"contact_{name}"] for name in CONTACT}
-    contacts = Contacts(**columns, histogram=_histogram(arrays["contact_histogram"], len(columns["a"]), levels))
-    fragments = (arrays[name] for name in ("fragment", "cluster", "faces"))
-    return Region(arrays["id"], arrays["name"], arrays["size"], contacts, *fragments)
+def _contact_arrays(prefix: str, contacts: Contacts) -> Arrays:
+    return {f"{prefix}_{name}": getattr(contacts, name).ravel() for name in Contacts.__annotations__}
 
 
-def _histogram(stored: npt.NDArray[np.uint32], contacts: int, levels: int) -> npt.NDArray[np.uint32]:
+def _contact_columns(prefix: str, levels: int) -> tuple[str, ...]:
+    return tuple(f"{prefix}_{name}" for name in Contacts.__annotations__ if levels or name != "histogram")
+
+
+def _contacts(arrays: Arrays, prefix: str, levels: int) -> Contacts:
+    columns = {name: arrays[f"{prefix}_{name}"] for name in Contacts.__annotations__ if name != "histogram"}
+    stored = arrays.get(f"{prefix}_histogram")
+    return Contacts(**columns, histogram=_histogram(stored, len(columns["a"]), levels))
+
+
+def _histogram(stored: npt.NDArray[np.uint32] | None, contacts: int, levels: int) -> npt.NDArray[np.uint32]:
     """The histograms of some contacts; a linkage that needs none starts from tables that have them."""
-    return stored.reshape(contacts, levels) if levels else np.empty((contacts, 0), np.uint32)
+    return np.empty((contacts, 0), np.uint32) if stored is None else stored.reshape(contacts, levels)

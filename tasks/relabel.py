@@ -7,10 +7,10 @@ import numpy as np
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from ..pipeline.segmentation.relabel import relabel
 from ..pipeline.volumes import CACHE_BYTES, open_volume
-from .assign import segments_of
+from .assign import segments_of_leaf
 from .contract import Density, Outcome, Resources, TaskConfig
 
-VERSION = 1
+VERSION = 2
 
 
 class Config(TaskConfig):
@@ -39,7 +39,7 @@ def run(config: Config, index: Triple) -> Outcome:
     grid = BlockGrid(config.volume, config.block)
     block = grid.box(index)
     fragments = open_volume(config.fragments).read(block)
-    _, segments = segments_of(config.tables, Octree(grid.shape), 0, index)
+    segments = segments_of_leaf(config.tables, Octree(grid.shape), index)
     table = np.concatenate([np.zeros(1, dtype=np.uint64), segments])
     open_volume(config.segmentation, writable=True).write(block, relabel(fragments, table))
     return Outcome(voxels=block.voxels)

@@ -1,9 +1,9 @@
 """Affinities of a block → its supervoxel fragments, their contact graph, and the planes at its faces.
 
-Needs the affinities of the block grown by one voxel. Writes the block of the fragments volume (uint32, dense in the
-block) and one table: the fragments' ids, sizes and contacts, and for each axis the label plane of the first and last
-layer with the affinities and picks of the edges through the first. The table does not depend on the merge rule, so
-another threshold starts from here without reading a voxel.
+Needs the affinities of the block grown by one voxel. Small fragments join at once, as far as the block knows. Writes
+the block of the fragments volume (uint32, dense in the block) and one table: the fragments' ids, sizes and contacts, and
+for each axis the label plane of the first and last layer with the affinities and picks of the edges through the first.
+The table does not depend on the merge rule, so another threshold starts from here without reading a voxel.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ import numpy.typing as npt
 
 from ..pipeline.affinities.nearest import Channels, quantise, read_nearest
 from ..pipeline.agglomeration.contacts import interior_contacts
-from ..pipeline.agglomeration.regions import face_bit, leaf_region
+from ..pipeline.agglomeration.joining import JoinRule
+from ..pipeline.agglomeration.leaves import grow_leaf
+from ..pipeline.agglomeration.regions import face_bit
 from ..pipeline.geometry import BlockGrid, Box, Triple
 from ..pipeline.segmentation.mutex import label_mutex_fragments
+from ..pipeline.segmentation.relabel import relabel
 from ..pipeline.segmentation.supervoxels import Fragments, halo_box, label_fragments
 from ..pipeline.tables import Arrays
 from ..pipeline.thresholds import Threshold
@@ -26,7 +29,7 @@ from ..pipeline.volumes import CACHE_BYTES, Volume, open_volume
 from . import records
 from .contract import Density, Outcome, Resources, TaskConfig
 
-VERSION = 2
+VERSION = 3
 
 
 class Config(TaskConfig):
@@ -38,6 +41,7 @@ class Config(TaskConfig):
     method: "watershed" by `label_fragments`, "mutex" by `label_mutex_fragments`.
     low, high: decimals, see there.
     long_range, offsets, strides: for "mutex": the long-range channels, the offset of each, see there.
+    join_size, join_affinity: see `JoinRule`; a decimal.
     levels: of the contacts' histograms; 0 for none.
     fragments: path of the fragments volume, which exists.
     tables: folder of the run's tables.
@@ -55,6 +59,8 @@ class Config(TaskConfig):
     long_range: tuple[int, ...] = ()
     offsets: tuple[Triple, ...] = ()
     strides: Triple = (1, 4, 4)
+    join_size: int = 0
+    join_affinity: str = "1"
     levels: int = 0
     fragments: str
     tables: str
@@ -88,16 +94,16 @@ def run(config: Config, index: Triple) -> Outcome:
     fragments = _label(config, source, affinities, block)
     inner = affinities[:, *block.slices(outer.start)]
     contacts = interior_contacts(fragments.labels, inner, block, volume, config.levels)
-    region = leaf_region(
-        fragments.ids, fragments.sizes.astype(np.int64), contacts, _faces_touched(fragments, block, grid)
-    )
-    open_volume(config.fragments, writable=True).write(block, fragments.labels)
-    planes = _planes(fragments, inner, block, grid)
-    written = records.write_block(config.tables, index, region, planes)
-    return Outcome(
-        voxels=block.voxels,
-        counts={"fragments": len(fragments.ids), "contacts": len(contacts), "table_bytes": written},
-    )
+    rule = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
+    faces = _faces_touched(fragments, block, grid)
+    leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, faces, rule)
+    found = {"fragments": len(fragments.ids), "contacts": len(contacts)}
+    del contacts
+    table = np.concatenate([[0], cluster_of + 1]).astype(np.uint32)
+    labels = relabel(fragments.labels, table, out=fragments.labels)
+    open_volume(config.fragments, writable=True).write(block, labels)
+    written = records.write_leaf(config.tables, index, leaf, _planes(fragments, inner, block, grid))
+    return Outcome(voxels=block.voxels, counts={**found, "clusters": len(leaf.ids), "table_bytes": written})
 
 
 def _label(config: Config, source: Volume, affinities: npt.NDArray[np.uint8], block: Box) -> Fragments:

@@ -133,6 +133,8 @@ class Supervoxels(Section):
     strides: Shape = (1, 4, 4)  # with "mutex": long-range edges are used at every so many voxels
     low: Fraction = Decimal("0.02")
     high: Fraction = Decimal("0.9999")
+    join_size: int = Field(default=100, ge=0)  # a smaller one joins the neighbour behind its strongest edge; 0: none
+    join_affinity: Fraction = Decimal("0.3")  # if that edge has at least this affinity
 
     @model_validator(mode="after")
     def _in_order(self) -> Supervoxels:
@@ -144,8 +146,6 @@ class Supervoxels(Section):
 class Agglomeration(Section):
     """Which supervoxels are merged. Sizes are in voxels; thresholds are on the score of a contact."""
 
-    join_size: int = Field(default=100, ge=0)  # a smaller supervoxel joins the neighbour of its strongest edge; 0: none
-    join_affinity: Fraction = Decimal("0.3")  # if that edge has at least this affinity
     linkage: Literal["mean", "quantile", "multicut"] = "mean"  # score: mean or quantile of a contact's affinities
     quantile: Annotated[Fraction, Field(gt=0)] = Decimal("0.85")  # with linkage = "quantile"
     levels: int = Field(default=64, ge=2, le=256)  # to which affinities are rounded for it

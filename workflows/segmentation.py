@@ -127,8 +127,13 @@ class SegmentationStages:
         return {"long_range": far, "offsets": tuple(offsets[channel] for channel in far)}
 
     def _faces(self) -> Stage:
-        levels = self._recipe.agglomeration.histogram_levels
-        config = self._config("faces", **self._geometry, levels=levels, tables=self._places.tables)
+        config = self._config(
+            "faces",
+            **self._geometry,
+            **_join(self._recipe),
+            levels=self._recipe.agglomeration.histogram_levels,
+            tables=self._places.tables,
+        )
         needs: Needs = {"supervoxels": _itself_and_before}
         return self._stage("faces", config, needs, outputs=(self._places.tables_of("faces"),))
 
@@ -138,8 +143,7 @@ class SegmentationStages:
             "agglomerate",
             **self._geometry,
             level=level,
-            join_size=merging.join_size,
-            join_affinity=str(merging.join_affinity),
+            **_join(self._recipe),
             linkage=merging.linkage,
             quantile=str(merging.quantile),
             levels=merging.histogram_levels,
@@ -155,7 +159,7 @@ class SegmentationStages:
             leaves=self._places.leaves,
             tables=self._places.tables,
         )
-        leaves: Needs = {"supervoxels": _itself}
+        leaves: Needs = {"faces": self._around}
         below: Needs = {}
         if level:
             leaves = {"faces": lambda i: (block for _, block in self._octree.inner_faces(level, i))}
@@ -178,7 +182,13 @@ class SegmentationStages:
             segmentation=places.segmentation,
             tables=places.tables,
         )
-        needs: Needs = {"agglomerate-0": _itself, **self._parent(0)}
+        needs: Needs = {
+            "agglomerate-0": self._and_neighbours,
+            **{
+                stage: lambda index: {p for i in self._and_neighbours(index) for p in parents(i)}
+                for stage, parents in self._parent(0).items()
+            },
+        }
         return self._stage("relabel", config, needs, outputs=(places.segmentation,))
 
     def _contingency(self, config: TaskConfig) -> Stage:
@@ -196,6 +206,18 @@ class SegmentationStages:
         if level == self._octree.height:
             return {}
         return {f"assign-{level + 1}": lambda i: [self._octree.parent(i)]}
+
+    def _around(self, index: Triple) -> Iterator[Triple]:
+        """The blocks that hold the faces of a block: itself, and the next one along each axis."""
+        yield index
+        for axis in range(3):
+            if index[axis] + 1 < self._grid.shape[axis]:
+                yield _step(index, axis, 1)
+
+    def _and_neighbours(self, index: Triple) -> Iterator[Triple]:
+        """A block and those beyond its faces."""
+        yield from self._around(index)
+        yield from (_step(index, axis, -1) for axis in range(3) if index[axis])
 
     def _config(self, task: str, **fields: object) -> TaskConfig:
         config: TaskConfig = tasks.load(task).Config(**fields)
@@ -232,6 +254,7 @@ def supervoxel_settings(recipe: Recipe) -> dict[str, object]:
         "method": wanted.method,
         "low": str(wanted.low),
         "high": str(wanted.high),
+        **_join(recipe),
         "levels": recipe.agglomeration.histogram_levels,
         **strides,
     }
@@ -248,7 +271,13 @@ def _itself(index: Triple) -> Iterable[Triple]:
 def _itself_and_before(index: Triple) -> Iterator[Triple]:
     """A block, and the block before it along each axis."""
     yield index
-    for axis in range(3):
-        if index[axis]:
-            z, y, x = (i - (k == axis) for k, i in enumerate(index))
-            yield z, y, x
+    yield from (_step(index, axis, -1) for axis in range(3) if index[axis])
+
+
+def _step(index: Triple, axis: int, by: int) -> Triple:
+    z, y, x = (i + by * (k == axis) for k, i in enumerate(index))
+    return z, y, x
+
+
+def _join(recipe: Recipe) -> dict[str, object]:
+    return {"join_size": recipe.supervoxels.join_size, "join_affinity": str(recipe.supervoxels.join_affinity)}

@@ -34,7 +34,7 @@ from .run import Ending, run
 from .segmentation import Places
 
 # No mean is 1: edges of affinity 1 never lie between supervoxels, since no `high` is above 1.
-_NOTHING_MERGES: dict[str, Any] = {"linkage": "mean", "join_size": 0, "threshold": 1, "small_size": 0, "dust_size": 0}
+_NOTHING_MERGES: dict[str, Any] = {"linkage": "mean", "threshold": 1, "small_size": 0, "dust_size": 0}
 
 _BYTES_IN_MEMORY = 150
 """A voxel of a box that is segmented in memory: what the tasks of supervoxels and agglomeration state for a block."""

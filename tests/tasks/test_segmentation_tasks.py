@@ -12,9 +12,8 @@ from petavox.pipeline.geometry import BlockGrid, Octree
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
 from petavox.tasks.contract import Density
 
+JOIN = {"join_size": 5, "join_affinity": "0.4"}
 THRESHOLDS = {
-    "join_size": 5,
-    "join_affinity": "0.4",
     "threshold": "0.45",
     "small_size": 9,
     "small_threshold": "0.3",
@@ -68,10 +67,10 @@ class StoredRun:
             module.run(module.Config.model_validate_json(settings.model_dump_json()), index)
 
     def run(self):
-        self.stage("supervoxels", self.grid.shape, low="0.1", high="0.98", levels=self.levels, **self.source)
-        self.stage("faces", self.grid.shape, levels=self.levels)
+        self.stage("supervoxels", self.grid.shape, low="0.1", high="0.98", levels=self.levels, **JOIN, **self.source)
+        self.stage("faces", self.grid.shape, levels=self.levels, **JOIN)
         for level in range(self.octree.height + 1):
-            settings = {**self.linkage, **THRESHOLDS, "levels": self.levels, "leaves": self.common["tables"]}
+            settings = {**self.linkage, **THRESHOLDS, **JOIN, "levels": self.levels, "leaves": self.common["tables"]}
             self.stage("agglomerate", self.octree.shape(level), level=level, **settings)
         for level in range(self.octree.height, 0, -1):
             self.stage("assign", self.octree.shape(level), level=level)
@@ -83,7 +82,7 @@ class StoredRun:
 @pytest.mark.parametrize("block", [(20, 40, 44), (8, 16, 16), (7, 40, 13), (5, 12, 44)])
 def test_stored_runs_over_any_blocks_equal_segmenting_in_memory(tmp_path, block):
     affinities = smooth_affinities((20, 40, 44))
-    expected = petavox.segment(affinities, low="0.1", high="0.98", **THRESHOLDS)
+    expected = petavox.segment(affinities, low="0.1", high="0.98", **JOIN, **THRESHOLDS)
     assert 10 < len(np.unique(expected)) < 2000
     assert np.array_equal(StoredRun(tmp_path / "run", affinities, block, seed=1).run(), expected)
 
@@ -91,7 +90,7 @@ def test_stored_runs_over_any_blocks_equal_segmenting_in_memory(tmp_path, block)
 def test_quantile_linkage_through_stored_histograms_equals_segmenting_in_memory(tmp_path):
     affinities = smooth_affinities((12, 30, 31))
     linkage = {"linkage": "quantile", "quantile": "0.7"}
-    expected = petavox.segment(affinities, low="0.1", high="0.98", levels=12, **linkage, **THRESHOLDS)
+    expected = petavox.segment(affinities, low="0.1", high="0.98", levels=12, **linkage, **JOIN, **THRESHOLDS)
     assert 10 < len(np.unique(expected)) < 2000
     run = StoredRun(tmp_path / "run", affinities, (5, 16, 31), seed=3, levels=12, linkage=linkage)
     assert np.array_equal(run.run(), expected)
@@ -124,7 +123,7 @@ def test_float_affinities_of_another_order_and_sign_give_the_same_segments(tmp_p
     affinities = smooth_affinities((9, 20, 21))
     for axis in range(3):
         np.moveaxis(affinities[axis], axis, 0)[0] = 0
-    expected = petavox.segment(affinities, low="0.1", high="0.98", **THRESHOLDS)
+    expected = petavox.segment(affinities, low="0.1", high="0.98", **JOIN, **THRESHOLDS)
     stored = np.zeros((4, 9, 20, 21), dtype=np.float32)
     stored[3], stored[1] = affinities[0] / np.float32(255), affinities[1] / np.float32(255)
     stored[0, :, :, :-1] = affinities[2][:, :, 1:] / np.float32(255)

@@ -43,8 +43,11 @@ class AnyOrder(RuleBasedStateMachine):
         affinities = np.random.default_rng(seed).choice(grey, (3, *SHAPE))
         spec = VolumeSpec(SHAPE, "uint8", (30, 6, 6), channels=3, offsets=NEAREST, chunk=SHAPE)
         create_volume(self.folder / "affinities.zarr", spec).write(Box.of_shape(SHAPE), affinities)
-        rules = {"threshold": 0.55, "small_size": 20, "small_threshold": 0.4, "join_size": join_size, **linkage}
-        lines = [f"agglomeration.{name} = {value!r}" for name, value in rules.items()]
+        rules = {"threshold": 0.55, "small_size": 20, "small_threshold": 0.4, **linkage}
+        lines = [
+            f"supervoxels.join_size = {join_size}",
+            *(f"agglomeration.{name} = {value!r}" for name, value in rules.items()),
+        ]
         recipe = [f'input.affinities = "affinities.zarr"\nblocks.shape = {list(block)}', *lines]
         (self.folder / "recipe.toml").write_text("\n".join(recipe))
         self.made = make_plan(load(self.folder / "recipe.toml"), self.folder / "run")
@@ -53,7 +56,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.left = {(stage.name, stage.index(i)) for stage in self.made.stages for i in range(len(stage))}
         self.done = set()
         self.stages = {stage.name: stage for stage in self.made.stages}
-        self.expected = petavox.segment(affinities, **rules)
+        self.expected = petavox.segment(affinities, join_size=join_size, **rules)
 
     def ready(self):
         return sorted(
