@@ -61,10 +61,13 @@ def _seam(config: Config, index: Triple, axis: int) -> Seam:
         config.tables, (z, y, x), face_bit(axis, above=True), config.levels, [f"last{axis}"]
     )
     planes = [f"{name}{axis}" for name in ("first", "affinity", "picked")]
-    behind, first = records.read_side(config.tables, index, face_bit(axis, above=False), config.levels, planes)
+    behind, found = records.read_side(config.tables, index, face_bit(axis, above=False), config.levels, planes)
+    first, affinity, picked = (found[name].reshape(shape) for name in planes)
     contacts, links = face_contacts(
         last[f"last{axis}"].reshape(shape),
-        *(first[name].reshape(shape) for name in planes),
+        first,
+        affinity,
+        picked,
         box.start,
         config.volume,
         axis,

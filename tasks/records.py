@@ -35,17 +35,17 @@ def write_leaf(directory: str, index: Triple, leaf: Leaf, planes: Arrays) -> int
 
 def read_leaf(directory: str, index: Triple, levels: int) -> Leaf:
     """The graph of a block without its rims; `levels` of its histograms, 0 to leave them out."""
-    names = ("id", "size", "unsure")
-    arrays = tables.read(path(directory, "supervoxels", index), (*names, *_contact_columns("core", levels)))
-    return Leaf(*(arrays[name] for name in names), _contacts(arrays, "core", levels), {})
+    columns = (*_CLUSTER, *_contact_columns("core", levels))
+    arrays = tables.read(path(directory, "supervoxels", index), columns)
+    return Leaf(arrays["id"], arrays["size"], arrays["unsure"], _contacts(arrays, "core", levels), {})
 
 
 def read_side(directory: str, index: Triple, face: int, levels: int, planes: Sequence[str]) -> tuple[Side, Arrays]:
     """What a seam needs of a block, and some of its planes."""
-    rim, names = f"rim{face}", ("id", "size", "unsure")
-    columns = (*names, *_contact_columns(rim, levels), *planes)
+    columns = (*_CLUSTER, *_contact_columns(f"rim{face}", levels), *planes)
     arrays = tables.read(path(directory, "supervoxels", index), columns)
-    return Side(*(arrays[name] for name in names), _contacts(arrays, rim, levels), face), arrays
+    rim = _contacts(arrays, f"rim{face}", levels)
+    return Side(arrays["id"], arrays["size"], arrays["unsure"], rim, face), arrays
 
 
 def read_block_columns(directory: str, index: Triple, names: Sequence[str]) -> Arrays:
@@ -144,6 +144,7 @@ def read_assignment(directory: str, level: int, index: Triple) -> tuple[Ids, Ids
     return arrays["given"], arrays["segment"]
 
 
+_CLUSTER = ("id", "size", "unsure")
 _SHARE = tuple(name for name in Share.__annotations__ if name != "contacts")
 _PLACEMENT = tuple(name for name in Placement.__annotations__ if name != "pairs")
 _REGION = ("id", "name", "size", "fragment", "cluster", "faces")

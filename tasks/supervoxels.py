@@ -1,9 +1,9 @@
 """Affinities of a block → its supervoxel fragments, their contact graph, and the planes at its faces.
 
 Needs the affinities of the block grown by one voxel. Small fragments join at once, as far as the block knows. Writes
-the block of the fragments volume (uint32, dense in the block) and one table: the fragments' ids, sizes and contacts, and
-for each axis the label plane of the first and last layer with the affinities and picks of the edges through the first.
-The table does not depend on the merge rule, so another threshold starts from here without reading a voxel.
+the block of the fragments volume (uint32, dense in the block) and one table: the fragments' ids, sizes and contacts,
+and for each axis the label plane of the first and last layer with the affinities and picks of the edges through the
+first. The table does not depend on the merge rule, so another threshold starts from here without reading a voxel.
 """
 
 from __future__ import annotations

@@ -182,13 +182,9 @@ class SegmentationStages:
             segmentation=places.segmentation,
             tables=places.tables,
         )
-        needs: Needs = {
-            "agglomerate-0": self._and_neighbours,
-            **{
-                stage: lambda index: {p for i in self._and_neighbours(index) for p in parents(i)}
-                for stage, parents in self._parent(0).items()
-            },
-        }
+        needs: Needs = {"agglomerate-0": self._and_neighbours}
+        if self._octree.height:
+            needs = {**needs, "assign-1": lambda i: set(map(self._octree.parent, self._and_neighbours(i)))}
         return self._stage("relabel", config, needs, outputs=(places.segmentation,))
 
     def _contingency(self, config: TaskConfig) -> Stage:

@@ -44,11 +44,9 @@ class AnyOrder(RuleBasedStateMachine):
         spec = VolumeSpec(SHAPE, "uint8", (30, 6, 6), channels=3, offsets=NEAREST, chunk=SHAPE)
         create_volume(self.folder / "affinities.zarr", spec).write(Box.of_shape(SHAPE), affinities)
         rules = {"threshold": 0.55, "small_size": 20, "small_threshold": 0.4, **linkage}
-        lines = [
-            f"supervoxels.join_size = {join_size}",
-            *(f"agglomeration.{name} = {value!r}" for name, value in rules.items()),
-        ]
-        recipe = [f'input.affinities = "affinities.zarr"\nblocks.shape = {list(block)}', *lines]
+        lines = [f"agglomeration.{name} = {value!r}" for name, value in rules.items()]
+        lines += [f"supervoxels.join_size = {join_size}", f"blocks.shape = {list(block)}"]
+        recipe = ['input.affinities = "affinities.zarr"', *lines]
         (self.folder / "recipe.toml").write_text("\n".join(recipe))
         self.made = make_plan(load(self.folder / "recipe.toml"), self.folder / "run")
         for path, volume in self.made.volumes.items():
