@@ -89,7 +89,8 @@ def join_small(contacts: Contacts, sizes: Int64s, faces: Faces, rule: JoinRule) 
 
 def linked(a: Int64s, b: Int64s, nodes: int) -> Int64s:
     """For each node 0…n − 1 the smallest one that it is linked to, over any number of the links a – b."""
-    return _linked(a, b, nodes)
+    roots: Int64s = _linked(a, b, nodes)
+    return roots
 
 
 @njit(nogil=True, cache=True)
