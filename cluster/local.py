@@ -10,7 +10,7 @@ import queue
 import stat
 import tempfile
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from distributed import Client, Future, LocalCluster
 from distributed.scheduler import KilledWorker
 
 from ..pipeline.errors import ClusterError, StorageError
-from .executor import Completion, Function
+from .executor import Completion, Function, PoolName
 from .packing import pack, run_packed, unpack
+from .place import Place
 
 # One core a worker; libraries that bring threads of their own are told so before they load.
 _ENVIRONMENT = {
@@ -58,13 +59,12 @@ class Local:
     No more calls than workers are ever given to Dask, so that a worker's death costs the one call that it was running.
 
     Args:
+        place: how many workers, of what size.
         function: importable by the workers.
-        workers: processes.
-        memory: bytes that each may use before it is killed and replaced.
     """
 
-    def __init__(self, function: Function, *, workers: int, memory: int) -> None:
-        self.window = workers
+    def __init__(self, place: Place, function: Function) -> None:
+        self._workers = place.pools["cpu"].workers
         self._function = function
         self._calls = 0
         self._last_seen = time.monotonic()
@@ -74,9 +74,9 @@ class Local:
         self._settings.__enter__()
         try:
             self._cluster = LocalCluster(
-                n_workers=workers,
+                n_workers=self._workers,
                 threads_per_worker=1,
-                memory_limit=memory,
+                memory_limit=place.pools["cpu"].memory,
                 processes=True,
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
@@ -90,7 +90,10 @@ class Local:
             raise ClusterError(f"Workers could not be started: {error}. {_CURE}") from error
         self.dashboard: str | None = self._cluster.dashboard_link
 
-    def submit(self, key: Hashable, *arguments: Any) -> None:
+    def capacity(self) -> Mapping[PoolName, int]:
+        return {"cpu": self._workers}
+
+    def submit(self, key: Hashable, pool: PoolName, *arguments: Any) -> None:
         call = pack(self._function, arguments)
         # Dask sees a new key each time: it would give a repeated one the result that it remembers.
         self._calls += 1
@@ -107,7 +110,7 @@ class Local:
 
     def _keep_workers(self) -> None:
         """Have workers that Dask gave up replaced; with none for long, there is no use in waiting."""
-        self._cluster.scale(self.window)
+        self._cluster.scale(self._workers)
         now = time.monotonic()
         if self._cluster.scheduler.workers or not self._keys:
             self._last_seen = now

@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ..cluster import Completion, Executor
+from ..cluster import Completion, Executor, PoolName
 from ..pipeline.errors import RequestError, StorageError
 from .attempt import Attempt, Failure
 from .ledger import Ledger, Row
@@ -63,7 +64,8 @@ class Loop:
         self._configs = [stage.config.model_dump_json() for stage in stages]
         progress.begin([(stage.name, len(stage), int(done[stage.name].sum())) for stage in stages])
         self._readiness = Readiness(stages, done)
-        self._in_flight = 0
+        self._pools: list[PoolName] = ["gpu" if stage.resources.gpu else "cpu" for stage in stages]
+        self._in_flight: Counter[PoolName] = Counter()
         self._retries: list[tuple[float, Task]] = []
         self._failures: dict[Task, int] = {}
         self._losses: dict[Task, int] = {}
@@ -77,30 +79,35 @@ class Loop:
         """
         while self._fill():
             completions = self._executor.completed(self._patience())
-            self._in_flight -= len(completions)
+            self._in_flight.subtract(self._pools[completion.key.stage] for completion in completions)
             self._settle([(completion.key, _attempt(completion)) for completion in completions])
         count = self._readiness.count
         positions = range(len(self._stages))
         return Result(sum(count(i, FAILED) for i in positions), sum(count(i, BLOCKED) for i in positions))
 
     def _fill(self) -> bool:
-        """Submit until the window is full; whether there is anything left to wait for."""
-        while self._in_flight < self._executor.window and (task := self._next()):
-            stage = self._stages[task.stage]
-            self._executor.submit(task, stage.task, self._configs[task.stage], stage.index(task.number))
-            self._in_flight += 1
-        if not self._in_flight and self._retries:
+        """Submit until every pool is busy; whether there is anything left to wait for."""
+        while (room := self._room()) and (task := self._next(room)):
+            stage, pool = self._stages[task.stage], self._pools[task.stage]
+            self._executor.submit(task, pool, stage.task, self._configs[task.stage], stage.index(task.number))
+            self._in_flight[pool] += 1
+        if not self._in_flight.total() and self._retries and room:
             time.sleep(max(0.0, self._retries[0][0] - time.monotonic()))
-        return bool(self._in_flight or self._retries)
+        return self._readiness.left > 0
 
-    def _next(self) -> Task | None:
-        if self._retries and self._retries[0][0] <= time.monotonic():
+    def _room(self) -> set[PoolName]:
+        """The pools that can take another call."""
+        return {pool for pool, size in self._executor.capacity().items() if self._in_flight[pool] < size}
+
+    def _next(self, room: set[PoolName]) -> Task | None:
+        due = self._retries and self._retries[0][0] <= time.monotonic()
+        if due and self._pools[self._retries[0][1].stage] in room:
             return heapq.heappop(self._retries)[1]
-        return self._readiness.take()
+        return self._readiness.take(lambda position: self._pools[position] in room)
 
     def _patience(self) -> float:
         """How long to wait for a completion: until the next retry is due, but never long, so as to hear a signal."""
-        if not self._retries or self._in_flight >= self._executor.window:
+        if not self._retries or not self._room():
             return _WAIT
         return min(_WAIT, max(0.0, self._retries[0][0] - time.monotonic()))
 
@@ -151,7 +158,7 @@ class Loop:
 def _attempt(completion: Completion) -> Attempt:
     """What the worker recorded, or, where it could not, what the executor knows."""
     if completion.lost:
-        reason = "its worker died: killed from outside, crashed, or above its memory limit"
+        reason = f"its worker died: {completion.reason or 'killed from outside, crashed, or above its memory limit'}"
         return Attempt(None, 0.0, 0, "", Failure(reason, lost=True))
     if completion.error is not None:
         return Attempt(None, 0.0, 0, "", Failure(completion.error.strip().splitlines()[-1], completion.error))

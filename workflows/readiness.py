@@ -8,7 +8,7 @@ cannot lock up: everything that the earliest unfinished stage needs is settled, 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,14 +45,15 @@ class Readiness:
             else np.full(len(stage), PENDING, np.uint8)
             for stage in stages
         ]
+        self.left = sum(int(np.count_nonzero(state != DONE)) for state in self._state)  # neither done nor given up
         self._cursor = [0] * len(stages)
         self._waiting = [0] * len(stages)
         self._ready: list[deque[int]] = [deque() for _ in stages]
         self._watchers: dict[Task, list[Task]] = {}
 
-    def take(self) -> Task | None:
-        """A task that can start now, of the last stage that has one; it counts as started from here on."""
-        for position in reversed(range(len(self._stages))):
+    def take(self, wanted: Callable[[int], bool] = lambda position: True) -> Task | None:
+        """A task that can start now, of the last wanted stage that has one; it counts as started from here on."""
+        for position in filter(wanted, reversed(range(len(self._stages)))):
             self._look_ahead(position)
             if self._ready[position]:
                 return Task(position, self._ready[position].popleft())
@@ -102,6 +103,7 @@ class Readiness:
 
     def _settle(self, task: Task, state: int) -> None:
         self._state[task.stage][task.number] = state
+        self.left -= 1
         for watcher in self._watchers.pop(task, ()):
             self._waiting[watcher.stage] -= 1
             self._examine(watcher)

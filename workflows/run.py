@@ -239,7 +239,8 @@ def _compute(ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: P
         return Result(0, 0)
     log.info("starting, %d tasks to do", left)
     wanted = plan.recipe.cluster
-    executor = cluster.start(wanted.kind, attempt.perform, workers=wanted.workers, memory=plan.memory)
+    pool = cluster.Pool(wanted.workers, plan.memory)
+    executor = cluster.start(cluster.Place(wanted.kind, {"cpu": pool}, plan.directory), attempt.perform)
     try:
         if executor.dashboard:
             progress.note(f"Dask dashboard: {executor.dashboard}")

@@ -14,13 +14,16 @@ class Shuffled:
     dashboard = None
 
     def __init__(self, function: Callable, seed: int, window: int, losing: float = 0.0):
-        self.window = window
+        self._window = window
         self._function, self._random, self._losing = function, random.Random(seed), losing
         self._calls = []
 
-    def submit(self, key, *arguments):
+    def capacity(self):
+        return {"cpu": self._window}
+
+    def submit(self, key, pool, *arguments):
         self._calls.append((key, arguments))
-        assert len(self._calls) <= self.window
+        assert len(self._calls) <= self._window
 
     def completed(self, timeout):
         self._random.shuffle(self._calls)

@@ -16,7 +16,7 @@ from petavox.workflows.loop import MAX_FAILURES, MAX_LOSSES, Loop
 
 
 def drive(folder, stages, executor=None, progress=None):
-    executor = executor or cluster.start("serial", blocks.perform, workers=1, memory=0)
+    executor = executor or cluster.start(cluster.Place("serial"), blocks.perform)
     marks = {name: mark for name, (mark, _) in ingredients(stages, folder, {}).items()}
     with Ledger(folder / "ledger.sqlite") as ledger:
         ledger.begin()
@@ -107,7 +107,7 @@ def test_storage_that_keeps_refusing_ends_the_run(tmp_path):
 
 def test_an_executor_that_cannot_run_anything_is_reported_with_what_it_said(tmp_path):
     stages = blocks.chain(tmp_path, 1, "a")
-    result, _ = drive(tmp_path, stages, cluster.start("serial", len, workers=1, memory=0))
+    result, _ = drive(tmp_path, stages, cluster.start(cluster.Place("serial"), len))
     assert result.failed == 1
     with Ledger(tmp_path / "ledger.sqlite", readonly=True) as ledger:
         assert ledger.failures()[0][3].startswith("TypeError: len()")
