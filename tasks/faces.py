@@ -7,6 +7,7 @@ from ..pipeline.agglomeration.regions import FaceTable
 from ..pipeline.geometry import BlockGrid, Triple
 from . import records
 from .contract import Density, Outcome, Resources, TaskConfig
+from .pieces import Piece
 
 VERSION = 2
 
@@ -40,9 +41,14 @@ def run(config: Config, index: Triple) -> Outcome:
         counts={
             "face_contacts": sum(len(face.a) for face in faces.values()),
             "links": sum(len(face.link_a) for face in faces.values()),
-            "table_bytes": written,
-        }
+            "table_bytes": written.bytes,
+        },
+        checksum=written.checksum,
     )
+
+
+def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
+    return records.pieces(config.tables, "faces", index)
 
 
 def _face(config: Config, index: Triple, axis: int) -> FaceTable:

@@ -12,6 +12,7 @@ from ..pipeline import tables
 from ..pipeline.agglomeration.contacts import Contacts
 from ..pipeline.agglomeration.regions import Decision, FaceTable, Ids, Region
 from ..pipeline.geometry import Triple
+from .pieces import Table
 
 CONTACT = ("a", "b", "sum", "count", "best")
 
@@ -22,8 +23,13 @@ def path(directory: str, stage: str, index: Triple) -> Path:
     return Path(directory) / stage / str(z) / str(y) / f"{x}.parquet"
 
 
-def write_block(directory: str, index: Triple, region: Region, planes: tables.Arrays) -> int:
-    """The fragments of a block: their graph, and the planes at its faces. Returns bytes written."""
+def pieces(directory: str, stage: str, index: Triple) -> tuple[Table]:
+    """The table of one task of a stage."""
+    return (Table(str(path(directory, stage, index))),)
+
+
+def write_block(directory: str, index: Triple, region: Region, planes: tables.Arrays) -> tables.Written:
+    """The fragments of a block: their graph, and the planes at its faces."""
     return tables.write(path(directory, "supervoxels", index), {**_region_arrays(region), **planes})
 
 
@@ -35,8 +41,8 @@ def read_block_columns(directory: str, index: Triple, names: list[str]) -> table
     return tables.read(path(directory, "supervoxels", index), names)
 
 
-def write_faces(directory: str, index: Triple, faces: dict[int, FaceTable]) -> int:
-    """The faces between a block and those before it, by axis. Returns bytes written."""
+def write_faces(directory: str, index: Triple, faces: dict[int, FaceTable]) -> tables.Written:
+    """The faces between a block and those before it, by axis."""
     arrays = {
         f"{name}{axis}": getattr(face, name).ravel()
         for axis, face in faces.items()
@@ -54,8 +60,8 @@ def read_face(directory: str, index: Triple, axis: int, levels: int) -> FaceTabl
     return FaceTable(**columns)
 
 
-def write_decision(directory: str, level: int, index: Triple, decision: Decision) -> int:
-    """What an octree node decided. Returns bytes written."""
+def write_decision(directory: str, level: int, index: Triple, decision: Decision) -> tables.Written:
+    """What an octree node decided."""
     columns: tables.Arrays = {
         "given": decision.given,
         "target": decision.target,
@@ -93,8 +99,8 @@ def read_targets(directory: str, level: int, index: Triple) -> Targets:
     return Targets(arrays["given"], arrays["target"], arrays["final"])
 
 
-def write_assignment(directory: str, level: int, index: Triple, given: Ids, segments: Ids) -> int:
-    """The segment of every cluster that an octree node had been given. Returns bytes written."""
+def write_assignment(directory: str, level: int, index: Triple, given: Ids, segments: Ids) -> tables.Written:
+    """The segment of every cluster that an octree node had been given."""
     return tables.write(path(directory, f"assign-{level}", index), {"given": given, "segment": segments})
 
 

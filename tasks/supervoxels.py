@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..pipeline import checksums
 from ..pipeline.affinities.nearest import Channels, quantise, read_nearest
 from ..pipeline.agglomeration.contacts import interior_contacts
 from ..pipeline.agglomeration.regions import face_bit, leaf_region
@@ -25,6 +26,7 @@ from ..pipeline.thresholds import Threshold
 from ..pipeline.volumes import CACHE_BYTES, Volume, open_volume
 from . import records
 from .contract import Density, Outcome, Resources, TaskConfig
+from .pieces import Part, Piece
 
 VERSION = 2
 
@@ -96,8 +98,14 @@ def run(config: Config, index: Triple) -> Outcome:
     written = records.write_block(config.tables, index, region, planes)
     return Outcome(
         voxels=block.voxels,
-        counts={"fragments": len(fragments.ids), "contacts": len(contacts), "table_bytes": written},
+        counts={"fragments": len(fragments.ids), "contacts": len(contacts), "table_bytes": written.bytes},
+        checksum=checksums.packed([checksums.of_array(fragments.labels), written.checksum]),
     )
+
+
+def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
+    block = BlockGrid(config.volume, config.block).box(index)
+    return Part(config.fragments, block), *records.pieces(config.tables, "supervoxels", index)
 
 
 def _label(config: Config, source: Volume, affinities: npt.NDArray[np.uint8], block: Box) -> Fragments:
