@@ -114,7 +114,7 @@ def _columns(path: str | Path, names: Iterable[str] | None = None) -> Iterator[t
                 yield name, _column(file, name)
     except FileNotFoundError as error:
         raise TableError(f"Table {path} is missing; the task that writes it must run again.") from error
-    except (pa.ArrowException, OSError, LookupError, AttributeError) as error:  # a damaged schema has any type
+    except (pa.ArrowException, OSError, ValueError, LookupError, AttributeError) as error:  # a schema may be garbage
         raise TableError(f"Table {path} cannot be read ({error}); the task that writes it must run again.") from error
     finally:
         pa.default_memory_pool().release_unused()
