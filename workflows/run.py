@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..pipeline.evaluation.scores import Scores
 
 LOG = "log.txt"
+HANGS = "hangs"
 
 log = logging.getLogger(__name__)
 Fingerprints = Mapping[str, tuple[str, Ingredients]]
@@ -244,7 +245,9 @@ def _compute(ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: P
     try:
         if executor.dashboard:
             progress.note(f"Dask dashboard: {executor.dashboard}")
-        return Loop(plan.stages, current, done, ledger, executor, progress, backoff).run()
+        hangs = None if wanted.kind == "serial" else plan.directory / HANGS  # this process is not for a task to end
+        limits = plan.recipe.limits
+        return Loop(plan.stages, current, done, ledger, executor, progress, limits, backoff, hangs).run()
     except KeyboardInterrupt:
         progress.note("Stopping. What is done is kept.")
         raise

@@ -21,6 +21,9 @@ class Shuffled:
     def capacity(self):
         return {"cpu": self._window}
 
+    def expect(self, ready):
+        pass
+
     def submit(self, key, pool, *arguments):
         self._calls.append((key, arguments))
         assert len(self._calls) <= self._window
@@ -51,9 +54,9 @@ class Silent:
     def begin(self, stages):
         self.begun = {name: (tasks, done) for name, tasks, done in stages}
 
-    def advance(self, stage, *, failed=False):
+    def advance(self, stage, count=1, *, failed=False):
         counter = self.failed if failed else self.advanced
-        counter[stage] = counter.get(stage, 0) + 1
+        counter[stage] = counter.get(stage, 0) + count
 
     def note(self, text):
         self.lines.append(text)
