@@ -18,11 +18,12 @@ from .. import cluster
 from ..pipeline.errors import RequestError, StorageError
 from ..pipeline.volumes import create_volume
 from . import attempt, strict_toml
+from .feasible import check
 from .fingerprint import Ingredients, differences, ingredients, portable
 from .finished import LEDGER, RECIPE, left_alone
 from .ledger import Ledger, Summary, locked
 from .loop import Loop, Result
-from .plan import Plan, check_before_first_run, make_plan
+from .plan import Plan, look_through, make_plan
 from .progress import Progress
 from .recipe import Recipe
 
@@ -87,8 +88,10 @@ def run(recipe: Recipe, directory: Path, progress: Progress, *, backoff: float =
 
 def _run(plan: Plan, progress: Progress, backoff: float) -> Ending:
     _check_directory(plan.directory)
-    if not (plan.directory / LEDGER).exists():
-        check_before_first_run(plan)
+    new = not (plan.directory / LEDGER).exists()
+    check(plan, new=new)
+    if new:
+        look_through(plan)
         _check_outputs({}, plan)
     with _opened(plan) as ledger:
         fingerprints = ingredients(plan.stages, plan.directory, plan.identities)

@@ -14,7 +14,6 @@ from petavox import cluster, segment
 from petavox.pipeline.errors import AffinityError, RequestError, StorageError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
-from petavox.workflows import plan as planning
 from petavox.workflows.ledger import Ledger
 from petavox.workflows.recipe import load
 from petavox.workflows.run import run
@@ -175,7 +174,7 @@ def test_a_recipe_that_the_run_did_not_write_is_never_written_over(made):
 
 
 def test_a_disk_too_small_is_refused_before_anything_is_written(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(planning.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 10))
     with pytest.raises(RequestError, match=r"at least .* of disk; .* has 10 B free"):
         again(made, tmp_path / "run")
     assert not (tmp_path / "run").exists()
