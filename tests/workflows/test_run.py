@@ -14,6 +14,7 @@ from petavox import cluster, segment
 from petavox.pipeline.errors import AffinityError, RequestError, StorageError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
+from petavox.workflows import plan as planning
 from petavox.workflows.ledger import Ledger
 from petavox.workflows.recipe import load
 from petavox.workflows.run import run
