@@ -20,7 +20,7 @@ def start(place: Place, function: Function) -> Executor:
 
         return Serial(function)
     if place.kind == "local":
-        from .local import Local
+        from .local import start as start_local
 
-        return Local(place, function)
+        return start_local(place, function)
     raise RequestError(f"Clusters are of kind 'serial' or 'local'; found '{place.kind}'.")

@@ -33,6 +33,9 @@ class Executor(Protocol):
     def capacity(self) -> Mapping[PoolName, int]:
         """How many calls each pool can run at the same time now; the caller keeps no more than that in flight."""
 
+    def expect(self, ready: Mapping[PoolName, int]) -> None:
+        """How many calls each pool could run now if it were large enough; elastic pools grow and shrink by it."""
+
     def submit(self, key: Hashable, pool: PoolName, *arguments: Any) -> None:
         """Start a call on a worker of a pool; a key may come again once it has completed."""
 

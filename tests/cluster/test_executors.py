@@ -18,13 +18,14 @@ WORKERS = 2
 MEMORY = 600_000_000
 
 
-def local_place(workers):
-    return cluster.Place("local", {"cpu": cluster.Pool(workers, MEMORY)})
+def local_place(workers, gpus=0):
+    pools = {"cpu": cluster.Pool(workers, MEMORY), "gpu": cluster.Pool(gpus, MEMORY)}
+    return cluster.Place("local", {pool: size for pool, size in pools.items() if size.workers})
 
 
 @pytest.fixture(scope="module")
 def started_local():
-    executor = cluster.start(local_place(WORKERS), call)
+    executor = cluster.start(local_place(WORKERS, gpus=1), call)
     yield executor
     executor.close()
 
@@ -92,6 +93,23 @@ def test_cancelled_calls_are_not_reported_and_later_ones_are(executor):
     assert executor.completed(0.5) == []
 
 
+def test_calls_for_gpus_run_on_gpu_workers_only_and_others_never_do(local):
+    for n in range(20):
+        local.submit(("cpu", n), "cpu", "worker")
+        local.submit(("gpu", n), "gpu", "worker")
+    where = {pool: set() for pool in ("cpu", "gpu")}
+    for (pool, _), completion in all_of(local, 40).items():
+        where[pool].add(completion.value)
+    assert where["gpu"] == {"gpu-0"}
+    assert where["cpu"] <= {"cpu-0", "cpu-1"}
+
+
+def test_gpu_workers_see_their_gpu_and_cpu_workers_none(local):
+    for pool in ("cpu", "gpu"):
+        local.submit(pool, pool, "environment", "CUDA_VISIBLE_DEVICES")
+    assert {pool: completion.value for pool, completion in all_of(local, 2).items()} == {"cpu": "", "gpu": "0"}
+
+
 def test_calls_run_on_all_workers_at_the_same_time(local):
     for n in range(local.capacity()["cpu"]):
         local.submit(n, "cpu", "sleep", 0.3)
@@ -122,7 +140,9 @@ def test_a_worker_that_died_is_replaced(local, tmp_path):
 
 def test_a_worker_above_its_memory_limit_is_lost_and_nothing_else(local):
     local.submit("greedy", "cpu", "allocate", 2 * MEMORY)
-    assert all_of(local, 1)["greedy"].lost
+    completion = all_of(local, 1)["greedy"]
+    assert completion.lost
+    assert "memory" in completion.reason
 
 
 def test_ctrl_c_in_a_terminal_is_left_to_the_driver(local):
