@@ -40,6 +40,7 @@ CANARY = 20
 _LOOKAHEAD = 1 << 14  # tasks of one stage that are kept ready, whatever the number of workers
 _WORTH = 4  # later stages go first, with calls of at least such a part of their full size
 _WAIT = 0.5
+_TELL = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ class Loop:
         self._paces = [Pace() for _ in stages]
         self._begun = [0] * len(stages)  # tasks in flight, or waiting for a retry
         self._made = 0
+        self._told = 0.0
         self._calls: dict[int, _Call] = {}
         self._in_flight: Counter[PoolName] = Counter()
         self._retries: dict[PoolName, list[tuple[float, Task]]] = {pool: [] for pool in self._pools}
@@ -118,6 +120,7 @@ class Loop:
         """
         with self._hangs:
             while self._readiness.left:
+                self._expect()
                 self._fill()
                 ended = [self._ended(completion) for completion in self._completed()]
                 self._fill()
@@ -144,6 +147,18 @@ class Loop:
                 indices = [stage.index(number) for number in call.numbers]
                 terms = Terms(CALL_SECONDS, *self._hangs.watch(self._made))
                 self._executor.submit(self._made, pool, stage.task, self._configs[call.stage], indices, terms)
+
+    def _expect(self) -> None:
+        """Say every so often how many calls there are for each pool, so that it may grow or shrink."""
+        if time.monotonic() < self._told:
+            return
+        self._told = time.monotonic() + _TELL
+        wanted = {pool: self._in_flight[pool] + len(retries) for pool, retries in self._retries.items()}
+        capacity = self._executor.capacity()
+        for position, pool in enumerate(self._pools):
+            ready = self._readiness.ready(position, _LOOKAHEAD)
+            wanted[pool] += -(-ready // self._size(position, capacity[pool]))
+        self._executor.expect(wanted)
 
     def _next(self, pool: PoolName, capacity: int, room: int) -> _Call | None:
         """The call to make next: a retry that is due, else tasks of the last stage that has enough of them."""
@@ -178,7 +193,7 @@ class Loop:
         return self._begun[position] > 0 and self._is_unproven(position, capacity)
 
     def _is_unproven(self, position: int, capacity: int) -> bool:
-        return not self._readiness.done(position) and len(self._stages[position]) >= CANARY * capacity
+        return not self._readiness.done(position) and len(self._stages[position]) >= CANARY * max(1, capacity)
 
     def _completed(self) -> list[Completion]:
         """What has ended; waits for that or for the next retry to be due, but never long, so as to hear a signal."""

@@ -48,6 +48,8 @@ def run(config: Config, index: Triple) -> Outcome:
     if number == config.at and tries < config.times:
         if config.trouble == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if config.trouble == "hang":
+            time.sleep(1000)
         raise TROUBLES[config.trouble]
     (mark / "result").write_text(str(number * config.factor))
     return Outcome(voxels=1, counts={"sum": number})

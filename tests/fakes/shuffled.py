@@ -9,12 +9,17 @@ from petavox.cluster import Completion
 
 
 class Shuffled:
-    """Runs calls in this process, several in flight, ending in random order; loses some of them."""
+    """Runs calls in this process, several in flight, ending in random order; loses some of them.
+
+    `losing`: the share of calls that are lost by chance; `culprit`: the task that its worker does not survive.
+    `history` has, for every call, its config, the numbers of its tasks, and the configs of those in flight.
+    """
 
     dashboard = None
 
-    def __init__(self, function: Callable, seed: int, window: int, losing: float = 0.0):
-        self._window = window
+    def __init__(self, function: Callable, seed: int, window: int, losing: float = 0.0, culprit: int = -1):
+        self._window, self._culprit = window, culprit
+        self.history, self.expected = [], []
         self._function, self._random, self._losing = function, random.Random(seed), losing
         self._calls = []
 
@@ -22,9 +27,11 @@ class Shuffled:
         return {"cpu": self._window}
 
     def expect(self, ready):
-        pass
+        self.expected.append(ready)
 
     def submit(self, key, pool, *arguments):
+        _, config, indices, _ = arguments
+        self.history.append((config, [x for _, _, x in indices], [other[1] for _, other in self._calls]))
         self._calls.append((key, arguments))
         assert len(self._calls) <= self._window
 
@@ -40,7 +47,7 @@ class Shuffled:
     close = cancel
 
     def _end(self, key, arguments):
-        if self._random.random() < self._losing:
+        if self._random.random() < self._losing or self._culprit in [x for _, _, x in arguments[2]]:
             return Completion(key, lost=True)
         return Completion(key, self._function(*arguments))
 
