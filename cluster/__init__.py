@@ -23,4 +23,8 @@ def start(place: Place, function: Function) -> Executor:
         from .local import start as start_local
 
         return start_local(place, function)
-    raise RequestError(f"Clusters are of kind 'serial' or 'local'; found '{place.kind}'.")
+    if place.kind == "slurm":
+        from .slurm.workforce import start as start_slurm
+
+        return start_slurm(place, function)
+    raise RequestError(f"Clusters are of kind 'serial', 'local' or 'slurm'; found '{place.kind}'.")

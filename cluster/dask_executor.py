@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class Workforce(Protocol):
     """Brings workers to a scheduler, and replaces those that are lost."""
 
     cluster: SpecCluster  # has the scheduler, in this process
+    dashboard: str | None  # its page
+    obituary: float  # seconds after which `why` knows what became of a worker
 
     def expect(self, ready: Mapping[PoolName, int]) -> None:
         """How many calls each pool could run now if it were large enough."""
@@ -69,11 +72,12 @@ class DaskExecutor:
     def __init__(self, workforce: Workforce, roster: Roster, function: Function) -> None:
         self._workforce, self._roster, self._function = workforce, roster, function
         self._client = Client(workforce.cluster)
-        self.dashboard: str | None = workforce.cluster.dashboard_link
+        self.dashboard = workforce.dashboard
         self._count = 0
         self._calls: dict[str, _Call] = {}
         self._waiting: dict[PoolName, deque[tuple[Hashable, bytes]]] = {"cpu": deque(), "gpu": deque()}
         self._completions: list[Completion] = []
+        self._lost: deque[tuple[float, Worker]] = deque()
         self._broken: queue.SimpleQueue[Future] = queue.SimpleQueue()
 
     def capacity(self) -> Mapping[PoolName, int]:
@@ -110,12 +114,16 @@ class DaskExecutor:
     def completed(self, timeout: float) -> list[Completion]:
         self._workforce.check()
         with contextlib.suppress(queue.Empty):
-            self._hear(self._roster.events.get(timeout=0 if self._completions else timeout))
+            self._hear(
+                self._roster.events.get(timeout=min(timeout, self._workforce.obituary) if self._lost else timeout)
+            )
             while True:
                 self._hear(self._roster.events.get_nowait())
         with contextlib.suppress(queue.Empty):
             while True:
                 self._hear_broken(self._broken.get_nowait())
+        while self._lost and time.monotonic() >= self._lost[0][0]:
+            self._mourn(self._lost.popleft()[1])
         for pool in self._waiting:
             self._assign(pool)
         completions, self._completions = self._completions, []
@@ -125,16 +133,17 @@ class DaskExecutor:
         match event:
             case Answer(name, result):
                 self._end(name, lambda key: Completion(key, *unpack(result)))
-            case Worker() as worker if worker.call is not None:
-                reason = worker.reason or self._workforce.why(worker)
-                self._end(worker.call, lambda key: Completion(key, lost=True, reason=reason))
+            case Worker() as worker if worker.call in self._calls:
+                self._lost.append((time.monotonic() + self._workforce.obituary, worker))
+
+    def _mourn(self, worker: Worker) -> None:
+        reason = worker.reason or self._workforce.why(worker)
+        self._end(str(worker.call), lambda key: Completion(key, lost=True, reason=reason))
 
     def _hear_broken(self, future: Future) -> None:
-        """A call that did not get as far as to answer: its worker died, or could not even load it."""
-        if future.key in self._calls and future.status == "error":
-            error = future.exception()
-            lost = isinstance(error, KilledWorker)
-            self._end(future.key, lambda key: Completion(key, error=None if lost else repr(error), lost=lost))
+        """A call that its worker could not even load; of workers that died, the roster tells."""
+        if future.status == "error" and not isinstance(error := future.exception(), KilledWorker):
+            self._end(future.key, lambda key: Completion(key, error=repr(error)))
 
     def _end(self, name: str, completion: Callable[[Hashable], Completion]) -> None:
         call = self._calls.pop(name, None)
@@ -151,6 +160,7 @@ class DaskExecutor:
             waiting.clear()
         calls, self._calls = self._calls, {}
         self._completions.clear()
+        self._lost.clear()
         if calls:
             self._client.cancel([call.future for call in calls.values()], force=True)
         for name, call in calls.items():

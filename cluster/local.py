@@ -6,22 +6,20 @@ import contextlib
 import logging
 import multiprocessing
 import os
-import stat
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import dask
 from distributed import Nanny, Scheduler, SpecCluster
 
-from ..pipeline.errors import ClusterError, StorageError
+from ..pipeline.errors import ClusterError
 from . import credentials
 from .dask_executor import SETTINGS, DaskExecutor
 from .executor import Function, PoolName
 from .place import Place, Pool
 from .roster import Roster, Worker
+from .scratch import private_folder
 
 _HOST = "127.0.0.1"
 # A worker whose restart takes longer is given up: on a busy machine, importing alone can take half a minute.
@@ -58,12 +56,19 @@ class LocalWorkers:
                     "cls": Scheduler,
                     "options": {**common, "dashboard_address": f"{_HOST}:0", "plugins": [roster]},
                 },
-                workers={name: _worker(common, pool, place.pools[pool], n) for pool, n, name in _names(place.pools)},
+                workers={
+                    f"{pool}-{n}": _worker(common, pool, size.memory, n)
+                    for pool, size in place.pools.items()
+                    if isinstance(size, Pool)
+                    for n in range(size.workers)
+                },
                 security=security,
                 silence_logs=logging.CRITICAL,
             )
         except (RuntimeError, OSError, TimeoutError) as error:
             raise ClusterError(f"Workers could not be started: {error}. {_CURE}") from error
+        self.dashboard: str | None = self.cluster.dashboard_link
+        self.obituary = 0.0
 
     def expect(self, ready: Mapping[PoolName, int]) -> None:
         return  # as many as the cores and GPUs that were asked for, always
@@ -95,20 +100,14 @@ class LocalWorkers:
         self._settings.close()
 
 
-def _names(pools: Mapping[PoolName, Pool]) -> Iterator[tuple[PoolName, int, str]]:
-    for pool, size in pools.items():
-        for n in range(size.workers):
-            yield pool, n, f"{pool}-{n}"
-
-
-def _worker(common: Mapping[str, Any], pool: PoolName, size: Pool, number: int) -> dict[str, Any]:
+def _worker(common: Mapping[str, Any], pool: PoolName, memory: int, number: int) -> dict[str, Any]:
     """What Dask needs to know of a worker; GPU workers see one GPU each, CPU workers none."""
     return {
         "cls": Nanny,
         "options": {
             **common,
             "nthreads": 1,
-            "memory_limit": size.memory,
+            "memory_limit": memory,
             "dashboard_address": f"{_HOST}:0",
             "local_directory": str(private_folder()),
             "preload": [f"{__package__}.worker"],
@@ -122,19 +121,3 @@ def _gpu(number: int) -> str:
     """The name of the GPU for a worker, among those that this process may see."""
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     return visible[number] if number < len(visible) else str(number)
-
-
-def private_folder() -> Path:
-    """Where Dask keeps its workers' files, and clears up after those that were killed.
-
-    Workers import from there, so nobody else may write into it.
-    """
-    folder = Path(tempfile.gettempdir()) / f"petavox-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
-        raise StorageError(
-            f"Workers keep their files in {folder}, which nobody else may own or write; it is another's, or open to"
-            " others. Delete it, or set TMPDIR to another folder."
-        )
-    return folder

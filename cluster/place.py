@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .executor import PoolName
+from .slurm.jobs import Jobs
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,15 @@ class Place:
     """Where calls are to run.
 
     Args:
-        kind: "serial" or "local".
+        kind: "serial", "local" or "slurm".
         pools: those with workers; "serial" has none and ignores them.
-        directory: of the run.
+        directory: of the run; with "slurm", one that all nodes see.
+        interface: with "slurm", the network between nodes, such as "ib0"; that of the default route unless given.
+        dashboard: with "slurm", the address where Dask shows what it does.
     """
 
     kind: str
-    pools: Mapping[PoolName, Pool] = field(default_factory=dict)
+    pools: Mapping[PoolName, Pool | Jobs] = field(default_factory=dict)
     directory: Path = Path()
+    interface: str | None = None
+    dashboard: str = "127.0.0.1:0"

@@ -64,6 +64,7 @@ class Roster(SchedulerPlugin):  # type: ignore[misc]  # Dask has no types
         self.seen: set[str] = set()  # names of all that ever joined
         self._lock = threading.Lock()
         self._workers: dict[str, Worker] = {}
+        self._longest: dict[PoolName, float] = {}
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         joined = Worker(str(scheduler.workers[worker].name), worker)
@@ -105,7 +106,13 @@ class Roster(SchedulerPlugin):  # type: ignore[misc]  # Dask has no types
         with self._lock:
             worker = self._workers.get(address)
             if worker and worker.call == call:
-                worker.call, worker.since = None, time.monotonic()
+                now = time.monotonic()
+                self._longest[worker.pool] = max(self.longest(worker.pool), now - worker.since)
+                worker.call, worker.since = None, now
+
+    def longest(self, pool: PoolName) -> float:
+        """Seconds of the longest call of a pool so far."""
+        return self._longest.get(pool, 0.0)
 
     def retire(self, names: Iterable[str]) -> None:
         """Give no further call to these; whatever they are at, they may end."""

@@ -185,5 +185,5 @@ def test_closing_leaves_no_process_and_no_waiting_behind():
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are():
-    with pytest.raises(RequestError, match="'serial' or 'local'; found 'cloud'"):
+    with pytest.raises(RequestError, match="'serial', 'local' or 'slurm'; found 'cloud'"):
         cluster.start(cluster.Place("cloud"), call)
