@@ -24,7 +24,7 @@ import runs
 import tiles
 from measure import Call
 
-from petavox.cluster.local import _ENVIRONMENT as WORKER_ENVIRONMENT
+from petavox.cluster.worker import ENVIRONMENT as WORKER_ENVIRONMENT
 from petavox.pipeline.geometry import Triple
 from petavox.workflows.plan import WORKER_BYTES, Plan, make_plan
 from petavox.workflows.recipe import load

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from ..pipeline.errors import RequestError
-from .executor import Completion, Executor, Function
+from .executor import Completion, Executor, Function, PoolName
+from .place import Place, Pool
 
-__all__ = ["Completion", "Executor", "start"]
+__all__ = ["Completion", "Executor", "Place", "Pool", "PoolName", "start"]
 
 
-def start(kind: str, function: Function, *, workers: int, memory: int) -> Executor:
-    """An executor of a kind that recipes name: "serial" or "local".
-
-    Args:
-        kind: where to run.
-        function: what every call runs; a top-level function of a module that workers can import.
-        workers: processes ("serial" has none and ignores it).
-        memory: bytes that one worker may use ("serial" does not watch it).
+def start(place: Place, function: Function) -> Executor:
+    """An executor; every call runs `function`, a top-level function of a module that workers can import.
 
     Raises:
-        RequestError: there is no such kind.
+        RequestError: there is no such kind of place.
     """
-    if kind == "serial":
+    if place.kind == "serial":
         from .serial import Serial
 
         return Serial(function)
-    if kind == "local":
-        from .local import Local
+    if place.kind == "local":
+        from .local import start as start_local
 
-        return Local(function, workers=workers, memory=memory)
-    raise RequestError(f"Clusters are of kind 'serial' or 'local'; found '{kind}'.")
+        return start_local(place, function)
+    if place.kind == "slurm":
+        from .slurm.workforce import start as start_slurm
+
+        return start_slurm(place, function)
+    raise RequestError(f"Clusters are of kind 'serial', 'local' or 'slurm'; found '{place.kind}'.")

@@ -1,39 +1,43 @@
-"""The contract of every place that runs tasks: calls go in, completions come out, at most `window` at a time."""
+"""The contract of every place that runs tasks: calls go in, by pool; completions come out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 Function = Callable[..., Any]
+PoolName = Literal["cpu", "gpu"]
 
 
 @dataclass(frozen=True)
 class Completion:
-    """How one submitted call ended.
+    """How one submitted call ended: `value` is what the function returned, `error` the traceback of what it raised.
 
-    Args:
-        key: the key that it was submitted under.
-        value: what the function returned.
-        error: the traceback of what it raised.
-        lost: its worker died before it ended; whether it had any effect is unknown.
+    `lost`: its worker died before it ended, so that nobody knows whether it had any effect; `reason` says why in
+    words, where that is known.
     """
 
     key: Any
     value: Any = None
     error: str | None = None
     lost: bool = False
+    reason: str = ""
 
 
 class Executor(Protocol):
     """Runs one picklable, importable function, given when it was made, with arguments given by `submit`."""
 
-    window: int  # as many calls as can run at the same time; the caller keeps no more than that in flight
     dashboard: str | None  # address of a page that shows what is going on
 
-    def submit(self, key: Hashable, *arguments: Any) -> None:
-        """Start a call; a key may come again once it has completed."""
+    def capacity(self) -> Mapping[PoolName, int]:
+        """How many calls each pool can run at the same time now; the caller keeps no more than that in flight."""
+
+    def expect(self, ready: Mapping[PoolName, int]) -> None:
+        """How many calls each pool could run now if it were large enough; elastic pools grow and shrink by it."""
+
+    def submit(self, key: Hashable, pool: PoolName, *arguments: Any) -> None:
+        """Start a call on a worker of a pool; a key may come again once it has completed."""
 
     def completed(self, timeout: float) -> list[Completion]:
         """All that ended since the last time; waits for the first one, at most `timeout` seconds."""

@@ -1,4 +1,4 @@
-"""Runs calls on processes of this machine through Dask: one thread each, restarted when they die."""
+"""Brings workers on this machine: a process and a core each, some of them with a GPU; restarted when they die."""
 
 from __future__ import annotations
 
@@ -6,159 +6,118 @@ import contextlib
 import logging
 import multiprocessing
 import os
-import queue
-import stat
-import tempfile
 import time
-from collections.abc import Hashable
-from concurrent.futures import CancelledError
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import dask
-from distributed import Client, Future, LocalCluster
-from distributed.scheduler import KilledWorker
+from distributed import Nanny, Scheduler, SpecCluster
 
-from ..pipeline.errors import ClusterError, StorageError
-from .executor import Completion, Function
-from .packing import pack, run_packed, unpack
+from ..pipeline.errors import ClusterError
+from . import credentials
+from .dask_executor import SETTINGS, DaskExecutor
+from .executor import Function, PoolName
+from .place import Place, Pool
+from .roster import Roster, Worker
+from .scratch import private_folder
 
-# One core a worker; libraries that bring threads of their own are told so before they load.
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-    "PYTHONSAFEPATH": "1",  # a file in the current folder must not shadow a module
-    # Arrays up to 32 MiB come from memory that the process keeps. Fresh pages for each cost a network half its time.
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
-}
-_SETTINGS = {
-    # A worker's death ends its call at once: the run counts attempts, Dask does not.
-    "distributed.scheduler.allowed-failures": 0,
-    "distributed.scheduler.work-stealing": False,
-    "distributed.nanny.pre-spawn-environ": _ENVIRONMENT,
-    # A worker whose restart takes longer is given up: on a busy machine, importing alone can take half a minute.
-    "distributed.deploy.lost-worker-timeout": "120s",
-    # Values never stay on workers, so there is nothing to spill, and a paused worker would wait for ever.
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": 0.95,
-}
-
+_HOST = "127.0.0.1"
+# A worker whose restart takes longer is given up: on a busy machine, importing alone can take half a minute.
+_RESTART = {"distributed.deploy.lost-worker-timeout": "120s"}
 _PATIENCE = 600.0  # seconds without any worker
 _CURE = "`petavox doctor` shows what this machine has; --cluster serial does without workers."
 
 
-class Local:
-    """The executor on this machine's cores.
+def start(place: Place, function: Function) -> DaskExecutor:
+    """An executor on this machine's cores and GPUs."""
+    roster = Roster()
+    workforce = LocalWorkers(place, roster)
+    return DaskExecutor(workforce, roster, function)
 
-    No more calls than workers are ever given to Dask, so that a worker's death costs the one call that it was running.
+
+class LocalWorkers:
+    """The workforce on this machine; everything listens on loopback, and trusts only what holds its key.
 
     Args:
-        function: importable by the workers.
-        workers: processes.
-        memory: bytes that each may use before it is killed and replaced.
+        place: how many workers of what size in each pool.
+        roster: hears of them.
     """
 
-    def __init__(self, function: Function, *, workers: int, memory: int) -> None:
-        self.window = workers
-        self._function = function
-        self._calls = 0
-        self._last_seen = time.monotonic()
-        self._keys: dict[Future, Hashable] = {}
-        self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        self._settings = dask.config.set(_SETTINGS)
-        self._settings.__enter__()
+    def __init__(self, place: Place, roster: Roster) -> None:
+        self._roster = roster
+        self._last_seen = self._last_kept = time.monotonic()
+        self._settings = contextlib.ExitStack()
+        self._settings.enter_context(dask.config.set({**SETTINGS, **_RESTART}))
+        security = credentials.security(*credentials.temporary())
+        common = {"host": _HOST, "protocol": "tls://", "security": security}
         try:
-            self._cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                memory_limit=memory,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                worker_dashboard_address="127.0.0.1:0",
-                local_directory=str(_private_folder()),
-                preload=[f"{__package__}.worker"],
+            self.cluster = SpecCluster(
+                scheduler={
+                    "cls": Scheduler,
+                    "options": {**common, "dashboard_address": f"{_HOST}:0", "plugins": [roster]},
+                },
+                workers={
+                    f"{pool}-{n}": _worker(common, pool, size.memory, n)
+                    for pool, size in place.pools.items()
+                    if isinstance(size, Pool)
+                    for n in range(size.workers)
+                },
+                security=security,
                 silence_logs=logging.CRITICAL,
             )
-            self._client = Client(self._cluster)
         except (RuntimeError, OSError, TimeoutError) as error:
             raise ClusterError(f"Workers could not be started: {error}. {_CURE}") from error
-        self.dashboard: str | None = self._cluster.dashboard_link
+        self.dashboard: str | None = self.cluster.dashboard_link
+        self.obituary = 0.0
 
-    def submit(self, key: Hashable, *arguments: Any) -> None:
-        call = pack(self._function, arguments)
-        # Dask sees a new key each time: it would give a repeated one the result that it remembers.
-        self._calls += 1
-        future = self._client.submit(run_packed, call, key=f"call-{self._calls}", pure=False)
-        self._keys[future] = key
-        future.add_done_callback(self._ended.put)
+    def expect(self, ready: Mapping[PoolName, int]) -> None:
+        return  # as many as the cores and GPUs that were asked for, always
 
-    def completed(self, timeout: float) -> list[Completion]:
-        ended = self._wait(timeout)
-        if not ended:
-            self._keep_workers()
-        # What was cancelled ends too, and is of no interest.
-        return [self._completion(future, self._keys.pop(future)) for future in ended if future in self._keys]
-
-    def _keep_workers(self) -> None:
+    def check(self) -> None:
         """Have workers that Dask gave up replaced; with none for long, there is no use in waiting."""
-        self._cluster.scale(self.window)
         now = time.monotonic()
-        if self._cluster.scheduler.workers or not self._keys:
+        if now - self._last_kept < 1:
+            return
+        self._last_kept = now
+        self.cluster.scale(len(self.cluster.worker_spec))
+        if self._roster.workers():
             self._last_seen = now
         elif now - self._last_seen > _PATIENCE:
             raise ClusterError(f"No worker could be started for {_PATIENCE:.0f} s. {_CURE}")
 
-    def _wait(self, timeout: float) -> list[Future]:
-        ended: list[Future] = []
-        with contextlib.suppress(queue.Empty):
-            ended.append(self._ended.get(timeout=timeout))
-            while True:
-                ended.append(self._ended.get_nowait())
-        return ended
-
-    def _completion(self, future: Future, key: Hashable) -> Completion:
-        try:
-            return Completion(key, *unpack(future.result()))
-        except (KilledWorker, CancelledError):
-            return Completion(key, lost=True)
-
-    def cancel(self) -> None:
-        if self._keys:
-            self._client.cancel(list(self._keys), force=True)
-        self._keys.clear()
+    def why(self, worker: Worker) -> str:
+        return ""
 
     def close(self) -> None:
-        self.cancel()
-        workers = {nanny.pid for nanny in self._cluster.workers.values()}
+        workers = {nanny.pid for nanny in self.cluster.workers.values()}
         # Whatever Dask makes of it, such as a timeout in the middle of a restart: no process stays.
         with contextlib.suppress(Exception):
-            self._client.close(timeout=5)
-        with contextlib.suppress(Exception):
-            self._cluster.close(timeout=20)
+            self.cluster.close(timeout=20)
         for child in multiprocessing.active_children():
             if child.pid in workers:
                 child.kill()
                 child.join()
-        self._settings.__exit__(None, None, None)
+        self._settings.close()
 
 
-def _private_folder() -> Path:
-    """Where Dask keeps its workers' files, and clears up after those that were killed.
+def _worker(common: Mapping[str, Any], pool: PoolName, memory: int, number: int) -> dict[str, Any]:
+    """What Dask needs to know of a worker; GPU workers see one GPU each, CPU workers none."""
+    return {
+        "cls": Nanny,
+        "options": {
+            **common,
+            "nthreads": 1,
+            "memory_limit": memory,
+            "dashboard_address": f"{_HOST}:0",
+            "local_directory": str(private_folder()),
+            "preload": [f"{__package__}.worker"],
+            "env": {"CUDA_VISIBLE_DEVICES": _gpu(number) if pool == "gpu" else ""},
+            "silence_logs": logging.CRITICAL,
+        },
+    }
 
-    Workers import from there, so nobody else may write into it.
-    """
-    folder = Path(tempfile.gettempdir()) / f"petavox-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
-        raise StorageError(
-            f"Workers keep their files in {folder}, which nobody else may own or write; it is another's, or open to"
-            " others. Delete it, or set TMPDIR to another folder."
-        )
-    return folder
+
+def _gpu(number: int) -> str:
+    """The name of the GPU for a worker, among those that this process may see."""
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return visible[number] if number < len(visible) else str(number)

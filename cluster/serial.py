@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
-from .executor import Completion, Function
+from .executor import Completion, Function, PoolName
 from .packing import pack, run_packed, unpack
 
 
 class Serial:
     """The executor without processes: for debugging, for tests, and for volumes too small to share out."""
 
-    window = 1
     dashboard: str | None = None
 
     def __init__(self, function: Function) -> None:
         self._function = function
         self._calls: deque[tuple[Hashable, bytes]] = deque()
 
-    def submit(self, key: Hashable, *arguments: Any) -> None:
+    def capacity(self) -> Mapping[PoolName, int]:
+        return {"cpu": 1, "gpu": 1}  # one after the other all the same
+
+    def expect(self, ready: Mapping[PoolName, int]) -> None:
+        return  # it cannot grow
+
+    def submit(self, key: Hashable, pool: PoolName, *arguments: Any) -> None:
         self._calls.append((key, pack(self._function, arguments)))
 
     def completed(self, timeout: float) -> list[Completion]:

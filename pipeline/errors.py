@@ -25,12 +25,20 @@ class CheckpointError(RequestError):
     """A checkpoint is missing, damaged, or was made for other offsets than the request needs."""
 
 
+class LockError(RequestError):
+    """This driver no longer holds the run directory, so it may not write there (exit status 2)."""
+
+
 class TableError(PetavoxError):
     """A table that an earlier task should have left is missing or damaged."""
 
 
 class TaskError(PetavoxError):
     """A task failed on a block; the rest of the run goes on."""
+
+
+class CrashBudgetError(PetavoxError):
+    """So many blocks of a stage failed that the run was stopped (exit status 1)."""
 
 
 class ClusterError(PetavoxError):

@@ -21,6 +21,7 @@ from ..pipeline.geometry import BlockGrid, Box, Octree, Triple
 from ..pipeline.thresholds import Threshold
 from . import records
 from .contract import Density, Outcome, Resources, TaskConfig
+from .pieces import Piece
 
 VERSION = 3
 
@@ -90,12 +91,16 @@ def run(config: Config, index: Triple) -> Outcome:
         "dust": decision.dust,
         "residual_nodes": len(decision.residual.ids),
         "residual_contacts": len(decision.residual.contacts),
-        "table_bytes": written,
+        "table_bytes": written.bytes,
     }
     for size in decision.segment_sizes.tolist():
         key = f"segments_2e{size.bit_length() - 1}"
         counts[key] = counts.get(key, 0) + 1
-    return Outcome(counts=counts)
+    return Outcome(counts=counts, checksum=written.checksum)
+
+
+def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
+    return records.pieces(config.tables, f"agglomerate-{config.level}", index)
 
 
 def _given(config: Config, index: Triple) -> tuple[list[Region], Placement | None]:

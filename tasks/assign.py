@@ -9,6 +9,7 @@ from ..pipeline.agglomeration.regions import Ids, look_up
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from . import records
 from .contract import Density, Outcome, Resources, TaskConfig
+from .pieces import Piece
 
 VERSION = 1
 
@@ -38,7 +39,11 @@ def run(config: Config, index: Triple) -> Outcome:
         config.tables, Octree(BlockGrid(config.volume, config.block).shape), config.level, index
     )
     written = records.write_assignment(config.tables, config.level, index, given, segments)
-    return Outcome(counts={"table_bytes": written})
+    return Outcome(counts={"table_bytes": written.bytes}, checksum=written.checksum)
+
+
+def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
+    return records.pieces(config.tables, f"assign-{config.level}", index)
 
 
 def segments_of(tables: str, octree: Octree, level: int, index: Triple) -> tuple[Ids, Ids]:

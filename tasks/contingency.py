@@ -11,6 +11,7 @@ from ..pipeline.geometry import BlockGrid, Box, Triple
 from ..pipeline.volumes import CACHE_BYTES, open_volume
 from . import records
 from .contract import Density, Outcome, Resources, TaskConfig
+from .pieces import Piece
 
 VERSION = 1
 
@@ -50,10 +51,15 @@ def resources(config: Config, _: Density) -> Resources:
 
 def run(config: Config, index: Triple) -> Outcome:
     if _part(config, index).is_empty:
-        return Outcome(state="empty")
+        return Outcome(state="masked")
     table = count_block(config, index)
     written = tables.write(records.path(config.tables, "contingency", index), table.to_arrays())
-    return Outcome(voxels=table.scored, counts={"pairs": len(table), "table_bytes": written})
+    counts = {"pairs": len(table), "table_bytes": written.bytes}
+    return Outcome(voxels=table.scored, counts=counts, checksum=written.checksum)
+
+
+def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
+    return () if _part(config, index).is_empty else records.pieces(config.tables, "contingency", index)
 
 
 def blocks(config: Config) -> Iterator[Triple]:

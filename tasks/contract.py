@@ -51,11 +51,15 @@ class Outcome:
     """What a task tells the driver: never arrays, always small.
 
     Args:
-        state: "done", or "empty" where there was nothing to compute and nothing was written.
+        state: "done"; "empty" where there was nothing in the data; "masked" where nothing was asked for. Nothing was
+            written where it is not "done".
         voxels: voxels of the block, for rates.
         counts: named integers worth adding up over blocks (supervoxels, contacts, merges, bytes …).
+        checksum: of what the task left, as it was before it was encoded: see `checksums.packed`, one for each of the
+            task's pieces in their order; None where it left nothing.
     """
 
-    state: Literal["done", "empty"] = "done"
+    state: Literal["done", "empty", "masked"] = "done"
     voxels: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    checksum: int | None = None

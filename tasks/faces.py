@@ -10,6 +10,7 @@ from ..pipeline.geometry import BlockGrid, Triple
 from ..pipeline.thresholds import Threshold
 from . import records
 from .contract import Density, Outcome, Resources, TaskConfig
+from .pieces import Piece
 
 VERSION = 3
 
@@ -48,9 +49,14 @@ def run(config: Config, index: Triple) -> Outcome:
             "face_contacts": sum(len(seam.face.a) for seam in found),
             "links": sum(len(seam.face.link_a) for seam in found),
             "handed_over": sum(len(seam.before.gone) + len(seam.behind.gone) for seam in found),
-            "table_bytes": written,
-        }
+            "table_bytes": written.bytes,
+        },
+        checksum=written.checksum,
     )
+
+
+def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
+    return records.pieces(config.tables, "faces", index)
 
 
 def _seam(config: Config, index: Triple, axis: int) -> Seam:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from ..pipeline import checksums
 from ..pipeline.affinities.checkpoint import check_checkpoint_offsets, load_checkpoint
 from ..pipeline.affinities.inference import Inference, Predictor, working_memory
 from ..pipeline.affinities.normalisation import Normalisation
@@ -20,6 +21,7 @@ from ..pipeline.affinities.offsets import NEAREST
 from ..pipeline.geometry import BlockGrid, Triple, triple
 from ..pipeline.volumes import VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
+from .pieces import Part, Piece
 
 VERSION = 1
 TORCH_BYTES = 450_000_000
@@ -79,10 +81,16 @@ def run(config: Config, index: Triple) -> Outcome:
     block = BlockGrid(raw.spec.shape, config.block).box(index)
     torch.set_num_threads(config.threads)
     affinities = _predictor(config, raw.spec.fill_value).predict(raw.read, raw.spec.shape, block)
+    checksum = checksums.of_array(affinities)
     if not affinities.any():
-        return Outcome(state="empty", voxels=block.voxels)
+        return Outcome(state="empty", voxels=block.voxels, checksum=checksum)
     open_volume(config.affinities, writable=True).write(block, affinities)
-    return Outcome(voxels=block.voxels)
+    return Outcome(voxels=block.voxels, checksum=checksum)
+
+
+def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
+    block = BlockGrid(open_volume(config.affinities).spec.shape, config.block).box(index)
+    return (Part(config.affinities, block),)
 
 
 @lru_cache(maxsize=1)

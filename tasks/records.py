@@ -17,6 +17,7 @@ from ..pipeline.agglomeration.regions import Decision, FaceTable, Ids, Region
 from ..pipeline.agglomeration.seams import Seam, Side
 from ..pipeline.geometry import Triple
 from ..pipeline.tables import Arrays
+from .pieces import Table
 
 
 def path(directory: str, stage: str, index: Triple) -> Path:
@@ -25,8 +26,13 @@ def path(directory: str, stage: str, index: Triple) -> Path:
     return Path(directory) / stage / str(z) / str(y) / f"{x}.parquet"
 
 
-def write_leaf(directory: str, index: Triple, leaf: Leaf, planes: Arrays) -> int:
-    """The graph of a block, and the planes at its faces. Returns bytes written."""
+def pieces(directory: str, stage: str, index: Triple) -> tuple[Table]:
+    """The table of one task of a stage."""
+    return (Table(str(path(directory, stage, index))),)
+
+
+def write_leaf(directory: str, index: Triple, leaf: Leaf, planes: Arrays) -> tables.Written:
+    """The graph of a block, and the planes at its faces."""
     graph: Arrays = {"id": leaf.ids, "size": leaf.sizes, "unsure": leaf.unsure}
     rims = [_contact_arrays(f"rim{face}", contacts) for face, contacts in leaf.rims.items()]
     parts = [graph, _contact_arrays("core", leaf.core), *rims, planes]
@@ -52,8 +58,8 @@ def read_block_columns(directory: str, index: Triple, names: Sequence[str]) -> A
     return tables.read(path(directory, "supervoxels", index), names)
 
 
-def write_seams(directory: str, index: Triple, seams: dict[int, Seam]) -> int:
-    """The seams between a block and those before it, by axis. Returns bytes written."""
+def write_seams(directory: str, index: Triple, seams: dict[int, Seam]) -> tables.Written:
+    """The seams between a block and those before it, by axis."""
     arrays: Arrays = {}
     for axis, seam in seams.items():
         for name in FaceTable.__annotations__:
@@ -84,8 +90,8 @@ def read_share(directory: str, index: Triple, axis: int, side: Literal["before",
 
 def write_decision(
     directory: str, level: int, index: Triple, decision: Decision, placement: Placement | None = None
-) -> int:
-    """What an octree node decided; of a block, also where the clusters of its leaf are. Returns bytes written."""
+) -> tables.Written:
+    """What an octree node decided; of a block, also where the clusters of its leaf are."""
     columns: Arrays = {
         "given": decision.given,
         "target": decision.target,
@@ -134,8 +140,8 @@ def read_targets(directory: str, level: int, index: Triple) -> Targets:
     return Targets(arrays["given"], arrays["target"], arrays["final"])
 
 
-def write_assignment(directory: str, level: int, index: Triple, given: Ids, segments: Ids) -> int:
-    """The segment of every cluster that an octree node had been given. Returns bytes written."""
+def write_assignment(directory: str, level: int, index: Triple, given: Ids, segments: Ids) -> tables.Written:
+    """The segment of every cluster that an octree node had been given."""
     return tables.write(path(directory, f"assign-{level}", index), {"given": given, "segment": segments})
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..pipeline import checksums
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from ..pipeline.segmentation.relabel import relabel
 from ..pipeline.volumes import CACHE_BYTES, open_volume
 from .assign import segments_of_leaf
 from .contract import Density, Outcome, Resources, TaskConfig
+from .pieces import Part, Piece
 
 VERSION = 2
 
@@ -41,5 +43,10 @@ def run(config: Config, index: Triple) -> Outcome:
     fragments = open_volume(config.fragments).read(block)
     segments = segments_of_leaf(config.tables, Octree(grid.shape), index)
     table = np.concatenate([np.zeros(1, dtype=np.uint64), segments])
-    open_volume(config.segmentation, writable=True).write(block, relabel(fragments, table))
-    return Outcome(voxels=block.voxels)
+    segmentation = relabel(fragments, table)
+    open_volume(config.segmentation, writable=True).write(block, segmentation)
+    return Outcome(voxels=block.voxels, checksum=checksums.of_array(segmentation))
+
+
+def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
+    return (Part(config.segmentation, BlockGrid(config.volume, config.block).box(index)),)

@@ -12,6 +12,7 @@ from ..pipeline.evaluation.scores import Scores, score
 from ..pipeline.geometry import Box, Triple
 from . import contingency
 from .contract import Density, Outcome, Resources, TaskConfig
+from .pieces import File, Piece
 
 VERSION = 1
 
@@ -43,7 +44,11 @@ def run(config: Config, index: Triple) -> Outcome:
     parts = (contingency.read_block(config.contingency, block) for block in contingency.blocks(config.contingency))
     table = total(parts)
     write(config.scores, score(table))
-    return Outcome(voxels=table.scored, counts={"pairs": len(table)})
+    return Outcome(voxels=table.scored, counts={"pairs": len(table)}, checksum=File(config.scores).checksum())
+
+
+def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
+    return (File(config.scores),)
 
 
 def write(path: str | Path, scores: Scores) -> None:

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..pipeline import checksums
 from ..pipeline.affinities.nearest import Channels, quantise, read_nearest
 from ..pipeline.agglomeration.contacts import interior_contacts
 from ..pipeline.agglomeration.joining import JoinRule
@@ -28,6 +29,7 @@ from ..pipeline.thresholds import Threshold
 from ..pipeline.volumes import CACHE_BYTES, Volume, open_volume
 from . import records
 from .contract import Density, Outcome, Resources, TaskConfig
+from .pieces import Part, Piece
 
 VERSION = 3
 
@@ -103,7 +105,16 @@ def run(config: Config, index: Triple) -> Outcome:
     labels = relabel(fragments.labels, table, out=fragments.labels)
     open_volume(config.fragments, writable=True).write(block, labels)
     written = records.write_leaf(config.tables, index, leaf, _planes(fragments, inner, block, grid))
-    return Outcome(voxels=block.voxels, counts={**found, "clusters": len(leaf.ids), "table_bytes": written})
+    return Outcome(
+        voxels=block.voxels,
+        counts={**found, "clusters": len(leaf.ids), "table_bytes": written.bytes},
+        checksum=checksums.packed([checksums.of_array(labels), written.checksum]),
+    )
+
+
+def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
+    block = BlockGrid(config.volume, config.block).box(index)
+    return Part(config.fragments, block), *records.pieces(config.tables, "supervoxels", index)
 
 
 def _label(config: Config, source: Volume, affinities: npt.NDArray[np.uint8], block: Box) -> Fragments:

@@ -21,7 +21,7 @@ ALLOWED = {
     "workflows": ("workflows", "tasks", "pipeline", "cluster"),
     "cluster": ("cluster", "pipeline.errors"),
 }
-SHARED = {"errors", "geometry", "volumes", "tables", "thresholds"}  # what all of pipeline/ may import
+SHARED = {"checksums", "errors", "geometry", "volumes", "tables", "thresholds"}  # what all of pipeline/ may import
 ONLY_IN = {  # outside package: the one room that imports it
     "dask": "cluster",
     "distributed": "cluster",

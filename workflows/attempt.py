@@ -1,14 +1,17 @@
-"""What a worker does with one task: run it, measure it, and put whatever happened into a small record."""
+"""What a worker does with a call: run its tasks, measure them, and put whatever happened into a small record."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import faulthandler
 import functools
 import os
 import platform
 import resource
 import time
 import traceback
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +34,7 @@ class Failure:
         request: the request was wrong, so no retry helps.
         storage: the storage refused, so other blocks will fare no better.
         lost: the worker died meanwhile.
+        shared: it ended a call of several tasks, and none of them is known to be the cause.
     """
 
     reason: str
@@ -38,6 +42,7 @@ class Failure:
     request: bool = False
     storage: bool = False
     lost: bool = False
+    shared: bool = False
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
@@ -51,40 +56,95 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """How long a call may go on.
+
+    Args:
+        seconds: after so many, no further task of the call is begun.
+        limit: seconds after which one task is taken to hang, and its process is ended; None: however long it takes.
+        trace: the file that then holds the tracebacks of all threads of the process.
+    """
+
+    seconds: float
+    limit: float | None = None
+    trace: str = ""
+
+
+@dataclass(frozen=True)
 class Attempt:
     """One try at one task.
 
     Args:
         outcome: what the task returned, unless it failed.
         seconds: from start to end.
-        peak_memory: bytes that the worker's process held at most meanwhile.
-        worker: host and process.
         failure: why it failed, if it did.
     """
 
     outcome: Outcome | None
     seconds: float
-    peak_memory: int
-    worker: str
     failure: Failure | None = None
 
 
-def perform(task: str, config: str, index: Triple) -> Attempt:
-    """Run a task by its name, its config as JSON, and its index."""
-    return measure(tasks.load(task), config, index)
+@dataclass(frozen=True)
+class Report:
+    """What became of a call.
+
+    Args:
+        attempts: at its first tasks, in order; the others have not been begun.
+        seconds: from start to end.
+        peak_memory: bytes that the worker's process held at most meanwhile.
+        worker: host and process.
+    """
+
+    attempts: tuple[Attempt, ...]
+    seconds: float = 0.0
+    peak_memory: int = 0
+    worker: str = ""
 
 
-def measure(module: ModuleType, config: str, index: Triple) -> Attempt:
+def perform(task: str, config: str, indices: Sequence[Triple], terms: Terms) -> Report:
+    """Run a task by its name, its config as JSON, and the indices of its blocks: the first one, and more in time."""
+    return measure(tasks.load(task), config, indices, terms)
+
+
+def measure(module: ModuleType, config: str, indices: Sequence[Triple], terms: Terms) -> Report:
     """Run the task in a module."""
-    outcome, failure = None, None
     _reset_peak_memory()
+    started = time.perf_counter()
+    attempts: list[Attempt] = []
+    with _limited(terms):
+        while len(attempts) < len(indices) and (not attempts or time.perf_counter() - started < terms.seconds):
+            attempts.append(_attempt(module, config, indices[len(attempts)]))
+    seconds = time.perf_counter() - started
+    return Report(tuple(attempts), seconds, _peak_memory(), f"{platform.node()}:{os.getpid()}")
+
+
+def _attempt(module: ModuleType, config: str, index: Triple) -> Attempt:
+    outcome, failure = None, None
     started = time.perf_counter()
     try:
         outcome = module.run(_parsed(module, config), index)
     except Exception as error:
         failure = Failure.of(error)
-    seconds = time.perf_counter() - started
-    return Attempt(outcome, seconds, _peak_memory(), f"{platform.node()}:{os.getpid()}", failure)
+    return Attempt(outcome, time.perf_counter() - started, failure)
+
+
+@contextlib.contextmanager
+def _limited(terms: Terms) -> Iterator[None]:
+    """End this process when a task hangs: from a thread that needs no interpreter, so that hanging kernels end too.
+
+    The call's own time comes on top of the limit, so that it need not be set for each of many short tasks.
+    """
+    if terms.limit is None:
+        yield
+        return
+    with Path(terms.trace).open("w", encoding="utf-8") as trace:
+        faulthandler.dump_traceback_later(terms.seconds + terms.limit, exit=True, file=trace)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+    Path(terms.trace).unlink(missing_ok=True)
 
 
 @functools.lru_cache(maxsize=64)

@@ -134,12 +134,20 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """What a recipe would run and what that costs; refuses what cannot work."""
-    from . import show
-    from .plan import check_before_first_run, make_plan
+    from . import show_plan
+    from .estimate import estimate
+    from .feasible import refusals
+    from .finished import LEDGER
+    from .plan import look_through, make_plan
+    from .rates import shipped
 
     planned = make_plan(_recipe(recipe, cluster, workers, overrides), _run_directory(recipe, run))
-    check_before_first_run(planned)
-    _print(show.plan_json(planned) if as_json else show.plan_table(planned), as_json)
+    look_through(planned)
+    costs = estimate(planned, shipped())
+    wrong = refusals(planned, costs, new=not (planned.directory / LEDGER).exists())
+    _print((show_plan.plan_json if as_json else show_plan.plan_table)(planned, costs, wrong), as_json)
+    if wrong:
+        raise typer.Exit(2)
 
 
 @_command

@@ -12,8 +12,8 @@ from .recipe import Supervoxels
 _SAMPLE = (32, 192, 192)
 
 
-def sample_density(affinities: Volume, channels: Channels, wanted: Supervoxels) -> Density:
-    """The densest of three places on the diagonal of a volume, by the watershed.
+def sample_density(affinities: Volume, channels: Channels, wanted: Supervoxels) -> Density | None:
+    """The densest of three places on the diagonal of a volume, by the watershed; None where all three are empty.
 
     Args:
         affinities: any size; at most 3.5 M voxels are read.
@@ -34,4 +34,4 @@ def sample_density(affinities: Volume, channels: Channels, wanted: Supervoxels) 
         found = label_fragments(grey, sample, shape, low, high)
         fragments = max(fragments, len(found.ids))
         contacts = max(contacts, len(interior_contacts(found.labels, grey, sample, shape)))
-    return Density(fragments / sample.voxels, contacts / sample.voxels)
+    return Density(fragments / sample.voxels, contacts / sample.voxels) if fragments else None

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ..pipeline.errors import RequestError, StorageError
 
-State = Literal["done", "empty", "failed"]
+State = Literal["done", "empty", "masked", "failed"]
 
 LOCK = "lock"
 

@@ -1,27 +1,46 @@
-"""The run loop: keeps as many tasks in flight as can run, writes down what became of each, retries, sets aside."""
+"""The run loop: keeps every worker busy, writes down what became of each task, retries, sets aside.
+
+Strategy: as many calls are in flight as the pools of the executor can run now. A call holds one task, or several
+short ones of one stage (`pace`). Workers get their next call before the driver writes down the last one: what is ready
+by then does not depend on it. What follows from an attempt follows after it is in the ledger.
+
+A stage with many blocks begins with a canary: its blocks go one at a time until one of them has succeeded. The others
+wait meanwhile, which costs next to nothing: workers go on with earlier stages, and stages of fewer than `CANARY` blocks
+a worker, where one block is more than a twentieth of the work, go without.
+"""
 
 from __future__ import annotations
 
 import heapq
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ..cluster import Completion, Executor
-from ..pipeline.errors import RequestError, StorageError
-from .attempt import Attempt, Failure
+from ..cluster import Completion, Executor, PoolName
+from ..pipeline.errors import ClusterError, RequestError, StorageError
+from .attempt import Attempt, Failure, Report, Terms
+from .crash_budget import CrashBudget
+from .hangs import Hangs
 from .ledger import Ledger, Row
+from .pace import CALL_SECONDS, Pace
 from .progress import Progress
-from .readiness import BLOCKED, FAILED, Readiness, Task
+from .readiness import Readiness, Task
+from .recipe import Limits
 from .stages import Stage
 
 MAX_FAILURES = 3
 MAX_LOSSES = 6  # more, since a worker that is killed from outside is not the task's fault
+CANARY = 20
+_LOOKAHEAD = 1 << 14  # tasks of one stage that are kept ready, whatever the number of workers
+_WORTH = 4  # later stages go first, with calls of at least such a part of their full size
 _WAIT = 0.5
+_TELL = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +53,14 @@ class Result:
     blocked: int
 
 
+@dataclass(frozen=True)
+class _Call:
+    """Tasks of one stage that go to a worker together."""
+
+    stage: int
+    numbers: Sequence[int]
+
+
 class Loop:
     """Runs stages to their end.
 
@@ -44,7 +71,12 @@ class Loop:
         ledger: every attempt is written there as soon as it ends.
         executor: runs `attempt.perform`.
         progress: is told of everything that ends.
+        limits: see the recipe.
         backoff: seconds before the first retry of a task; doubled for every further one.
+        hangs: a folder for the tracebacks of tasks that hang; without one they may take as long as they like.
+
+    Raises:
+        ClusterError: the executor has no pool for some of the stages.
     """
 
     def __init__(
@@ -55,16 +87,26 @@ class Loop:
         ledger: Ledger,
         executor: Executor,
         progress: Progress,
+        limits: Limits | None = None,
         backoff: float = 1.0,
+        hangs: Path | None = None,
     ) -> None:
+        limits = limits or Limits()
         self._stages, self._fingerprints = stages, fingerprints
         self._ledger, self._executor, self._progress = ledger, executor, progress
-        self._backoff = backoff
+        self._backoff, self._budget, self._hangs = backoff, CrashBudget(limits.crash_budget), Hangs(hangs, limits.task)
         self._configs = [stage.config.model_dump_json() for stage in stages]
         progress.begin([(stage.name, len(stage), int(done[stage.name].sum())) for stage in stages])
         self._readiness = Readiness(stages, done)
-        self._in_flight = 0
-        self._retries: list[tuple[float, Task]] = []
+        self._pools: list[PoolName] = ["gpu" if stage.resources.gpu else "cpu" for stage in stages]
+        self._check_pools()
+        self._paces = [Pace() for _ in stages]
+        self._begun = [0] * len(stages)  # tasks in flight, or waiting for a retry
+        self._made = 0
+        self._told = 0.0
+        self._calls: dict[int, _Call] = {}
+        self._in_flight: Counter[PoolName] = Counter()
+        self._retries: dict[PoolName, list[tuple[float, Task]]] = {pool: [] for pool in self._pools}
         self._failures: dict[Task, int] = {}
         self._losses: dict[Task, int] = {}
 
@@ -74,64 +116,181 @@ class Loop:
         Raises:
             RequestError: a task found the request to be wrong; other blocks would find the same.
             StorageError: storage refused for good; other blocks would fare no better.
+            CrashBudgetError: too many blocks of a stage failed.
         """
-        while self._fill():
-            completions = self._executor.completed(self._patience())
-            self._in_flight -= len(completions)
-            self._settle([(completion.key, _attempt(completion)) for completion in completions])
-        count = self._readiness.count
+        with self._hangs:
+            while self._readiness.left:
+                self._expect()
+                self._fill()
+                ended = [self._ended(completion) for completion in self._completed()]
+                self._fill()
+                self._settle(ended)
         positions = range(len(self._stages))
-        return Result(sum(count(i, FAILED) for i in positions), sum(count(i, BLOCKED) for i in positions))
+        return Result(sum(map(self._readiness.failed, positions)), sum(map(self._readiness.blocked, positions)))
 
-    def _fill(self) -> bool:
-        """Submit until the window is full; whether there is anything left to wait for."""
-        while self._in_flight < self._executor.window and (task := self._next()):
-            stage = self._stages[task.stage]
-            self._executor.submit(task, stage.task, self._configs[task.stage], stage.index(task.number))
-            self._in_flight += 1
-        if not self._in_flight and self._retries:
-            time.sleep(max(0.0, self._retries[0][0] - time.monotonic()))
-        return bool(self._in_flight or self._retries)
+    def _check_pools(self) -> None:
+        known = self._executor.capacity()
+        for position, pool in enumerate(self._pools):
+            if pool not in known and self._readiness.unsettled(position):
+                raise ClusterError(f"Stage {self._stages[position].name} needs a {pool} worker; there are none here.")
 
-    def _next(self) -> Task | None:
-        if self._retries and self._retries[0][0] <= time.monotonic():
-            return heapq.heappop(self._retries)[1]
-        return self._readiness.take()
+    # What to do next
 
-    def _patience(self) -> float:
-        """How long to wait for a completion: until the next retry is due, but never long, so as to hear a signal."""
-        if not self._retries or self._in_flight >= self._executor.window:
-            return _WAIT
-        return min(_WAIT, max(0.0, self._retries[0][0] - time.monotonic()))
+    def _fill(self) -> None:
+        """Give every worker that is idle something to do."""
+        for pool, capacity in self._executor.capacity().items():
+            while (room := capacity - self._in_flight[pool]) > 0 and (call := self._next(pool, capacity, room)):
+                self._made += 1
+                self._calls[self._made] = call
+                self._in_flight[pool] += 1
+                stage = self._stages[call.stage]
+                indices = [stage.index(number) for number in call.numbers]
+                terms = Terms(CALL_SECONDS, *self._hangs.watch(self._made))
+                self._executor.submit(self._made, pool, stage.task, self._configs[call.stage], indices, terms)
 
-    def _settle(self, attempts: Sequence[tuple[Task, Attempt]]) -> None:
+    def _expect(self) -> None:
+        """Say every so often how many calls there are for each pool, so that it may grow or shrink."""
+        if time.monotonic() < self._told:
+            return
+        self._told = time.monotonic() + _TELL
+        wanted = {pool: self._in_flight[pool] + len(retries) for pool, retries in self._retries.items()}
+        capacity = self._executor.capacity()
+        for position, pool in enumerate(self._pools):
+            ready = self._readiness.ready(position, _LOOKAHEAD)
+            wanted[pool] += -(-ready // self._size(position, capacity[pool]))
+        self._executor.expect(wanted)
+
+    def _next(self, pool: PoolName, capacity: int, room: int) -> _Call | None:
+        """The call to make next: a retry that is due, else tasks of the last stage that has enough of them."""
+        retries = self._retries.get(pool)
+        if retries and retries[0][0] <= time.monotonic():
+            task = heapq.heappop(retries)[1]
+            return _Call(task.stage, [task.number])
+        found: tuple[int, int] | None = None
+        for position in reversed(range(len(self._stages))):
+            if self._pools[position] != pool or self._is_waiting_for_canary(position, capacity):
+                continue
+            size = self._size(position, capacity)
+            ready = self._readiness.ready(position, min(size * room, _LOOKAHEAD))
+            share = min(size, -(-ready // room))  # other idle workers get theirs
+            if ready * _WORTH >= size:
+                found = position, share
+                break
+            if ready and found is None:
+                found = position, share
+        if found is None:
+            return None
+        position, count = found
+        self._begun[position] += count
+        return _Call(position, self._readiness.take(position, count))
+
+    def _size(self, position: int, capacity: int) -> int:
+        if self._is_unproven(position, capacity):
+            return 1
+        return self._paces[position].size(self._readiness.unsettled(position) - self._begun[position], capacity)
+
+    def _is_waiting_for_canary(self, position: int, capacity: int) -> bool:
+        return self._begun[position] > 0 and self._is_unproven(position, capacity)
+
+    def _is_unproven(self, position: int, capacity: int) -> bool:
+        return not self._readiness.done(position) and len(self._stages[position]) >= CANARY * max(1, capacity)
+
+    def _completed(self) -> list[Completion]:
+        """What has ended; waits for that or for the next retry to be due, but never long, so as to hear a signal."""
+        due = min((retries[0][0] for retries in self._retries.values() if retries), default=float("inf"))
+        started = time.monotonic()
+        patience = min(_WAIT, max(0.0, due - started))
+        completions = self._executor.completed(patience)
+        if not completions and not self._calls:  # an executor without anything to wait for may return at once
+            time.sleep(max(0.0, started + patience - time.monotonic()))
+        return completions
+
+    # What has happened
+
+    def _ended(self, completion: Completion) -> tuple[_Call, Report]:
+        """What the worker reported, or, where it could not, what the executor knows."""
+        call = self._calls.pop(completion.key)
+        self._in_flight[self._pools[call.stage]] -= 1
+        if not completion.lost and completion.error is None:
+            report: Report = completion.value
+            return call, report
+        shared = len(call.numbers) > 1
+        if completion.error is not None:
+            failure = Failure(completion.error.strip().splitlines()[-1], completion.error, shared=shared)
+        elif trace := self._hangs.trace(completion.key):
+            failure = Failure(self._hangs.reason, trace, shared=shared)
+        else:
+            why = completion.reason or "killed from outside, crashed, or above its memory limit"
+            failure = Failure(f"its worker died: {why}", lost=True, shared=shared)
+        return call, Report(tuple(Attempt(None, 0.0, failure) for _ in call.numbers))
+
+    def _settle(self, ended: Sequence[tuple[_Call, Report]]) -> None:
         """Write attempts down first; only then does anything follow from them."""
-        if attempts:
-            self._ledger.record(self._row(task, attempt) for task, attempt in attempts)
-        for task, attempt in attempts:
+        rows = [
+            self._row(Task(call.stage, number), attempt, report)
+            for call, report in ended
+            for number, attempt in zip(call.numbers, report.attempts, strict=False)
+        ]
+        if rows:
+            self._ledger.record(rows)
+        for call, report in ended:
+            self._follow(call, report)
+
+    def _follow(self, call: _Call, report: Report) -> None:
+        """What follows from a call for its tasks, for those that wait for them, and for the size of later calls."""
+        tried = len(report.attempts)
+        self._readiness.put_back(call.stage, call.numbers[tried:])
+        self._begun[call.stage] -= len(call.numbers) - tried
+        failures = []
+        for number, attempt in zip(call.numbers, report.attempts, strict=False):
+            task = Task(call.stage, number)
             if attempt.failure is None:
+                self._begun[call.stage] -= 1
                 self._readiness.finish(task)
-                self._progress.advance(self._stages[task.stage].name)
             else:
-                self._retry_or_give_up(task, attempt.failure)
+                failures.append((task, attempt.failure))
+        if tried > len(failures):
+            self._paces[call.stage].measured(tried, report.seconds)
+            self._progress.advance(self._stages[call.stage].name, tried - len(failures))
+        for task, failure in failures:
+            if not failure.shared or task.number == call.numbers[0]:
+                log.warning("%s failed: %s\n%s", self._name(task), failure.reason, failure.trace)
+            self._retry_or_give_up(task, failure)
 
     def _retry_or_give_up(self, task: Task, failure: Failure) -> None:
-        name = f"{self._stages[task.stage].name} {self._stages[task.stage].index(task.number)}"
-        log.warning("%s failed: %s\n%s", name, failure.reason, failure.trace)
         if failure.request:
-            raise RequestError(f"{name}: {failure.reason}")
-        tries, most = (self._losses, MAX_LOSSES) if failure.lost else (self._failures, MAX_FAILURES)
-        tries[task] = tries.get(task, 0) + 1
-        if tries[task] < most:
-            delay = self._backoff * 2 ** (tries[task] - 1)
-            heapq.heappush(self._retries, (time.monotonic() + delay, task))
+            raise RequestError(f"{self._name(task)}: {failure.reason}")
+        last, tries = self._is_last(task, failure), self._tries(failure)
+        if not failure.shared:
+            tries[task] = tries.get(task, 0) + 1
+        if not last:
+            due = time.monotonic() + self._backoff * 2 ** max(0, tries.get(task, 0) - 1)
+            heapq.heappush(self._retries[self._pools[task.stage]], (due, task))
         elif failure.storage:
-            raise StorageError(f"{name}: {failure.reason}")
+            raise StorageError(f"{self._name(task)}: {failure.reason}")
         else:
-            self._readiness.give_up(task)
-            self._progress.advance(self._stages[task.stage].name, failed=True)
+            self._give_up(task, failure)
 
-    def _row(self, task: Task, attempt: Attempt) -> Row:
+    def _give_up(self, task: Task, failure: Failure) -> None:
+        self._begun[task.stage] -= 1
+        self._readiness.give_up(task)
+        stage, failed = self._stages[task.stage].name, self._readiness.failed(task.stage)
+        self._progress.advance(stage, failed=True)
+        self._budget.spend(stage, failure.reason, set_aside=failed, done=self._readiness.done(task.stage))
+
+    def _is_last(self, task: Task, failure: Failure) -> bool:
+        """Whether a task is not tried again after this; of a call that failed as a whole, each is tried alone first."""
+        most = MAX_LOSSES if failure.lost else MAX_FAILURES
+        return not failure.shared and self._tries(failure).get(task, 0) + 1 >= most
+
+    def _tries(self, failure: Failure) -> dict[Task, int]:
+        return self._losses if failure.lost else self._failures
+
+    def _name(self, task: Task) -> str:
+        stage = self._stages[task.stage]
+        return f"{stage.name} {stage.index(task.number)}"
+
+    def _row(self, task: Task, attempt: Attempt, report: Report) -> Row:
         name = self._stages[task.stage].name
         outcome, failure = attempt.outcome, attempt.failure
         return Row(
@@ -140,20 +299,9 @@ class Loop:
             state=outcome.state if outcome else "failed",
             fingerprint=self._fingerprints[name],
             seconds=attempt.seconds,
-            worker=attempt.worker,
-            peak_memory=attempt.peak_memory,
+            worker=report.worker,
+            peak_memory=report.peak_memory,
             voxels=outcome.voxels if outcome else 0,
             counts=outcome.counts if outcome else None,
             error=f"{failure.reason}\n{failure.trace}" if failure else None,
         )
-
-
-def _attempt(completion: Completion) -> Attempt:
-    """What the worker recorded, or, where it could not, what the executor knows."""
-    if completion.lost:
-        reason = "its worker died: killed from outside, crashed, or above its memory limit"
-        return Attempt(None, 0.0, 0, "", Failure(reason, lost=True))
-    if completion.error is not None:
-        return Attempt(None, 0.0, 0, "", Failure(completion.error.strip().splitlines()[-1], completion.error))
-    attempt: Attempt = completion.value
-    return attempt

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..pipeline.affinities.nearest import Channels, read_nearest
 from ..pipeline.affinities.offsets import NEAREST, Offsets
-from ..pipeline.errors import AffinityError, RequestError, VolumeError
+from ..pipeline.errors import AffinityError, VolumeError
 from ..pipeline.geometry import BlockGrid, Box, Triple
 from ..pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
 from ..tasks.contract import Density, TaskConfig
@@ -33,11 +32,6 @@ WORKER_BYTES = 350_000_000
 LOOKED_THROUGH = 1 << 31
 """Voxels up to which float affinities are looked through before a run."""
 
-# What a plan counts on at least: half of what runs on real and phantom data took. Of volumes the share that compression
-# leaves, of tables bytes a voxel.
-_COMPRESSED = {"affinities": 0.25, "fragments": 0.05, "segmentation": 0.01}
-_TABLE_BYTES = 1.5
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -53,6 +47,10 @@ class Plan:
         identities: of what it only reads, by the path that configs hold.
         foundation: what must stay the same for the run to be continued in its directory.
         memory: bytes that a worker may use.
+        density: of the supervoxels' graph.
+        density_note: why the density is none that was sampled, if so.
+        operations: of the network for a voxel of a patch; 0 without one.
+        patch: of the network, voxels.
         truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
     """
 
@@ -65,14 +63,15 @@ class Plan:
     identities: Mapping[str, str]
     foundation: Mapping[str, Any]
     memory: int
+    density: Density
+    density_note: str | None
+    operations: float
+    patch: Triple
     truth_offset: Triple | None
 
-    @property
-    def disk(self) -> int:
-        """Bytes that the volumes and tables will take at least."""
-        share = {path: _COMPRESSED[name] for name, path in vars(self.places).items() if name in _COMPRESSED}
-        volumes = sum(spec.nbytes * share[path] for path, spec in self.volumes.items())
-        return int(volumes + _TABLE_BYTES * math.prod(self.grid.volume))
+    def workers(self, pool: Literal["cpu", "gpu"]) -> int:
+        """How many workers the recipe gives to a pool."""
+        return self.recipe.cluster.workers
 
 
 def make_plan(recipe: Recipe, directory: Path) -> Plan:
@@ -87,25 +86,22 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     grid = BlockGrid(source.spec.shape, recipe.blocks.shape)
     chunk, shard = _chunks(recipe, grid)
     volumes = {places.segmentation: _labels(source.spec, "uint64", chunk, shard)}
-    predict, offsets, affinity_bytes = None, None, 1
+    predict, offsets, affinity_bytes, network = None, None, 1, (0.0, (1, 1, 1))
     if recipe.input.run is None:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
     if recipe.model is not None:
         model, offsets = _with_normalisation(recipe.model, source), NEAREST
         recipe = recipe.model_copy(update={"model": model})
         predict, volumes[str(places.affinities)] = _prediction(recipe, model, source, places, chunk, shard)
-        identities[_checkpoint(model)] = _weights(model)
+        identities[_checkpoint(model)], network = _weights(model), _network(model)
     elif recipe.input.affinities is not None:
         offsets, affinity_bytes = _offsets(recipe, source)
     for spec in volumes.values():
         check_write_boxes(grid, spec)
     counting = _contingency(recipe, places, volumes[places.segmentation], identities)
-    density = Density()
-    if recipe.input.affinities is not None and offsets is not None and recipe.supervoxels.method == "watershed":
-        with contextlib.suppress(AffinityError):  # the look through the volume, or the task, names the block
-            density = sample_density(source, Channels.of_offsets(offsets), recipe.supervoxels)
+    density, density_note = _density(recipe, source, offsets)
     stages = SegmentationStages(recipe, grid, places, offsets, affinity_bytes, density).build(predict, counting)
-    plan = Plan(
+    return Plan(
         recipe=_movable(recipe, directory),
         directory=directory,
         grid=grid,
@@ -115,10 +111,26 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         identities=identities,
         foundation=_foundation(recipe, source, identities),
         memory=worker_memory(recipe),
+        density=density,
+        density_note=density_note,
+        operations=network[0],
+        patch=network[1],
         truth_offset=None if counting is None else counting.offset,
     )
-    _check_memory(plan)
-    return plan
+
+
+def _density(recipe: Recipe, source: Volume, offsets: Offsets | None) -> tuple[Density, str | None]:
+    """The density of the supervoxels' graph, and a note where it is assumed and not sampled."""
+    assumed = "memory, hours and bytes are those of the densest graph known, of noisy affinities with high = 0.9999."
+    if recipe.input.affinities is None or offsets is None:
+        return Density(), f"There are no affinities to sample: {assumed}"
+    if recipe.supervoxels.method != "watershed":
+        return Density(), f"Supervoxels of method '{recipe.supervoxels.method}' are not sampled: {assumed}"
+    with contextlib.suppress(AffinityError):  # the look through the volume, or the task, names the block
+        found = sample_density(source, Channels.of_offsets(offsets), recipe.supervoxels)
+        if found is not None:
+            return found, None
+    return Density(), f"Nothing lies at the three places of {source.path} that were sampled: {assumed}"
 
 
 def _source(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
@@ -146,15 +158,13 @@ def worker_memory(recipe: Recipe) -> int:
     return int(psutil.virtual_memory().available * 0.9 / recipe.cluster.workers)
 
 
-def check_before_first_run(plan: Plan) -> None:
-    """What is too slow, or changes too soon, to be part of every plan: room on the disk, and float affinities.
+def look_through(plan: Plan) -> None:
+    """Look at all float affinities, which is too slow to be part of every plan.
 
     Raises:
-        RequestError: the disk holds less than the volumes will take at least.
-        AffinityError: float affinities hold NaN or values outside [0, 1]. Volumes above `LOOKED_THROUGH` voxels are
-            not looked through; there the first such block ends the run.
+        AffinityError: they hold NaN or values outside [0, 1]. Volumes above `LOOKED_THROUGH` voxels are not looked
+            through; there the first such block ends the run.
     """
-    _check_disk(plan)
     source = plan.recipe.input.affinities
     if source is None or math.prod(plan.grid.volume) > LOOKED_THROUGH:
         return
@@ -164,18 +174,6 @@ def check_before_first_run(plan: Plan) -> None:
     volume, channels = open_volume(source), Channels(supervoxels["order"], supervoxels["signs"])
     for index in plan.grid.indices():
         read_nearest(volume.read, plan.grid.box(index), plan.grid.volume, channels, volume.path)
-
-
-def _check_disk(plan: Plan) -> None:
-    folder = plan.directory
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    if plan.disk > free:
-        raise RequestError(
-            f"The run needs at least {in_bytes(plan.disk)} of disk; {folder} has {in_bytes(free)} free."
-            " Free some, or choose a directory on another disk with --run."
-        )
 
 
 def in_bytes(count: float) -> str:
@@ -256,6 +254,16 @@ def _weights(model: Model) -> str:
     return digest(config.model_dump(mode="json", exclude={"provenance"}))
 
 
+def _network(model: Model) -> tuple[float, Triple]:
+    """Operations of the network for a voxel of a patch, and the shape of a patch."""
+    from ..pipeline.affinities.checkpoint import check_checkpoint_offsets
+    from ..pipeline.affinities.operations import operations_a_voxel
+
+    config = check_checkpoint_offsets(Path(_checkpoint(model)))
+    patch = model.patch or config.patch
+    return operations_a_voxel(config.network, patch), patch
+
+
 def _offsets(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:
     """The offsets of the channels of existing affinities, and the bytes of one of them."""
     import numpy as np
@@ -312,14 +320,3 @@ def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -
         settings = recipe.model.model_dump(mode="json") | {"checkpoint": _weights(recipe.model)}
         foundation |= {f"model.{key}": value for key, value in settings.items()}
     return foundation
-
-
-def _check_memory(plan: Plan) -> None:
-    largest = max(plan.stages, key=lambda stage: stage.resources.memory)
-    needed = largest.resources.memory + WORKER_BYTES
-    if needed > plan.memory:
-        raise RequestError(
-            f"A worker may use {in_bytes(plan.memory)}; a block of {list(plan.grid.block)} takes up to"
-            f" {in_bytes(needed)} (stage {largest.name}). Make blocks.shape smaller, or allow more with"
-            " cluster.memory, or use fewer workers."
-        )

@@ -15,8 +15,8 @@ class Progress(Protocol):
 
     def begin(self, stages: Stages) -> None: ...
 
-    def advance(self, stage: str, *, failed: bool = False) -> None:
-        """One more task of a stage is done, or set aside."""
+    def advance(self, stage: str, count: int = 1, *, failed: bool = False) -> None:
+        """So many more tasks of a stage are done, or set aside."""
 
     def note(self, text: str) -> None:
         """Something worth a line."""
@@ -50,9 +50,9 @@ class Lines:
             if done:
                 self.note(f"{name}: {done} of {tasks} done before")
 
-    def advance(self, stage: str, *, failed: bool = False) -> None:
+    def advance(self, stage: str, count: int = 1, *, failed: bool = False) -> None:
         counter = self._failed if failed else self._done
-        counter[stage] = counter.get(stage, 0) + 1
+        counter[stage] = counter.get(stage, 0) + count
         settled = self._done[stage] + self._failed.get(stage, 0)
         now = time.monotonic()
         if settled == self._total[stage] or now - self._spoken.get(stage, 0.0) >= self._interval:
@@ -92,14 +92,14 @@ class Bars:
             self._bars[name] = self._progress.add_task(name, total=tasks, completed=done, start=False, trouble="")
         self._progress.start()
 
-    def advance(self, stage: str, *, failed: bool = False) -> None:
+    def advance(self, stage: str, count: int = 1, *, failed: bool = False) -> None:
         bar = self._bars[stage]
         self._progress.start_task(bar)
         if failed:
-            self._failed[stage] = self._failed.get(stage, 0) + 1
+            self._failed[stage] = self._failed.get(stage, 0) + count
             self._progress.update(bar, trouble=f"{self._failed[stage]} failed")
         else:
-            self._progress.advance(bar)
+            self._progress.advance(bar, count)
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from decimal import Decimal
@@ -76,6 +77,28 @@ def parse_bytes(text: str) -> int:
     if amount <= 0:
         raise ValueError('must be a size such as "2.5GB" or "800MiB"')
     return amount
+
+
+def _seconds(text: str) -> str:
+    parse_seconds(text)
+    return text
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds from "90s", "15min", "2h" or "1.5d".
+
+    Raises:
+        ValueError: it is not a number with a unit.
+    """
+    number = text.rstrip("smindh")
+    seconds = {"s": 1, "min": 60, "h": 3600, "d": 86400}.get(text[len(number) :], 0)
+    try:
+        duration = float(number) * seconds
+    except ValueError:
+        duration = 0.0
+    if not 0 < duration < math.inf:
+        raise ValueError('must be a duration such as "30min" or "2h"')
+    return duration
 
 
 InputPath = Annotated[str, AfterValidator(_against_recipe)]
@@ -201,6 +224,13 @@ class Cluster(Section):
     )
 
 
+class Limits(Section):
+    """When a task is taken to hang, and when a run gives up."""
+
+    task: Annotated[str, AfterValidator(_seconds)] = "2h"  # a task that takes longer is ended and counts as failed
+    crash_budget: Fraction = Decimal("0.05")  # share of a stage's blocks; more set aside, and ten or more, stop the run
+
+
 class Recipe(Section):
     """Everything that a segmentation run is asked to do."""
 
@@ -212,6 +242,7 @@ class Recipe(Section):
     output: Output = Output()
     evaluate: Evaluate | None = None
     cluster: Cluster = Cluster()
+    limits: Limits = Limits()
 
     @property
     def sees_blocks(self) -> bool:

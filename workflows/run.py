@@ -18,11 +18,12 @@ from .. import cluster
 from ..pipeline.errors import RequestError, StorageError
 from ..pipeline.volumes import create_volume
 from . import attempt, strict_toml
+from .feasible import check
 from .fingerprint import Ingredients, differences, ingredients, portable
 from .finished import LEDGER, RECIPE, left_alone
 from .ledger import Ledger, Summary, locked
 from .loop import Loop, Result
-from .plan import Plan, check_before_first_run, make_plan
+from .plan import Plan, look_through, make_plan
 from .progress import Progress
 from .recipe import Recipe
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ..pipeline.evaluation.scores import Scores
 
 LOG = "log.txt"
+HANGS = "hangs"
 
 log = logging.getLogger(__name__)
 Fingerprints = Mapping[str, tuple[str, Ingredients]]
@@ -86,8 +88,10 @@ def run(recipe: Recipe, directory: Path, progress: Progress, *, backoff: float =
 
 def _run(plan: Plan, progress: Progress, backoff: float) -> Ending:
     _check_directory(plan.directory)
-    if not (plan.directory / LEDGER).exists():
-        check_before_first_run(plan)
+    new = not (plan.directory / LEDGER).exists()
+    check(plan, new=new)
+    if new:
+        look_through(plan)
         _check_outputs({}, plan)
     with _opened(plan) as ledger:
         fingerprints = ingredients(plan.stages, plan.directory, plan.identities)
@@ -239,11 +243,14 @@ def _compute(ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: P
         return Result(0, 0)
     log.info("starting, %d tasks to do", left)
     wanted = plan.recipe.cluster
-    executor = cluster.start(wanted.kind, attempt.perform, workers=wanted.workers, memory=plan.memory)
+    pool = cluster.Pool(wanted.workers, plan.memory)
+    executor = cluster.start(cluster.Place(wanted.kind, {"cpu": pool}, plan.directory), attempt.perform)
     try:
         if executor.dashboard:
             progress.note(f"Dask dashboard: {executor.dashboard}")
-        return Loop(plan.stages, current, done, ledger, executor, progress, backoff).run()
+        hangs = None if wanted.kind == "serial" else plan.directory / HANGS  # this process is not for a task to end
+        limits = plan.recipe.limits
+        return Loop(plan.stages, current, done, ledger, executor, progress, limits, backoff, hangs).run()
     except KeyboardInterrupt:
         progress.note("Stopping. What is done is kept.")
         raise

@@ -14,7 +14,7 @@ from ..pipeline.errors import AffinityError
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from ..tasks.contract import Density, TaskConfig
 from .recipe import Recipe
-from .stages import Needs, Stage
+from .stages import Needs, Stage, Whole
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,7 @@ class SegmentationStages:
 
     def _scores(self, contingency: TaskConfig) -> Stage:
         config = self._config("scores", contingency=contingency, scores=self._places.scores)
-        # Last block first: it is done late, so that little is looked at twice.
-        needs: Needs = {"contingency": lambda _: map(self._grid.unravel, reversed(range(len(self._grid))))}
+        needs: Needs = {"contingency": Whole(self._grid.shape)}
         return self._stage("scores", config, needs, grid=(1, 1, 1), outputs=(self._places.scores,))
 
     def _parent(self, level: int) -> Needs:

@@ -1,4 +1,4 @@
-"""What the commands print of plans and runs: tables for people, plain values for `--json`."""
+"""What the commands print of runs: tables for people, plain values for `--json`."""
 
 from __future__ import annotations
 
@@ -11,46 +11,8 @@ from .plan import in_bytes
 
 if TYPE_CHECKING:
     from .ledger import Ledger, Summary
-    from .plan import Plan
     from .run import Ending
     from .verify import Difference, Verdict
-
-
-def plan_table(plan: Plan) -> RenderableType:
-    """What would run: stages with tasks and memory, volumes with bytes."""
-    stages = _table("stage", "tasks", "memory a task")
-    for stage in plan.stages:
-        stages.add_row(stage.name, f"{len(stage):,}", in_bytes(stage.resources.memory))
-    volumes = _table("volume", "shape", "type", "uncompressed")
-    for path, spec in plan.volumes.items():
-        volumes.add_row(path, " × ".join(map(str, spec.array_shape)), spec.dtype, in_bytes(spec.nbytes))
-    workers = plan.recipe.cluster
-    return Group(
-        f"{plan.directory}: {len(plan.grid):,} blocks of {list(plan.grid.block)} over {list(plan.grid.volume)} voxels;"
-        f" {workers.kind}, {workers.workers} workers of {in_bytes(plan.memory)} each;"
-        f" at least {in_bytes(plan.disk)} of disk.",
-        "",
-        stages,
-        "",
-        volumes,
-    )
-
-
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """The same as plain values; bytes and voxels."""
-    return {
-        "directory": str(plan.directory),
-        "blocks": len(plan.grid),
-        "worker_memory": plan.memory,
-        "disk": plan.disk,
-        "stages": [
-            {"name": stage.name, "tasks": len(stage), "memory": stage.resources.memory} for stage in plan.stages
-        ],
-        "volumes": [
-            {"path": path, "shape": list(spec.array_shape), "dtype": spec.dtype, "bytes": spec.nbytes}
-            for path, spec in plan.volumes.items()
-        ],
-    }
 
 
 def status_table(ledger: Ledger) -> RenderableType:

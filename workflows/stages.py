@@ -13,6 +13,17 @@ Needs = Mapping[str, Callable[[Triple], Iterable[Triple]]]
 
 
 @dataclass(frozen=True)
+class Whole:
+    """Of a stage with this grid, every index is needed; known by its type, so that nobody has to look at each."""
+
+    grid: Triple
+
+    def __call__(self, index: Triple) -> Iterator[Triple]:
+        nz, ny, nx = self.grid
+        return ((z, y, x) for z in range(nz) for y in range(ny) for x in range(nx))
+
+
+@dataclass(frozen=True)
 class Stage:
     """One arrow of a run.
 
@@ -22,7 +33,7 @@ class Stage:
         version: of the code that computes the result.
         config: what every task of the stage is given.
         grid: how many tasks there are along each axis.
-        needs: for each stage that must come first, which of its indices a task of this one needs.
+        needs: for each stage that must come first, which of its indices a task of this one needs, or `Whole`.
         resources: what one task takes.
         outputs: volumes and folders that this stage alone writes.
     """

@@ -18,9 +18,14 @@ WORKERS = 2
 MEMORY = 600_000_000
 
 
+def local_place(workers, gpus=0):
+    pools = {"cpu": cluster.Pool(workers, MEMORY), "gpu": cluster.Pool(gpus, MEMORY)}
+    return cluster.Place("local", {pool: size for pool, size in pools.items() if size.workers})
+
+
 @pytest.fixture(scope="module")
 def started_local():
-    executor = cluster.start("local", call, workers=WORKERS, memory=MEMORY)
+    executor = cluster.start(local_place(WORKERS, gpus=1), call)
     yield executor
     executor.close()
 
@@ -35,7 +40,7 @@ def local(started_local):
 def executor(request):
     if request.param == "local":
         return request.getfixturevalue("local")
-    return cluster.start("serial", call, workers=WORKERS, memory=MEMORY)
+    return cluster.start(cluster.Place("serial"), call)
 
 
 def all_of(executor, count):
@@ -49,7 +54,7 @@ def all_of(executor, count):
 
 def test_every_call_completes_once_under_its_key(executor):
     for n in range(5):
-        executor.submit(("key", n), "double", n)
+        executor.submit(("key", n), "cpu", "double", n)
     completions = all_of(executor, 5)
     assert {key: completion.value for key, completion in completions.items()} == {("key", n): 2 * n for n in range(5)}
     assert executor.completed(0.05) == []
@@ -57,12 +62,12 @@ def test_every_call_completes_once_under_its_key(executor):
 
 def test_a_key_may_be_used_again_and_its_call_runs_again(executor):
     for n in (1, 2):
-        executor.submit("same", "double", n)
+        executor.submit("same", "cpu", "double", n)
         assert all_of(executor, 1)["same"].value == 2 * n
 
 
 def test_what_a_call_raises_arrives_as_a_traceback(executor):
-    executor.submit(0, "raise", "no such luck")
+    executor.submit(0, "cpu", "raise", "no such luck")
     completion = all_of(executor, 1)[0]
     assert "ValueError: no such luck" in completion.error
     assert "exec_raise" in completion.error
@@ -71,38 +76,55 @@ def test_what_a_call_raises_arrives_as_a_traceback(executor):
 
 def test_what_cannot_be_pickled_is_refused_on_the_way_in(executor):
     with pytest.raises((TypeError, AttributeError), match="stays where it is"):
-        executor.submit(0, Unpicklable())
+        executor.submit(0, "cpu", Unpicklable())
 
 
 def test_what_cannot_be_pickled_is_an_error_on_the_way_out(executor):
-    executor.submit(0, "unpicklable")
+    executor.submit(0, "cpu", "unpicklable")
     assert "stays where it is" in all_of(executor, 1)[0].error
 
 
 def test_cancelled_calls_are_not_reported_and_later_ones_are(executor):
-    for n in range(executor.window + 2):
-        executor.submit(n, "sleep", 0.2)
+    for n in range(executor.capacity()["cpu"] + 2):
+        executor.submit(n, "cpu", "sleep", 0.2)
     executor.cancel()
-    executor.submit("later", "double", 4)
+    executor.submit("later", "cpu", "double", 4)
     assert all_of(executor, 1)["later"].value == 8
     assert executor.completed(0.5) == []
 
 
+def test_calls_for_gpus_run_on_gpu_workers_only_and_others_never_do(local):
+    for n in range(20):
+        local.submit(("cpu", n), "cpu", "worker")
+        local.submit(("gpu", n), "gpu", "worker")
+    where = {pool: set() for pool in ("cpu", "gpu")}
+    for (pool, _), completion in all_of(local, 40).items():
+        where[pool].add(completion.value)
+    assert where["gpu"] == {"gpu-0"}
+    assert where["cpu"] <= {"cpu-0", "cpu-1"}
+
+
+def test_gpu_workers_see_their_gpu_and_cpu_workers_none(local):
+    for pool in ("cpu", "gpu"):
+        local.submit(pool, pool, "environment", "CUDA_VISIBLE_DEVICES")
+    assert {pool: completion.value for pool, completion in all_of(local, 2).items()} == {"cpu": "", "gpu": "0"}
+
+
 def test_calls_run_on_all_workers_at_the_same_time(local):
-    for n in range(local.window):
-        local.submit(n, "sleep", 0.3)
-    all_of(local, local.window)
+    for n in range(local.capacity()["cpu"]):
+        local.submit(n, "cpu", "sleep", 0.3)
+    all_of(local, local.capacity()["cpu"])
     processes = set()
     for _ in range(20):
-        for n in range(local.window):
-            local.submit(n, "process")
-        processes |= {completion.value for completion in all_of(local, local.window).values()}
-    assert len(processes) == WORKERS == local.window
+        for n in range(local.capacity()["cpu"]):
+            local.submit(n, "cpu", "process")
+        processes |= {completion.value for completion in all_of(local, local.capacity()["cpu"]).values()}
+    assert len(processes) == WORKERS == local.capacity()["cpu"]
 
 
 def test_the_death_of_a_worker_costs_its_own_call_only(local):
-    local.submit("good", "sleep", 1.0)
-    local.submit("bad", "die")
+    local.submit("good", "cpu", "sleep", 1.0)
+    local.submit("bad", "cpu", "die")
     completions = all_of(local, 2)
     assert completions["bad"].lost
     assert completions["good"].error is None
@@ -110,22 +132,24 @@ def test_the_death_of_a_worker_costs_its_own_call_only(local):
 
 
 def test_a_worker_that_died_is_replaced(local, tmp_path):
-    local.submit(0, "die once", str(tmp_path / "marker"))
+    local.submit(0, "cpu", "die once", str(tmp_path / "marker"))
     assert all_of(local, 1)[0].lost
-    local.submit(0, "die once", str(tmp_path / "marker"))
+    local.submit(0, "cpu", "die once", str(tmp_path / "marker"))
     assert all_of(local, 1)[0].value == "survived"
 
 
 def test_a_worker_above_its_memory_limit_is_lost_and_nothing_else(local):
-    local.submit("greedy", "allocate", 2 * MEMORY)
-    assert all_of(local, 1)["greedy"].lost
+    local.submit("greedy", "cpu", "allocate", 2 * MEMORY)
+    completion = all_of(local, 1)["greedy"]
+    assert completion.lost
+    assert "memory" in completion.reason
 
 
 def test_ctrl_c_in_a_terminal_is_left_to_the_driver(local):
-    local.submit(0, "process")
+    local.submit(0, "cpu", "process")
     worker = all_of(local, 1)[0].value
-    local.submit(0, "sleep", 0.5)
-    local.submit(1, "sleep", 0.5)
+    local.submit(0, "cpu", "sleep", 0.5)
+    local.submit(1, "cpu", "sleep", 0.5)
     os.kill(worker, signal.SIGINT)
     assert not any(completion.lost for completion in all_of(local, 2).values())
     assert psutil.pid_exists(worker)
@@ -133,7 +157,7 @@ def test_ctrl_c_in_a_terminal_is_left_to_the_driver(local):
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "PYTHONSAFEPATH"])
 def test_workers_are_told_to_use_one_core_and_no_stray_modules(local, name):
-    local.submit(0, "environment", name)
+    local.submit(0, "cpu", "environment", name)
     assert all_of(local, 1)[0].value == "1"
 
 
@@ -146,8 +170,8 @@ def test_nothing_listens_beyond_this_machine(local):
 
 def test_closing_leaves_no_process_and_no_waiting_behind():
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    executor = cluster.start("local", call, workers=1, memory=MEMORY)
-    executor.submit(0, "sleep", 600)
+    executor = cluster.start(local_place(1), call)
+    executor.submit(0, "cpu", "sleep", 600)
     time.sleep(0.5)
     children = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
     workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
@@ -161,5 +185,5 @@ def test_closing_leaves_no_process_and_no_waiting_behind():
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are():
-    with pytest.raises(RequestError, match="'serial' or 'local'; found 'cloud'"):
-        cluster.start("cloud", call, workers=1, memory=MEMORY)
+    with pytest.raises(RequestError, match="'serial', 'local' or 'slurm'; found 'cloud'"):
+        cluster.start(cluster.Place("cloud"), call)

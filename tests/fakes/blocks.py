@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from petavox.pipeline.errors import AffinityError, StorageError
@@ -47,13 +48,15 @@ def run(config: Config, index: Triple) -> Outcome:
     if number == config.at and tries < config.times:
         if config.trouble == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if config.trouble == "hang":
+            time.sleep(1000)
         raise TROUBLES[config.trouble]
     (mark / "result").write_text(str(number * config.factor))
     return Outcome(voxels=1, counts={"sum": number})
 
 
-def perform(task: str, config: str, index: Triple) -> attempt.Attempt:
-    return attempt.measure(sys.modules[__name__], config, index)
+def perform(task: str, config: str, indices: Sequence[Triple], terms: attempt.Terms) -> attempt.Report:
+    return attempt.measure(sys.modules[__name__], config, indices, terms)
 
 
 def chain(folder: Path, length: int, stages: str = "abc", **options: dict) -> list[Stage]:

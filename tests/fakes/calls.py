@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+from distributed import get_worker
+
 
 class Unpicklable:
     def __reduce__(self):
@@ -21,6 +23,7 @@ def call(what: str, *arguments):
         "die once": die_once,
         "sleep": time.sleep,
         "process": os.getpid,
+        "worker": lambda: get_worker().name,
         "environment": lambda name: os.environ.get(name),
         "unpicklable": Unpicklable,
         "allocate": lambda size: len(bytearray(b"x" * size)),

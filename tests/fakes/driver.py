@@ -22,7 +22,7 @@ def main(folder: Path) -> None:
         ledger.begin()
         ledger.adopt((stage.name, LENGTH, marks[stage.name], {}) for stage in stages)
         done = {stage.name: ledger.done(stage.name, LENGTH, marks[stage.name]) for stage in stages}
-        executor = cluster.start("local", blocks.perform, workers=2, memory=10**9)
+        executor = cluster.start(cluster.Place("local", {"cpu": cluster.Pool(2, 10**9)}), blocks.perform)
         result = Loop(stages, marks, done, ledger, executor, Lines(), backoff=0.1).run()
         executor.close()
     sys.exit(result.failed)

@@ -9,18 +9,31 @@ from petavox.cluster import Completion
 
 
 class Shuffled:
-    """Runs calls in this process, several in flight, ending in random order; loses some of them."""
+    """Runs calls in this process, several in flight, ending in random order; loses some of them.
+
+    `losing`: the share of calls that are lost by chance; `culprit`: the task that its worker does not survive.
+    `history` has, for every call, its config, the numbers of its tasks, and the configs of those in flight.
+    """
 
     dashboard = None
 
-    def __init__(self, function: Callable, seed: int, window: int, losing: float = 0.0):
-        self.window = window
+    def __init__(self, function: Callable, seed: int, window: int, losing: float = 0.0, culprit: int = -1):
+        self._window, self._culprit = window, culprit
+        self.history, self.expected = [], []
         self._function, self._random, self._losing = function, random.Random(seed), losing
         self._calls = []
 
-    def submit(self, key, *arguments):
+    def capacity(self):
+        return {"cpu": self._window}
+
+    def expect(self, ready):
+        self.expected.append(ready)
+
+    def submit(self, key, pool, *arguments):
+        _, config, indices, _ = arguments
+        self.history.append((config, [x for _, _, x in indices], [other[1] for _, other in self._calls]))
         self._calls.append((key, arguments))
-        assert len(self._calls) <= self.window
+        assert len(self._calls) <= self._window
 
     def completed(self, timeout):
         self._random.shuffle(self._calls)
@@ -34,7 +47,7 @@ class Shuffled:
     close = cancel
 
     def _end(self, key, arguments):
-        if self._random.random() < self._losing:
+        if self._random.random() < self._losing or self._culprit in [x for _, _, x in arguments[2]]:
             return Completion(key, lost=True)
         return Completion(key, self._function(*arguments))
 
@@ -48,9 +61,9 @@ class Silent:
     def begin(self, stages):
         self.begun = {name: (tasks, done) for name, tasks, done in stages}
 
-    def advance(self, stage, *, failed=False):
+    def advance(self, stage, count=1, *, failed=False):
         counter = self.failed if failed else self.advanced
-        counter[stage] = counter.get(stage, 0) + 1
+        counter[stage] = counter.get(stage, 0) + count
 
     def note(self, text):
         self.lines.append(text)

@@ -23,9 +23,9 @@ columns = st.dictionaries(
 @given(columns)
 def test_arrays_of_different_lengths_and_types_survive(tmp_path_factory, named):
     path = tmp_path_factory.mktemp("tables") / "table.parquet"
-    size = tables.write(path, named)
+    written = tables.write(path, named)
     found = tables.read(path)
-    assert size == path.stat().st_size
+    assert written == (path.stat().st_size, tables.checksum(path))
     assert list(found) == list(named)
     for name, values in named.items():
         assert found[name].dtype == values.dtype
@@ -48,8 +48,8 @@ def test_sorted_ids_and_small_counts_take_little_room(tmp_path):
         "affinity": rng.integers(0, 256, 10_000).astype(np.uint8),
         "picked": rng.random(10_000) < 0.5,
     }
-    sizes = {name: tables.write(tmp_path / name, {name: values}) for name, values in named.items()}
-    overhead = tables.write(tmp_path / "empty", {"a": np.zeros(0, np.uint64)})
+    sizes = {name: tables.write(tmp_path / name, {name: values}).bytes for name, values in named.items()}
+    overhead = tables.write(tmp_path / "empty", {"a": np.zeros(0, np.uint64)}).bytes
     assert sizes["a"] < 10_000 * 6 + overhead  # five bytes of the ids differ
     assert sizes["count"] < 10_000 * 1.1 + overhead
     assert sizes["affinity"] < 10_000 * 1.1 + overhead
@@ -79,6 +79,26 @@ def test_a_damaged_table_is_not_read_as_data(tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(TableError, match="cannot be read"):
         tables.read(path)
+
+
+@given(st.data())
+def test_no_flipped_bit_goes_unnoticed(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("tables") / "table"
+    named = {"a": np.arange(40, dtype=np.uint64), "b": np.ones(30, dtype=bool)}
+    written = tables.write(path, named)
+    content = bytearray(path.read_bytes())
+    bit = data.draw(st.integers(0, 8 * len(content) - 1))
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+    try:
+        found = tables.checksum(path)
+    except TableError:
+        return
+    again = tables.read(path)
+    same = list(again) == list(named) and all(
+        again[name].dtype == values.dtype and np.array_equal(again[name], values) for name, values in named.items()
+    )
+    assert same == (found == written.checksum), "a bit that no value depends on may go unnoticed, others not"
 
 
 def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):

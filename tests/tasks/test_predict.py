@@ -49,7 +49,11 @@ def make(tmp_path):
 
 
 def run_all(config):
-    return {index: predict.run(config, index) for index in BlockGrid(SHAPE, config.block).indices()}
+    outcomes = {index: predict.run(config, index) for index in BlockGrid(SHAPE, config.block).indices()}
+    for index, outcome in outcomes.items():
+        (part,) = predict.pieces(config, index)
+        assert part.checksum() == outcome.checksum
+    return outcomes
 
 
 def read_all(config):

@@ -87,6 +87,8 @@ def test_only_blocks_that_touch_the_scored_box_leave_a_table(volumes, tmp_path):
     config = config_of(volumes[0], tmp_path, start=(1, 4, 4), stop=(2, 8, 8))
     states = {index: contingency.run(config, index).state for index in BlockGrid(SHAPE, config.block).indices()}
     assert [index for index, state in states.items() if state == "done"] == [(0, 1, 1)]
+    assert {state for index, state in states.items() if index != (0, 1, 1)} == {"masked"}
+    assert [len(contingency.pieces(config, index)) for index in states] == [int(s == "done") for s in states.values()]
     assert list(contingency.blocks(config)) == [(0, 1, 1)]
     assert len(list(tmp_path.rglob("*.parquet"))) == 1
 

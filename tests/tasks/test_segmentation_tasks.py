@@ -8,6 +8,7 @@ import pytest
 
 import petavox
 from petavox import tasks
+from petavox.pipeline.checksums import packed
 from petavox.pipeline.geometry import BlockGrid, Octree
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
 from petavox.tasks.contract import Density
@@ -64,7 +65,8 @@ class StoredRun:
         assert module.resources(settings, Density()).memory > 0
         indices = list(BlockGrid(shape, (1, 1, 1)).indices())
         for index in self.order.sample(indices, len(indices)) + indices[:1]:
-            module.run(module.Config.model_validate_json(settings.model_dump_json()), index)
+            outcome = module.run(module.Config.model_validate_json(settings.model_dump_json()), index)
+            assert outcome.checksum == packed([piece.checksum() for piece in module.pieces(settings, index)])
 
     def run(self):
         self.stage("supervoxels", self.grid.shape, low="0.1", high="0.98", levels=self.levels, **JOIN, **self.source)

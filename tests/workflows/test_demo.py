@@ -27,7 +27,7 @@ def small(monkeypatch, tmp_path):
     save_checkpoint(tmp_path / "network", config, ResidualSymmetricUNet(network).state_dict())
     monkeypatch.setattr(demo, "CHECKPOINT", str(tmp_path / "network"))
     monkeypatch.setattr(demo, "BLOCK", (6, 20, 20))
-    serial = cluster.start("serial", attempt.perform, workers=1, memory=0)
+    serial = cluster.start(cluster.Place("serial"), attempt.perform)
     monkeypatch.setattr(cluster, "start", lambda *_, **__: serial)
 
 

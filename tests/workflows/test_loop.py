@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 from fakes import blocks
 from fakes.shuffled import Shuffled, Silent
@@ -9,20 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petavox import cluster
-from petavox.pipeline.errors import RequestError, StorageError
+from petavox.pipeline.errors import ClusterError, CrashBudgetError, RequestError, StorageError
+from petavox.tasks.contract import Resources
+from petavox.workflows import loop
 from petavox.workflows.fingerprint import ingredients
 from petavox.workflows.ledger import Ledger
 from petavox.workflows.loop import MAX_FAILURES, MAX_LOSSES, Loop
+from petavox.workflows.recipe import Limits
 
 
-def drive(folder, stages, executor=None, progress=None):
-    executor = executor or cluster.start("serial", blocks.perform, workers=1, memory=0)
+def drive(folder, stages, executor=None, progress=None, **options):
+    executor = executor or cluster.start(cluster.Place("serial"), blocks.perform)
     marks = {name: mark for name, (mark, _) in ingredients(stages, folder, {}).items()}
     with Ledger(folder / "ledger.sqlite") as ledger:
         ledger.begin()
         ledger.adopt((stage.name, len(stage), marks[stage.name], {}) for stage in stages)
         done = {stage.name: ledger.done(stage.name, len(stage), marks[stage.name]) for stage in stages}
-        result = Loop(stages, marks, done, ledger, executor, progress or Silent(), backoff=0.0).run()
+        result = Loop(stages, marks, done, ledger, executor, progress or Silent(), backoff=0.0, **options).run()
         return result, {summary.name: summary for summary in ledger.summaries()}
 
 
@@ -77,7 +83,7 @@ def test_running_again_tries_what_failed_and_then_what_needs_it(tmp_path):
     assert blocks.tries(tmp_path, "a") == dict.fromkeys(range(4), 1)
 
 
-@settings(max_examples=10)
+@settings(max_examples=5)
 @given(st.integers())
 def test_lost_calls_are_made_again(tmp_path_factory, seed):
     folder = tmp_path_factory.mktemp("run")
@@ -107,7 +113,142 @@ def test_storage_that_keeps_refusing_ends_the_run(tmp_path):
 
 def test_an_executor_that_cannot_run_anything_is_reported_with_what_it_said(tmp_path):
     stages = blocks.chain(tmp_path, 1, "a")
-    result, _ = drive(tmp_path, stages, cluster.start("serial", len, workers=1, memory=0))
+    result, _ = drive(tmp_path, stages, cluster.start(cluster.Place("serial"), len))
     assert result.failed == 1
     with Ledger(tmp_path / "ledger.sqlite", readonly=True) as ledger:
         assert ledger.failures()[0][3].startswith("TypeError: len()")
+
+
+def names(executor):
+    """The stage of every call, the numbers of its tasks, and the stages of the calls in flight beside it."""
+
+    def stage(config):
+        return json.loads(config)["stage"]
+
+    return [(stage(config), numbers, list(map(stage, others))) for config, numbers, others in executor.history]
+
+
+@settings(max_examples=5)
+@given(st.integers(), st.integers(1, 3))
+def test_short_tasks_go_in_calls_of_several_neighbours_after_one_has_been_timed(tmp_path_factory, seed, window):
+    folder = tmp_path_factory.mktemp("run")
+    executor = Shuffled(blocks.perform, seed, window)
+    drive(folder, blocks.chain(folder, 100, "ab"), executor)
+    for stage in "ab":
+        assert blocks.tries(folder, stage) == dict.fromkeys(range(100), 1)
+        sizes = [len(numbers) for name, numbers, _ in names(executor) if name == stage]
+        assert sizes[0] == 1
+        assert 1 < max(sizes) <= max(1, 100 // (2 * window))
+        assert len(sizes) < 90
+    assert all(numbers == sorted(numbers) for _, numbers, _ in names(executor))
+
+
+@settings(max_examples=5)
+@given(st.integers(), st.integers(2, 3))
+def test_no_task_of_a_call_is_begun_after_its_time_and_the_rest_is_done_later(tmp_path_factory, seed, window):
+    folder = tmp_path_factory.mktemp("run")
+    executor = Shuffled(blocks.perform, seed, window)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "CALL_SECONDS", 0.0)  # but calls are made as for a second
+        result, summaries = drive(folder, blocks.chain(folder, 100, "ab"), executor)
+    assert result.failed == 0
+    assert any(len(numbers) > 1 for _, numbers, _ in names(executor))
+    for stage in "ab":
+        assert blocks.tries(folder, stage) == dict.fromkeys(range(100), 1)
+        assert summaries[stage].attempts == 100
+
+
+@settings(max_examples=5)
+@given(st.integers(), st.integers(1, 3), st.booleans())
+def test_many_blocks_wait_until_one_of_their_stage_has_succeeded(tmp_path_factory, seed, window, failing):
+    folder = tmp_path_factory.mktemp("run")
+    executor = Shuffled(blocks.perform, seed, window)
+    trouble = {"trouble": "raise", "at": 0} if failing else {}
+    drive(folder, blocks.chain(folder, loop.CANARY * window, "ab", a=trouble), executor)
+    for stage in "ab":
+        alone = [(numbers, others) for name, numbers, others in names(executor) if name == stage]
+        first = MAX_FAILURES + 1 if failing and stage == "a" else 1
+        for numbers, others in alone[:first]:
+            assert len(numbers) == 1
+            assert stage not in others
+    if failing:
+        assert [numbers for name, numbers, _ in names(executor) if name == "a"][: MAX_FAILURES + 1] == [[0]] * 3 + [[1]]
+
+
+def test_few_blocks_do_not_wait_for_one_of_them_nor_do_those_of_a_stage_that_has_succeeded_before(tmp_path):
+    window = 3
+    for name in ("few", "begun"):
+        (tmp_path / name).mkdir()
+    few = Shuffled(blocks.perform, 0, window)
+    drive(tmp_path / "few", blocks.chain(tmp_path / "few", loop.CANARY * window - 1, "a"), few)
+    begun = blocks.chain(tmp_path / "begun", loop.CANARY * window, "a", a={"trouble": "request", "at": 30})
+    with pytest.raises(RequestError):
+        drive(tmp_path / "begun", begun)
+    again = Shuffled(blocks.perform, 0, window)
+    with pytest.raises(RequestError):
+        drive(tmp_path / "begun", begun, again)
+    for executor in (few, again):
+        assert [others for _, _, others in names(executor)[:window]] == [[], ["a"], ["a", "a"]]
+
+
+@settings(max_examples=5)
+@given(st.integers(), st.integers(1, 3), st.integers(0, 79))
+def test_of_a_lost_call_each_task_is_tried_alone_so_that_the_culprit_alone_is_set_aside(
+    tmp_path_factory, seed, window, culprit
+):
+    folder = tmp_path_factory.mktemp("run")
+    executor = Shuffled(blocks.perform, seed, window, culprit=culprit)
+    result, summaries = drive(folder, blocks.chain(folder, 80, "a"), executor)
+    assert (result.failed, summaries["a"].done) == (1, 79)
+    assert set(blocks.results(folder, "a")) == set(range(80)) - {culprit}
+    calls = [numbers for _, numbers, _ in names(executor)]
+    together = [numbers for numbers in calls if culprit in numbers and len(numbers) > 1]
+    assert len(together) <= 1, "in company once, then alone"
+    assert calls.count([culprit]) == MAX_LOSSES
+    assert all(calls.count([number]) == 1 for numbers in together for number in numbers if number != culprit)
+
+
+def test_a_run_that_fails_everywhere_stops_and_says_why(tmp_path):
+    executor = Shuffled(blocks.perform, 0, 2)
+    (tmp_path / "file").touch()
+    stages = blocks.chain(tmp_path / "file", 1000, "a")
+    with pytest.raises(CrashBudgetError, match=r"10 of the 10 .* 10 × NotADirectoryError"):
+        drive(tmp_path, stages, executor)
+    assert len(executor.history) == 10 * MAX_FAILURES
+
+
+def test_a_pool_without_workers_is_waited_for_and_told_how_many_calls_there_are(tmp_path):
+    class Queued(Shuffled):
+        waits = 3
+
+        def capacity(self):
+            return {"cpu": 0 if self.waits else 2}
+
+        def completed(self, timeout):
+            self.waits = max(0, self.waits - 1)
+            return super().completed(timeout)
+
+    executor = Queued(blocks.perform, 0, 2)
+    result, _ = drive(tmp_path, blocks.chain(tmp_path, 5, "a"), executor)
+    assert result.failed == 0
+    assert executor.expected[0] == {"cpu": 5}
+
+
+def test_a_stage_for_which_the_executor_has_no_pool_is_refused(tmp_path):
+    (stage,) = blocks.chain(tmp_path, 1, "a")
+    with pytest.raises(ClusterError, match="gpu"):
+        drive(tmp_path, [replace(stage, resources=Resources(0, gpu=True))], Shuffled(blocks.perform, 0, 1))
+
+
+def test_a_task_that_hangs_is_ended_and_tried_again_and_the_log_has_where_it_was(tmp_path, caplog):
+    stages = blocks.chain(tmp_path, 3, "a", a={"trouble": "hang", "at": 1, "times": 1})
+    executor = cluster.start(cluster.Place("local", {"cpu": cluster.Pool(2, 10**9)}, tmp_path), blocks.perform)
+    try:
+        limits = Limits(task="1s")
+        result, summaries = drive(tmp_path, stages, executor, limits=limits, hangs=tmp_path / "hangs")
+    finally:
+        executor.close()
+    assert (result.failed, summaries["a"].done, summaries["a"].attempts) == (0, 3, 4)
+    assert "a (0, 0, 1) failed: it took longer than limits.task = 1s" in caplog.text
+    assert "blocks.py" in caplog.text
+    assert not (tmp_path / "hangs").exists()

@@ -12,6 +12,7 @@ from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetric
 from petavox.pipeline.errors import AffinityError, CheckpointError, RequestError, VolumeError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
+from petavox.workflows.feasible import check
 from petavox.workflows.plan import make_plan
 from petavox.workflows.recipe import load
 from petavox.workflows.run import run
@@ -123,7 +124,7 @@ def test_a_block_too_large_for_the_memory_is_refused_with_the_cure(folder):
     with pytest.raises(
         RequestError, match=r"may use 1 MB; a block of \[6, 16, 16\] takes .*stage predict.*blocks.shape"
     ):
-        plan(folder, "cluster.memory=1MB")
+        check(plan(folder, "cluster.memory=1MB"), new=True)
 
 
 def test_a_checkpoint_for_other_offsets_is_refused(folder):

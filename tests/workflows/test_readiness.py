@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,8 +12,9 @@ from hypothesis import strategies as st
 from petavox.pipeline.geometry import Triple
 from petavox.tasks.contract import TaskConfig
 from petavox.workflows import readiness
-from petavox.workflows.readiness import BLOCKED, DONE, FAILED, Readiness, Task
-from petavox.workflows.stages import Stage
+from petavox.workflows.bitmap import Bitmap
+from petavox.workflows.readiness import Readiness, Task
+from petavox.workflows.stages import Stage, Whole
 
 Links = list[list[list[tuple[int, int]]]]  # for each stage and task, the (stage, number) that it needs
 
@@ -36,62 +39,120 @@ def links(draw: st.DrawFn) -> Links:
     return found
 
 
-@given(links(), st.randoms(use_true_random=False), st.floats(0, 0.5), st.integers(1, 3))
-def test_any_order_of_completion_settles_every_task_after_what_it_needs(wanted, random, share_failing, lookahead):
+@given(links(), st.integers(0, 99), st.floats(0, 0.5), st.integers(1, 3))
+def test_any_order_of_completion_settles_every_task_after_what_it_needs(wanted, seed, share_failing, lookahead):
     stages = [stage(position, tasks) for position, tasks in enumerate(wanted)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readiness, "LOOKAHEAD", lookahead)
-        done, failed = settle_all(Readiness(stages, {}), wanted, random, share_failing)
+        done, failed = settle_all(Readiness(stages, {}), wanted, random.Random(seed), share_failing)
     for position, tasks in enumerate(wanted):
         for number, needed in enumerate(tasks):
             task = (position, number)
             assert (task in done or task in failed) == (set(needed) <= done)
 
 
-def settle_all(ready: Readiness, wanted: Links, random, share_failing: float):
+def settle_all(ready: Readiness, wanted: Links, draw: random.Random, share_failing: float):
     done: set[tuple[int, int]] = set()
     failed: set[tuple[int, int]] = set()
     flying: list[Task] = []
-    while True:
-        while len(flying) < 3 and (task := ready.take()):
-            assert set(wanted[task.stage][task.number]) <= done, "started before what it needs"
-            assert task not in done | failed | set(flying), "started twice"
-            flying.append(task)
+    while ready.left:
+        for position in draw.sample(range(len(wanted)), len(wanted)):
+            taken = ready.take(position, draw.randint(1, 3))
+            kept = taken[: draw.randint(0, len(taken))]
+            ready.put_back(position, taken[len(kept) :])
+            for number in kept:
+                assert set(wanted[position][number]) <= done, "started before what it needs"
+                assert (position, number) not in done | failed | set(flying), "started twice"
+                flying.append(Task(position, number))
         if not flying:
-            break
-        task = flying.pop(random.randrange(len(flying)))
-        if random.random() < share_failing:
+            assert any(ready.ready(position, 1) for position in range(len(wanted))), "locked up"
+            continue
+        task = flying.pop(draw.randrange(len(flying)))
+        if draw.random() < share_failing:
             ready.give_up(task)
             failed.add(task)
         else:
             ready.finish(task)
             done.add(task)
+    assert not flying
     for position, tasks in enumerate(wanted):
-        counts = [ready.count(position, state) for state in (DONE, FAILED, BLOCKED)]
+        assert ready.unsettled(position) == 0
+        counts = [ready.done(position), ready.failed(position), ready.blocked(position)]
         assert sum(counts) == len(tasks)
         assert counts[:2] == [sum(s == position for s, _ in settled) for settled in (done, failed)]
     return done, failed
 
 
-def test_later_stages_go_first_so_that_work_drains():
-    blocks = [stage(0, [[] for _ in range(4)]), stage(1, [[(0, n)] for n in range(4)])]
-    ready = Readiness(blocks, {})
-    ready.finish(ready.take())
-    assert ready.take() == Task(1, 0)
+def test_neighbours_are_handed_out_together_whatever_order_they_became_ready_in():
+    ready = Readiness([stage(0, [[] for _ in range(4)]), stage(1, [[(0, n)] for n in range(4)])], {})
+    assert ready.take(1, 4) == []
+    for number in (3, 1, 0, 2):
+        ready.finish(Task(0, number))
+    assert ready.take(1, 3) == [0, 1, 2]
+
+
+def test_a_need_for_a_whole_stage_is_met_when_all_of_it_is_done_and_never_once_some_of_it_is_given_up():
+    def stages() -> list[Stage]:
+        whole = Stage("1", "fake", 1, TaskConfig(), (1, 1, 1), {"0": Whole((1, 1, 3))})
+        assert list(whole.depends((0, 0, 0))) == [("0", (0, 0, n)) for n in range(3)]
+        return [stage(0, [[] for _ in range(3)]), whole]
+
+    ready = Readiness(stages(), {})
+    for number in (2, 0, 1):
+        assert ready.ready(1, 1) == 0
+        ready.finish(Task(0, number))
+    assert ready.take(1, 1) == [0]
+    for watching in (True, False):
+        ready = Readiness(stages(), {"0": np.array([True, True, False])})
+        assert not watching or ready.ready(1, 1) == 0
+        ready.give_up(Task(0, 2))
+        assert ready.ready(1, 1) == 0
+        assert (ready.blocked(1), ready.left) == (1, 0)
+
+
+def test_each_need_is_looked_at_once_however_often_its_task_waits():
+    looked = []
+
+    def everything(index: Triple):
+        for number in range(50):
+            looked.append(number)
+            yield 0, 0, number
+
+    patient = Stage("1", "fake", 1, TaskConfig(), (1, 1, 1), {"0": everything})
+    ready = Readiness([stage(0, [[] for _ in range(50)]), patient], {})
+    for number in range(50):
+        assert ready.ready(1, 1) == 0
+        ready.finish(Task(0, number))
+    assert ready.take(1, 1) == [0]
+    assert looked == list(range(50))
 
 
 def test_what_was_done_before_is_not_taken_again():
     done = np.array([True, True, False, True])
     ready = Readiness([stage(0, [[] for _ in range(4)])], {"0": done})
-    assert ready.take() == Task(0, 2)
-    assert ready.take() is None
+    assert ready.take(0, 4) == [2]
+    assert ready.take(0, 4) == []
 
 
-def test_a_million_done_tasks_cost_a_byte_each_and_no_walk_over_them():
+def test_a_million_done_tasks_are_not_examined():
     def nothing(index: Triple):
         raise AssertionError("a done task was examined")
 
     million = Stage("0", "fake", 1, TaskConfig(), (100, 100, 100), {"0": nothing})
     ready = Readiness([million], {"0": np.ones(10**6, dtype=bool)})
-    assert ready.take() is None
-    assert ready.count(0, DONE) == 10**6
+    assert (ready.take(0, 1), ready.done(0), ready.left) == ([], 10**6, 0)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=70), st.sets(st.integers(0, 69)), st.integers(1, 3))
+def test_a_bitmap_is_a_set_of_places(bits, more, scan):
+    bitmap, expected = Bitmap(np.array(bits)), {place for place, bit in enumerate(bits) if bit}
+    for place in more & set(range(len(bits))):
+        bitmap.set(place)
+        expected.add(place)
+    assert {place for place in range(len(bits)) if bitmap[place]} == expected
+    assert bitmap.count == len(expected)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("petavox.workflows.bitmap._SCAN", scan)
+        for start in range(len(bits) + 1):
+            clear = (place for place in range(start, len(bits)) if place not in expected)
+            assert bitmap.next_clear(start) == next(clear, len(bits))

@@ -175,7 +175,7 @@ def test_a_recipe_that_the_run_did_not_write_is_never_written_over(made):
 
 
 def test_a_disk_too_small_is_refused_before_anything_is_written(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(planning.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 10))
     with pytest.raises(RequestError, match=r"at least .* of disk; .* has 10 B free"):
         again(made, tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -1,0 +1,109 @@
+"""What changes around a run: the clock, its directory, and who else is at work there."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from case import Case, Fault, UnavailableError
+from driver import books
+
+LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib*/faketime/libfaketimeMT.so.1")
+JUMPS = ("+1d", "-2h", "-400d", "+0")
+
+
+def clock_jumps(case: Case) -> None:
+    """The wall clock of driver and workers is set forward and back; what counts seconds goes on as it must."""
+    found = [path for pattern in LIBRARIES for path in Path("/").glob(pattern.lstrip("/"))]
+    if not found:
+        raise UnavailableError("faking the clock of some processes needs libfaketime (apt-get install faketime)")
+    clock = case.folder / "clock"
+    clock.write_text("+0\n", encoding="ascii")
+    faked = {
+        "LD_PRELOAD": str(found[0]),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    driver = case.start(environment=faked)
+    for jump in JUMPS:
+        if case.under_way(driver, more=case.random.randint(5, 30)):
+            clock.write_text(f"{jump}\n", encoding="ascii")
+            case.injected += 1
+    case.complete(driver)
+    case.expect(case.injected == len(JUMPS), f"the run ended after {case.injected} jumps")
+    case.expect(not case.repeated, f"{case.repeated} attempts were repeated")
+
+
+def two_drivers(case: Case) -> None:
+    """A second driver comes: while the first works, while it sleeps; and two at the same moment."""
+    twins = [case.start(), case.start()]
+    case.injected += 1
+    first = _settle(case, twins)
+    for asleep in (False, True):
+        case.under_way(first)
+        if asleep:
+            os.kill(first.pid, signal.SIGSTOP)
+        case.refused(case.start(), "Only one driver", str(first.pid))
+        case.injected += 1
+        os.kill(first.pid, signal.SIGCONT)
+    case.complete(first)
+    case.expect(not case.repeated, f"{case.repeated} attempts were repeated")
+
+
+def _settle(case, twins):  # type: ignore[no-untyped-def]
+    """Of two drivers that started together one is refused; the other one."""
+    twins[0].until(lambda: not all(twin.running for twin in twins))
+    winner = twins[0] if twins[0].running else twins[1]
+    loser = twins[1] if winner is twins[0] else twins[0]
+    case.refused(loser, "Only one driver")
+    return winner
+
+
+def moved(case: Case) -> None:
+    """The run directory gets another name, once after a kill of the driver and once under it."""
+    driver = case.start()
+    case.under_way(driver, more=case.random.randint(5, 60))
+    driver.kill()
+    case.nothing_left_of(driver)
+    case.run = case.run.rename(case.folder / "moved")
+    before = books(case.run)
+    case.injected += 1
+
+    driver = case.start()
+    case.under_way(driver, more=case.random.randint(5, 60))
+    old, case.run = case.run, case.run.rename(case.folder / "moved-again")
+    case.injected += 1
+    status = driver.wait()
+    case.expect(status in (1, 2) and "Traceback" not in driver.said, f"exit status {status}: {driver.said[-300:]}")
+    case.expect("moved" in driver.said, f"its message does not say that the directory was moved: {driver.said[-300:]}")
+    case.expect(not (old / "ledger.sqlite").exists(), "a new ledger was begun in the old place")
+    case.nothing_left_of(driver)
+    case.compare(before)
+    before = books(case.run)
+    case.output = case.run / "segmentation.zarr"
+    case.complete()
+    case.compare(before)
+
+
+FAULTS = (
+    Fault(
+        "clock-jumps",
+        "the clock jumps a day forward, two hours back, 400 days back, and to the right time",
+        "harmless: the run completes, no attempt is repeated",
+        clock_jumps,
+    ),
+    Fault(
+        "two-drivers",
+        "two drivers at the same moment; one more while the first works; one more while the first is stopped",
+        "the others are refused, exit 2; the first completes",
+        two_drivers,
+    ),
+    Fault(
+        "directory-moved",
+        "the run directory is moved after a kill of the driver, and under a running one",
+        "that driver stops with a message; in the new place `petavox run` completes, nothing done is redone",
+        moved,
+    ),
+)

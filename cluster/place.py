@@ -1,0 +1,42 @@
+"""What is to be started: a kind of executor, and the pools of workers that it is to have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .executor import PoolName
+from .slurm.jobs import Jobs
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Workers of one sort.
+
+    Args:
+        workers: how many.
+        memory: bytes that each may use before it is killed and replaced.
+    """
+
+    workers: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where calls are to run.
+
+    Args:
+        kind: "serial", "local" or "slurm".
+        pools: those with workers; "serial" has none and ignores them.
+        directory: of the run; with "slurm", one that all nodes see.
+        interface: with "slurm", the network between nodes, such as "ib0"; that of the default route unless given.
+        dashboard: with "slurm", the address where Dask shows what it does.
+    """
+
+    kind: str
+    pools: Mapping[PoolName, Pool | Jobs] = field(default_factory=dict)
+    directory: Path = Path()
+    interface: str | None = None
+    dashboard: str = "127.0.0.1:0"

@@ -1,0 +1,127 @@
+"""Which workers there are now, and which call each of them has: kept up to date by Dask's scheduler."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from distributed import Scheduler
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from .executor import PoolName
+
+RESULTS = "petavox"  # the topic under which workers send what their calls returned
+_MEMORY = "worker-restart-memory"  # under which Dask tells of a worker that it kills for its memory
+
+
+@dataclass
+class Worker:
+    """One worker process; named "cpu-…" or "gpu-…" after its pool.
+
+    Args:
+        name: the same again after its process died and was replaced.
+        address: another one then.
+        call: that it was given last and has not answered.
+        since: when it became idle, or busy (monotonic seconds).
+        retiring: it gets no further call.
+        reason: what is known of why it will go.
+    """
+
+    name: str
+    address: str
+    call: str | None = None
+    since: float = field(default_factory=time.monotonic)
+    retiring: bool = False
+    reason: str = ""
+
+    @property
+    def pool(self) -> PoolName:
+        return cast(PoolName, self.name.partition("-")[0])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker sent back for a call: the packed result."""
+
+    call: str
+    result: bytes
+
+
+class Roster(SchedulerPlugin):  # type: ignore[misc]  # Dask has no types
+    """The workers of one scheduler; safe to use from several threads.
+
+    What happens is put on `events` in order: an Answer, a Worker that left, or None for one that joined.
+    """
+
+    name = "petavox-roster"
+
+    def __init__(self) -> None:
+        self.events: queue.SimpleQueue[Answer | Worker | None] = queue.SimpleQueue()
+        self.seen: set[str] = set()  # names of all that ever joined
+        self._lock = threading.Lock()
+        self._workers: dict[str, Worker] = {}
+        self._longest: dict[PoolName, float] = {}
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        joined = Worker(str(scheduler.workers[worker].name), worker)
+        with self._lock:
+            self._workers[worker] = joined
+            self.seen.add(joined.name)
+        self.events.put(None)
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
+        with self._lock:
+            left = self._workers.pop(worker, None)
+        if left:
+            self.events.put(left)
+
+    def log_event(self, topic: str, msg: Any) -> None:
+        if topic == RESULTS:
+            self.events.put(Answer(*msg))
+        elif topic == _MEMORY:
+            with self._lock:
+                if worker := self._workers.get(msg["worker"]):
+                    worker.reason = f"killed for memory: it held {msg['rss'] / 1e9:.2f} GB, which is above its limit"
+
+    def size(self, pool: PoolName) -> int:
+        """How many workers of a pool can be given calls."""
+        with self._lock:
+            return sum(worker.pool == pool and not worker.retiring for worker in self._workers.values())
+
+    def assign(self, call: str, pool: PoolName) -> str | None:
+        """Give a call to an idle worker of a pool; its address, or None where all are busy."""
+        with self._lock:
+            for worker in self._workers.values():
+                if worker.pool == pool and worker.call is None and not worker.retiring:
+                    worker.call, worker.since = call, time.monotonic()
+                    return worker.address
+        return None
+
+    def free(self, address: str, call: str) -> None:
+        """A worker's call has ended, or is of no interest any more."""
+        with self._lock:
+            worker = self._workers.get(address)
+            if worker and worker.call == call:
+                now = time.monotonic()
+                self._longest[worker.pool] = max(self.longest(worker.pool), now - worker.since)
+                worker.call, worker.since = None, now
+
+    def longest(self, pool: PoolName) -> float:
+        """Seconds of the longest call of a pool so far."""
+        return self._longest.get(pool, 0.0)
+
+    def retire(self, names: Iterable[str]) -> None:
+        """Give no further call to these; whatever they are at, they may end."""
+        wanted = set(names)
+        with self._lock:
+            for worker in self._workers.values():
+                worker.retiring |= worker.name in wanted
+
+    def workers(self) -> list[Worker]:
+        """All there are now; the records live on."""
+        with self._lock:
+            return list(self._workers.values())

@@ -1,0 +1,134 @@
+"""Pools of SLURM jobs as recipes describe them, and the scripts of jobs: plain text, nothing else is ever submitted."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
+
+from ..quantities import Duration, Size, parse_bytes, parse_duration
+from ..worker import ENVIRONMENT
+
+_QUIET = {"DASK_LOGGING__DISTRIBUTED": "warning"}
+SPARE = 0.1  # share of a job's memory that its worker leaves to the process that watches over it
+
+
+def _one_line(text: str) -> str:
+    if "\n" in text or not text.strip():
+        raise ValueError("must be one line, and not empty")
+    return text
+
+
+def _option(text: str) -> str:
+    if not _one_line(text).startswith("-"):
+        raise ValueError('must be an option of sbatch, such as "--constraint=a100"')
+    return text
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+Option = Annotated[str, AfterValidator(_option)]
+
+
+class Jobs(BaseModel):
+    """A pool of SLURM jobs, each with one worker."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    partition: Line | None = None  # SLURM's default unless given; likewise account and qos
+    account: Line | None = None
+    qos: Line | None = None
+    walltime: Duration = "04:00:00"
+    margin: Duration = "00:10:00"  # so long before its walltime a worker gets no further block
+    memory: Size = "8GB"  # of a job; nine tenths of it are the worker's
+    cores: PositiveInt = 1
+    minimum: NonNegativeInt = 0  # jobs that are kept even if there is nothing for them to do
+    maximum: PositiveInt = 10  # jobs at the same time
+    modules: tuple[Line, ...] = ()  # loaded before the worker starts
+    prologue: tuple[Line, ...] = ()  # lines of shell that run before the worker starts
+    scratch: Line = "${TMPDIR:-/tmp}"  # folder on a node's own disk; the shell there fills in variables
+    options: tuple[Option, ...] = ()  # of sbatch, such as "--constraint=a100"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Jobs:
+        if self.minimum > self.maximum:
+            raise ValueError(f"'minimum' must not exceed 'maximum'; found {self.minimum} and {self.maximum}")
+        if 2 * parse_duration(self.margin) > parse_duration(self.walltime):
+            raise ValueError(f"'margin' must not exceed half of 'walltime'; found {self.margin} and {self.walltime}")
+        return self
+
+    @property
+    def worker_memory(self) -> int:
+        """Bytes that a worker may use before it is killed and replaced."""
+        return int(parse_bytes(self.memory) * (1 - SPARE))
+
+    def requests(self) -> Iterator[str]:
+        """What a job asks SLURM for, as options of sbatch."""
+        for name in ("partition", "account", "qos"):
+            if value := getattr(self, name):
+                yield f"--{name}={value}"
+        yield from ("--nodes=1", "--ntasks=1", f"--cpus-per-task={self.cores}")
+        yield f"--mem={-(-parse_bytes(self.memory) // 2**20)}M"
+        yield f"--time={self.walltime}"
+
+
+class GpuJobs(Jobs):
+    """A pool of SLURM jobs with GPUs."""
+
+    gpus: PositiveInt = 1  # of a job
+    gres: Line = "gpu"  # SLURM's name for them, such as "gpu:a100"
+
+    def requests(self) -> Iterator[str]:
+        yield from super().requests()
+        yield f"--gres={self.gres}:{self.gpus}"
+
+
+def job_name(run: str, part: str) -> str:
+    """The name of all jobs of a part ("cpu", "gpu", "driver") of the run with an id."""
+    return f"petavox-{run}-{part}"
+
+
+def worker_script(jobs: Jobs, pool: str, run: str, folder: Path, count: int) -> str:
+    """The script of an array of worker jobs.
+
+    Args:
+        jobs: what each of them is like.
+        pool: that the workers belong to.
+        run: its id.
+        folder: of the run's jobs, see `Folder`.
+        count: of jobs.
+    """
+    command = [
+        *(sys.executable, "-P", "-m", "petavox.cluster.slurm.worker"),
+        *("--session", str(folder / "session.json")),
+        *("--pool", pool),
+        *("--memory", str(jobs.worker_memory)),
+    ]
+    options = [
+        f"--job-name={job_name(run, pool)}",
+        f"--array=0-{count - 1}",
+        f"--output={_pattern(folder / 'logs')}/{pool}-%A_%a.txt",
+        "--no-requeue",
+        *jobs.requests(),
+        *jobs.options,
+    ]
+    body = [
+        f'export TMPDIR="{jobs.scratch}" && mkdir -p "$TMPDIR"',
+        *(f"export {name}={value}" for name, value in {**ENVIRONMENT, **_QUIET}.items()),
+        f"exec {shlex.join(command)}",
+    ]
+    return script(options, jobs, body)
+
+
+def script(options: Iterable[str], jobs: Jobs, body: Iterable[str]) -> str:
+    """A job script: options of sbatch, what its pool wants to come first, and then the body."""
+    setup = [*(f"module load {shlex.quote(module)}" for module in jobs.modules), *jobs.prologue]
+    return "\n".join(["#!/bin/bash", *(f"#SBATCH {option}" for option in options), "", *setup, *body]) + "\n"
+
+
+def _pattern(path: Path) -> str:
+    """A path in which sbatch finds nothing to fill in."""
+    return str(path).replace("%", "%%")

@@ -1,0 +1,63 @@
+"""What tasks leave in storage, piece by piece, and the checksum of each piece as it is read back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import google_crc32c
+
+from ..pipeline import checksums, tables
+from ..pipeline.errors import StorageError
+from ..pipeline.geometry import Box
+from ..pipeline.volumes import open_volume
+
+
+class Piece(Protocol):
+    """One thing that one task leaves: the task's own, written by no other."""
+
+    @property
+    def path(self) -> str: ...
+
+    def checksum(self) -> int:
+        """Of the values in storage.
+
+        Raises:
+            PetavoxError: it is missing, or cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class Part:
+    """A box of a volume, all channels; what was never written counts as the volume's fill value."""
+
+    path: str
+    box: Box
+
+    def checksum(self) -> int:
+        return checksums.of_array(open_volume(self.path).read(self.box))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, read column by column."""
+
+    path: str
+
+    def checksum(self) -> int:
+        return tables.checksum(self.path)
+
+
+@dataclass(frozen=True)
+class File:
+    """A small file, as it is."""
+
+    path: str
+
+    def checksum(self) -> int:
+        try:
+            checksum: int = google_crc32c.value(Path(self.path).read_bytes())
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be read: {error.strerror or error}.") from error
+        return checksum

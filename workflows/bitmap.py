@@ -1,0 +1,48 @@
+"""One bit a task: which tasks of a stage are in some state, at 125 kB for each million of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+_SCAN = 1 << 13  # bytes looked at together
+
+
+class Bitmap:
+    """Bits 0 … size − 1.
+
+    Args:
+        bits: one boolean each; copied.
+
+    Attributes:
+        size: how many bits there are.
+        count: how many of them are set.
+    """
+
+    def __init__(self, bits: npt.NDArray[np.bool_]) -> None:
+        self.size = len(bits)
+        self.count = int(np.count_nonzero(bits))
+        self._bytes = bytearray(np.packbits(bits, bitorder="little"))
+        self._view = np.frombuffer(self._bytes, np.uint8)
+
+    def __getitem__(self, place: int) -> bool:
+        return self._bytes[place >> 3] >> (place & 7) & 1 == 1
+
+    def set(self, place: int) -> None:
+        """Set a bit, if it is not set."""
+        if not self[place]:
+            self._bytes[place >> 3] |= 1 << (place & 7)
+            self.count += 1
+
+    def next_clear(self, start: int) -> int:
+        """The first place from `start` on whose bit is not set; `size` where there is none."""
+        while start < self.size and self[start]:
+            start += 1
+            if start & 7 == 0:
+                start += 8 * self._full(start >> 3)
+        return min(start, self.size)
+
+    def _full(self, first: int) -> int:
+        """How many bytes have all their bits set, counted from one of them, as far as is looked at together."""
+        not_full = self._view[first : first + _SCAN] != 255
+        return int(not_full.argmax()) if not_full.any() else len(not_full)

@@ -1,0 +1,108 @@
+"""What was measured on blocks of a plan's own data, and how a later plan takes it up again from a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import NonNegativeFloat, ValidationError
+
+from ..pipeline.errors import RequestError, StorageError
+from .rates import Cost
+from .strict_toml import Section
+from .work import Growth
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+LEAF = "agglomerate-0"
+_UNCHANGED = Cost(seconds=1, read=1, written=1, memory=1)
+
+
+class Calibration(Section):
+    """Args:
+    made_from: what the blocks were run with, by the recipe's names.
+    block: index of the block in the middle.
+    fragments, contacts: for each voxel of that block.
+    across: contacts through a face to a block before it, for each voxel of it.
+    passed_up: contacts that it passed up the octree, for each voxel of its open surface.
+    costs: for each kind of stage that was measured, what the block took; memory is what it added to a worker.
+    factors: for each of them, the same over what the table of rates, or the task itself, states for such a block.
+    """
+
+    made_from: Mapping[str, str]
+    block: tuple[int, int, int]
+    fragments: NonNegativeFloat
+    contacts: NonNegativeFloat
+    across: NonNegativeFloat
+    passed_up: NonNegativeFloat
+    costs: Mapping[str, Cost]
+    factors: Mapping[str, Cost]
+
+    @property
+    def growth(self) -> Growth:
+        return Growth(self.contacts, self.across, self.passed_up)
+
+    def factors_of(self, kind: str) -> Cost:
+        """By what costs of the table are multiplied. A stage that was not measured is taken to be as much slower or
+        faster than the table as the merging of a block was.
+        """
+        if kind in self.factors:
+            return self.factors[kind]
+        return _UNCHANGED.model_copy(update={"seconds": self.factors.get(LEAF, _UNCHANGED).seconds})
+
+    def notes(self, plan: Plan) -> Iterator[str]:
+        """What a reader of an estimate has to know."""
+        yield (
+            f"Measured on block {list(self.block)}; stages without a block of their own are extrapolated from it: the"
+            f" octree passes up {self.passed_up:.3g} contacts for each voxel of a node's open surface."
+        )
+        now = made_from(plan)
+        for name in sorted(self.made_from.keys() | now.keys()):
+            if self.made_from.get(name) != now.get(name):
+                yield f"Calibrated with other settings: {name} was {self.made_from.get(name)}, is {now.get(name)}."
+
+    def write(self, path: Path) -> None:
+        """Keep it in a file, whole or not at all.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        scratch = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            scratch.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            scratch.replace(path)
+        except OSError as error:
+            scratch.unlink(missing_ok=True)
+            raise StorageError(f"The calibration cannot be written to {path}: {error.strerror}.") from error
+
+
+def read(path: Path) -> Calibration:
+    """The calibration in a file.
+
+    Raises:
+        RequestError: there is none.
+    """
+    try:
+        return Calibration.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(
+            f"The calibration {path} cannot be read: {error.strerror}. Make one with --calibrate --calibration {path}"
+        ) from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"{path} is not a calibration of this version of petavox. Make it anew with --calibrate."
+        ) from error
+
+
+def made_from(plan: Plan) -> dict[str, str]:
+    """What a calibration depends on: the data, the network, the blocks and how they are segmented."""
+    recipe = plan.recipe
+    sections: dict[str, Any] = {"blocks": recipe.blocks, "supervoxels": recipe.supervoxels, "model": recipe.model}
+    sections["agglomeration"] = recipe.agglomeration
+    source = recipe.input.raw or recipe.input.affinities or str(recipe.input.run)
+    settings = {name: section.model_dump(mode="json") for name, section in sections.items() if section is not None}
+    flat = {f"{name}.{key}": str(value) for name, section in settings.items() for key, value in section.items()}
+    return {"input": source, **flat}
