@@ -176,16 +176,18 @@ def _check_edge_ids(volume: Triple) -> None:
 def _as_contacts(
     pairs: npt.NDArray[np.uint64], sums: Int64s, histogram: npt.NDArray[np.uint32], number: int
 ) -> Contacts:
-    keys = pairs[:number]
-    total, count, best = (np.ascontiguousarray(column) for column in sums[:number].T)
-    return Contacts(
-        (keys >> np.uint64(32)).astype(np.int64) - 1,
-        (keys & np.uint64(0xFFFFFFFF)).astype(np.int64) - 1,
-        total,
-        count,
-        best,
-        histogram[:number].copy(),
-    )
+    columns = np.empty((5, number), dtype=np.int64)
+    _fill_columns(pairs, sums, columns)
+    return Contacts(*columns, histogram[:number].copy())
+
+
+@njit(nogil=True, cache=True)
+def _fill_columns(pairs, sums, columns):  # type: ignore[no-untyped-def]
+    """Pairs of labels and their sums → a, b, sum, count, best."""
+    for i in range(columns.shape[1]):
+        columns[0, i] = np.int64(pairs[i] >> np.uint64(32)) - 1
+        columns[1, i] = np.int64(pairs[i] & np.uint64(0xFFFFFFFF)) - 1
+        columns[2, i], columns[3, i], columns[4, i] = sums[i, 0], sums[i, 1], sums[i, 2]
 
 
 def combine(contacts: Contacts) -> Contacts:
