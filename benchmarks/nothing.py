@@ -2,8 +2,9 @@
 
     python benchmarks/nothing.py DIRECTORY [--blocks N] [--workers N] [--stop N]
 
-Works in DIRECTORY as `petavox run` would, and continues what it finds there. Prints a line of JSON when the first block
-is done, at every tenth of the way, and when it stops: blocks done, seconds since the process began, bytes that it holds.
+Works in DIRECTORY as `petavox run` would, and continues what it finds there. Prints a line of JSON when the first
+block is done, at every tenth of the way, and when it stops: blocks done, seconds since the process began, bytes that it
+holds.
 """
 
 from __future__ import annotations

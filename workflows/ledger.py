@@ -35,6 +35,8 @@ LAYOUT = 2
 """Version of the tables below; written into the file."""
 _APPLICATION = 0x70747678
 _SIGN = 1 << 63
+_PIECE = 100_000
+"""Tasks looked at together."""
 
 _TABLES = f"""
 CREATE TABLE IF NOT EXISTS stages (
@@ -53,8 +55,12 @@ CREATE TABLE IF NOT EXISTS sessions (
     id INTEGER PRIMARY KEY, started REAL, seconds REAL, host TEXT, process INTEGER, exit_status INTEGER);
 CREATE VIEW IF NOT EXISTS tasks AS SELECT
     s.name AS stage, number, CASE state {" ".join(f"WHEN {i} THEN '{name}'" for i, name in enumerate(STATES))} END
-    AS state, attempts, microseconds / 1e6 AS seconds, peak_memory, w.word AS worker, voxels, checksum, session
-    FROM rows r JOIN stages s ON s.id = r.stage LEFT JOIN words w ON w.id = r.worker;
+    AS state, attempts, microseconds / 1e6 AS seconds, peak_memory, w.word AS worker, voxels, checksum, session,
+    z.started + r.ended / 1e3 AS ended, (SELECT json_group_object(words.word, value.value)
+        FROM json_each(counts) name JOIN json_each(counts) value ON value.key = name.key + 1
+        JOIN words ON words.id = name.value WHERE name.key % 2 = 0) AS counts
+    FROM rows r JOIN stages s ON s.id = r.stage LEFT JOIN words w ON w.id = r.worker
+    LEFT JOIN sessions z ON z.id = r.session;
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {LAYOUT};
 """
@@ -248,26 +254,27 @@ class Ledger:
     def done(self, stage: str, tasks: int, fingerprint: str) -> npt.NDArray[np.bool_]:
         """Which tasks of a stage have nothing left to do, with a fingerprint: one byte a task."""
         done = np.zeros(tasks, dtype=np.bool_)
-        for numbers, _ in self._settled(stage, fingerprint):
+        for (numbers,) in self._settled(stage, tasks, fingerprint, "number"):
             done[numbers] = True
         return done
 
     def checksums(self, stage: str, tasks: int, fingerprint: str) -> npt.NDArray[np.uint64]:
         """The checksums of what a stage's tasks have left; 0 where they left nothing, or are not done."""
         checksums = np.zeros(tasks, dtype=np.uint64)
-        for numbers, values in self._settled(stage, fingerprint):
-            checksums[numbers] = np.array(values, dtype=np.int64).view(np.uint64)
+        for numbers, values in self._settled(stage, tasks, fingerprint, "number", "COALESCE(checksum, 0)"):
+            checksums[numbers] = values.view(np.uint64)
         return checksums
 
-    def _settled(self, stage: str, fingerprint: str) -> Iterator[tuple[list[int], list[int]]]:
-        """Numbers and checksums of tasks that have nothing left to do, in pieces."""
-        cursor = self._db.execute(
-            "SELECT number, COALESCE(checksum, 0) FROM rows WHERE stage = ? AND state < ?",
-            (self._stages.get((stage, fingerprint)), SETTLED),
-        )
-        while rows := cursor.fetchmany(10_000):
-            numbers, values = zip(*rows, strict=True)
-            yield list(numbers), list(values)
+    def _settled(self, stage: str, tasks: int, fingerprint: str, *columns: str) -> Iterator[npt.NDArray[np.int64]]:
+        """Integer columns of the tasks that have nothing left to do, in pieces: (columns, tasks)."""
+        # As text, which NumPy reads five times as fast as Python takes rows from SQLite.
+        joined = ", ".join(f"GROUP_CONCAT({column})" for column in columns)
+        query = f"SELECT {joined} FROM rows WHERE stage = ? AND state < ? AND number BETWEEN ? AND ?"
+        known = self._stages.get((stage, fingerprint))
+        for first in range(0, tasks, _PIECE):
+            texts = self._db.execute(query, (known, SETTLED, first, first + _PIECE - 1)).fetchone()
+            if texts[0] is not None:
+                yield np.array([np.fromstring(text, np.int64, sep=",") for text in texts])
 
     def record(self, rows: Iterable[Row]) -> None:
         """Write what became of tasks, all or none of it.
