@@ -27,13 +27,14 @@ import damage
 import disks
 import kills
 import network
+import slurm
 from case import Case, Fault, UnavailableError
 from job import BLOCK, SHAPE, Job, prepare
 
 from petavox.pipeline.geometry import BlockGrid
 
 HERE = Path(__file__).parent
-ROOMS = (kills, blocks, disks, damage, network, circumstances)
+ROOMS = (kills, blocks, disks, damage, network, circumstances, slurm)
 FAULTS: tuple[Fault, ...] = tuple(fault for room in ROOMS for fault in room.FAULTS)
 
 
