@@ -76,6 +76,9 @@ def test_attempts_add_up_and_the_last_state_counts(ledger):
 def test_counts_of_tasks_add_up(ledger):
     ledger.record([row(1, counts={"merges": 2, "dust": 1}), row(2, counts={"merges": 5}), row(3)])
     assert ledger.counts("relabel") == {"merges": 7, "dust": 1}
+    seen = ledger._db.execute("SELECT number, state, seconds, worker, counts FROM tasks ORDER BY number").fetchall()
+    rest = ("done", 1.5, "here:1")
+    assert seen == [(1, *rest, '{"merges":2,"dust":1}'), (2, *rest, '{"merges":5}'), (3, *rest, "{}")]
 
 
 def test_what_is_recorded_is_there_for_a_reader_beside_the_driver(ledger):
