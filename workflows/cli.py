@@ -70,7 +70,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe, as in blocks.shape=[64,256,256]."),
 ]
-ClusterOption = Annotated[str | None, typer.Option("--cluster", metavar="KIND", help="serial or local.")]
+ClusterOption = Annotated[str | None, typer.Option("--cluster", metavar="KIND", help="serial, local or slurm.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes.")]
 BoxOption = Annotated[str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this part, in voxels.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON on standard output.")]

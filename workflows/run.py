@@ -126,7 +126,7 @@ def _opened(plan: Plan) -> Iterator[Ledger]:
         raise StorageError(f"The run directory {plan.directory} cannot be written: {error.strerror}.") from error
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is told once, by the run
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    package = logging.getLogger(__package__)
+    package = logging.getLogger(__package__.partition(".")[0])
     level = package.level
     package.addHandler(handler)
     package.setLevel(logging.INFO)
@@ -244,8 +244,8 @@ def _compute(ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: P
         return Result(0, 0)
     log.info("starting, %d tasks to do", left)
     wanted = plan.recipe.cluster
-    pool = cluster.Pool(wanted.workers, plan.memory)
-    executor = cluster.start(cluster.Place(wanted.kind, {"cpu": pool}, plan.directory), attempt.perform)
+    pools: set[cluster.PoolName] = {"gpu" if stage.resources.gpu else "cpu" for stage in plan.stages}
+    executor = cluster.start(wanted.place(plan.directory, plan.memory, pools), attempt.perform)
     try:
         if executor.dashboard:
             progress.note(f"Dask dashboard: {executor.dashboard}")
