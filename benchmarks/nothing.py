@@ -112,8 +112,9 @@ def main() -> None:
         ledger.begin()
         ledger.adopt((stage.name, len(stage), FINGERPRINT, {}) for stage in made)
         done = {stage.name: ledger.done(stage.name, len(stage), FINGERPRINT) for stage in made}
-        # As a script this file is "__main__", which is another module in workers.
-        executor = cluster.start(place, __import__("nothing").perform)
+        import nothing  # as a script this file is "__main__", which is another module in workers
+
+        executor = cluster.start(place, nothing.perform)
         try:
             hangs, progress = settings.directory / "hangs", Lines(settings.stop)
             result = Loop(made, marks, done, ledger, executor, progress, hangs=hangs).run()
