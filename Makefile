@@ -1,4 +1,4 @@
-# make demo | test | lint | bench. Each sets up .venv by itself, and again when sources or requirements change.
+# make demo | test | lint | bench | chaos. Each sets up .venv by itself, and again when sources or requirements change.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -10,7 +10,7 @@ PACKAGE := __init__.py $(wildcard __main__.py) py.typed pyproject.toml constrain
 # What is tested and run is the installed wheel: the working directory never comes before it.
 export PYTHONSAFEPATH := 1
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench chaos clean
 
 demo: $(VENV)/for-demo
 	$(VENV)/bin/petavox demo --out demo
@@ -26,6 +26,9 @@ lint: $(VENV)/for-lint $(VENV)/tree
 
 bench: $(VENV)/for-bench
 	$(RUN) benchmarks
+
+chaos: $(VENV)/for-demo
+	$(RUN) benchmarks/chaos
 
 clean:
 	rm -rf $(VENV) build dist petavox.egg-info

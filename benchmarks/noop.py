@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         again = drive(directory, *options)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    first, tenth, last = through[0], through[1], through[-1]
+    first, tenth, last, resumed = through[0], through[1], through[-1], again[0]
     rate = (last["done"] - first["done"]) / (last["seconds"] - first["seconds"])
     largest = max(line["bytes"] for line in through) / 1e6
     growth = 100 * (max(line["bytes"] for line in through[1:]) / tenth["bytes"] - 1)
@@ -57,9 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
         measure.target("blocks that do nothing", rate, LEAST_RATE, "/s"),
         measure.target("driver with scheduler", largest, MOST_MEMORY, " MB", at_least=False),
         measure.target("growth of the driver after the first tenth", growth, MOST_GROWTH, " %", at_least=False),
-        measure.target(
-            f"start with {again[0]['done']} blocks done", again[0]["seconds"], MOST_START, " s", at_least=False
-        ),
+        measure.target(f"start with {resumed['done']} done", resumed["seconds"], MOST_START, " s", at_least=False),
     ]
     measure.write(settings.results, "noop", vars(settings), [*through, *again], targets)
 

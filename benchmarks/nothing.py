@@ -2,8 +2,9 @@
 
     python benchmarks/nothing.py DIRECTORY [--blocks N] [--workers N] [--stop N]
 
-Works in DIRECTORY as `petavox run` would, and continues what it finds there. Prints a line of JSON when the first block
-is done, at every tenth of the way, and when it stops: blocks done, seconds since the process began, bytes that it holds.
+Works in DIRECTORY as `petavox run` would, and continues what it finds there. Prints a line of JSON when the first
+block is done, at every tenth of the way, and when it stops: blocks done, seconds since the process began, bytes that it
+holds.
 """
 
 from __future__ import annotations
@@ -111,8 +112,9 @@ def main() -> None:
         ledger.begin()
         ledger.adopt((stage.name, len(stage), FINGERPRINT, {}) for stage in made)
         done = {stage.name: ledger.done(stage.name, len(stage), FINGERPRINT) for stage in made}
-        # As a script this file is "__main__", which is another module in workers.
-        executor = cluster.start(place, __import__("nothing").perform)
+        import nothing  # as a script this file is "__main__", which is another module in workers
+
+        executor = cluster.start(place, nothing.perform)
         try:
             hangs, progress = settings.directory / "hangs", Lines(settings.stop)
             result = Loop(made, marks, done, ledger, executor, progress, hangs=hangs).run()

@@ -57,11 +57,13 @@ class Run:
 
     Args:
         directory: of the run.
-        seconds: from the start of the command to its end.
+        started: when the command started (seconds since the epoch).
+        seconds: from then to its end.
         driver_memory: bytes that the command's own process held at most.
     """
 
     directory: Path
+    started: float
     seconds: float
     driver_memory: int
 
@@ -118,7 +120,7 @@ def run(recipe: Path, directory: Path) -> Run:
     """
     shutil.rmtree(directory, ignore_errors=True)
     command = [sys.executable, "-P", "-m", "petavox.workflows.cli", "run", str(recipe), "--run", str(directory)]
-    started = time.perf_counter()
+    began, started = time.time(), time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     watch = Watch(process.pid)
     _, told = process.communicate()
@@ -126,7 +128,7 @@ def run(recipe: Path, directory: Path) -> Run:
     watch.join()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, stderr=told)
-    return Run(directory, seconds, watch.peak)
+    return Run(directory, began, seconds, watch.peak)
 
 
 def folder_bytes(path: Path) -> int:

@@ -1,22 +1,11 @@
-"""Sizes and durations as people write them in recipes, and as SLURM does."""
+"""Sizes and durations as people write them in recipes."""
 
 from __future__ import annotations
 
-import re
+import math
 from typing import Annotated
 
 from pydantic import AfterValidator
-
-_UNITS = {
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-    "TiB": 2**40,
-}
 
 
 def parse_bytes(text: str) -> int:
@@ -25,10 +14,20 @@ def parse_bytes(text: str) -> int:
     Raises:
         ValueError: it is not a number with a unit.
     """
+    units = {
+        "KB": 10**3,
+        "MB": 10**6,
+        "GB": 10**9,
+        "TB": 10**12,
+        "KiB": 2**10,
+        "MiB": 2**20,
+        "GiB": 2**30,
+        "TiB": 2**40,
+    }
     number = text.rstrip("KMGTiB").strip()
     unit = text[len(text.rstrip("KMGTiB")) :]
     try:
-        amount = int(float(number) * _UNITS[unit])
+        amount = int(float(number) * units[unit])
     except (ValueError, KeyError, OverflowError):
         amount = 0
     if amount <= 0:
@@ -36,17 +35,21 @@ def parse_bytes(text: str) -> int:
     return amount
 
 
-def parse_duration(text: str) -> int:
-    """Seconds from "04:00:00" or "2-12:00:00", days first.
+def parse_seconds(text: str) -> float:
+    """Seconds from "90s", "15min", "2h" or "1.5d".
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is not a number with a unit.
     """
-    found = re.fullmatch(r"(?:(\d+)-)?(\d{1,3}):([0-5]\d):([0-5]\d)", text)
-    if not found:
-        raise ValueError('must be a duration such as "04:00:00" or "2-12:00:00", in hours, minutes and seconds')
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    number = text.rstrip("smindh")
+    seconds = {"s": 1, "min": 60, "h": 3600, "d": 86400}.get(text[len(number) :], 0)
+    try:
+        duration = float(number) * seconds
+    except ValueError:
+        duration = 0.0
+    if not 0 < duration < math.inf:
+        raise ValueError('must be a duration such as "30min" or "2h"')
+    return duration
 
 
 def _size(text: str) -> str:
@@ -55,7 +58,7 @@ def _size(text: str) -> str:
 
 
 def _duration(text: str) -> str:
-    parse_duration(text)
+    parse_seconds(text)
     return text
 
 

@@ -45,5 +45,9 @@ class ClusterError(PetavoxError):
     """Workers cannot be started, or are gone and do not come back."""
 
 
+class QueueError(ClusterError):
+    """SLURM did not do what it was asked; the message is its own."""
+
+
 class StorageError(PetavoxError):
     """Storage refused a read or a write (disk full, no permission, a corrupt chunk)."""

@@ -70,7 +70,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe, as in blocks.shape=[64,256,256]."),
 ]
-ClusterOption = Annotated[str | None, typer.Option("--cluster", metavar="KIND", help="serial or local.")]
+ClusterOption = Annotated[str | None, typer.Option("--cluster", metavar="KIND", help="serial, local or slurm.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes.")]
 BoxOption = Annotated[str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this part, in voxels.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON on standard output.")]
@@ -131,10 +131,18 @@ def plan(
     cluster: ClusterOption = None,
     workers: WorkersOption = None,
     overrides: SetOption = None,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Run one block of each stage, on scratch, and go by what it takes.")
+    ] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --calibrate: keep what was measured there; without: go by it."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """What a recipe would run and what that costs; refuses what cannot work."""
     from . import show_plan
+    from .calibration import read
     from .estimate import estimate
     from .feasible import refusals
     from .finished import LEDGER
@@ -143,7 +151,16 @@ def plan(
 
     planned = make_plan(_recipe(recipe, cluster, workers, overrides), _run_directory(recipe, run))
     look_through(planned)
-    costs = estimate(planned, shipped())
+    found = None
+    if calibrate:
+        from .calibrate import calibrate as measure
+
+        found = measure(planned, shipped(), _say)
+        if calibration is not None:
+            found.write(calibration)
+    elif calibration is not None:
+        found = read(calibration)
+    costs = estimate(planned, shipped(), found)
     wrong = refusals(planned, costs, new=not (planned.directory / LEDGER).exists())
     _print((show_plan.plan_json if as_json else show_plan.plan_table)(planned, costs, wrong), as_json)
     if wrong:

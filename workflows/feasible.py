@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..cluster import PoolName
 from ..pipeline.errors import RequestError
 from .estimate import Estimate, StageEstimate, estimate
 from .plan import WORKER_BYTES, Plan, in_bytes
 from .rates import shipped
+from .stages import Stage
 
 _CERTAIN = 0.5
 """The part of what the table of rates says that a run takes in any case: real and phantom data differ by up to two."""
@@ -32,34 +34,50 @@ def check(plan: Plan, *, new: bool) -> None:
 
 def refusals(plan: Plan, costs: Estimate, *, new: bool) -> list[str]:
     """Why a plan cannot work, one sentence or two each; none if it can."""
-    return [*_memory(plan, costs), *_contacts(costs), *(_disk(plan, costs) if new else ())]
+    return [*_memory(plan, costs), *_cores(plan), *_contacts(costs), *(_disk(plan, costs) if new else ())]
 
 
 def _memory(plan: Plan, costs: Estimate) -> Iterator[str]:
     """The worst stage of each sort, since each sort has another cure. What a task states counts at the least: it is
     what a run goes by.
     """
-    sorts: dict[str, tuple[float, StageEstimate]] = {}
+    sorts: dict[str, tuple[float, StageEstimate, PoolName]] = {}
     for stage, found in zip(plan.stages, costs.stages, strict=True):
         upper = stage.task in ("agglomerate", "assign") and found.tasks < len(plan.grid)
         sort = "octree" if upper else "scores" if stage.task == "scores" else "block"
         needed = max(float(stage.resources.memory), found.memory) + WORKER_BYTES
-        if needed > plan.memory and needed > sorts.get(sort, (0.0, found))[0]:
-            sorts[sort] = needed, found
-    for sort, (needed, found) in sorts.items():
-        may, takes = f"A worker may use {in_bytes(plan.memory)}", f"takes up to {in_bytes(needed)} (stage {found.name})"
+        if needed > plan.worker_memory(_pool(stage)) and needed > sorts.get(sort, (0.0,))[0]:
+            sorts[sort] = needed, found, _pool(stage)
+    for sort, (needed, found, pool) in sorts.items():
+        may = f"A worker may use {in_bytes(plan.worker_memory(pool))}"
+        more = "cluster.memory" if plan.recipe.cluster.jobs(pool) is None else f"cluster.pools.{pool}.memory"
+        takes = f"takes up to {in_bytes(needed)} (stage {found.name})"
         if sort == "block":
             yield (
                 f"{may}; a block of {list(plan.grid.block)} {takes}. Make blocks.shape smaller, or allow more with"
-                " cluster.memory, or use fewer workers."
+                f" {more}, or use fewer workers."
             )
         elif sort == "octree":
             yield (
                 f"{may}; a node at the top of the octree {takes}. Lower supervoxels.high or raise"
-                " agglomeration.join_size, so that fewer contacts go up, or allow more with cluster.memory."
+                f" agglomeration.join_size, so that fewer contacts go up, or allow more with {more}."
             )
         else:
             yield f"{may}; adding up what is scored {takes}. Score a part with evaluate.box, or allow more."
+
+
+def _pool(stage: Stage) -> PoolName:
+    return "gpu" if stage.resources.gpu else "cpu"
+
+
+def _cores(plan: Plan) -> Iterator[str]:
+    for stage in plan.stages:
+        jobs = plan.recipe.cluster.jobs(_pool(stage))
+        if jobs is not None and stage.resources.threads > jobs.cores:
+            yield (
+                f"A task of {stage.name} uses {stage.resources.threads} cores; jobs of its pool have {jobs.cores}."
+                f" Set cluster.pools.{_pool(stage)}.cores, or lower model.threads."
+            )
 
 
 def _contacts(costs: Estimate) -> Iterator[str]:

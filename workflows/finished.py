@@ -10,7 +10,8 @@ from typing import Any
 from .. import tasks
 from ..pipeline.errors import RequestError
 from .fingerprint import Ingredients, differences, digest
-from .ledger import Ledger, Summary, read_locked
+from .ledger import Ledger, Summary
+from .lock import read_locked
 
 LEDGER = "ledger.sqlite"
 RECIPE = "recipe.toml"
@@ -89,7 +90,7 @@ def _check_done(directory: Path, stages: tuple[str, ...], summaries: list[Summar
     for name in stages:
         if name not in known:
             raise RequestError(f"{directory} has no stage {name}: it starts from another run. Name that one.")
-        done = known[name].done + known[name].empty
+        done = known[name].settled
         if done < known[name].tasks:
             raise RequestError(
                 f"The {name} of {directory} must be done first; {done} of {known[name].tasks} tasks are."

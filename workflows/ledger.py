@@ -1,40 +1,68 @@
-"""The ledger of a run: one SQLite file, written by the driver alone, one row a task."""
+"""The ledger of a run: one SQLite file, written by the driver alone, one row of integers a task.
+
+On a disk of one machine others may look into it while the driver writes. On a disk that machines share, only one
+process may have a SQLite file in WAL mode open, so the driver keeps everybody else out there.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TextIO
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from ..pipeline.errors import RequestError, StorageError
+from .disks import is_local
 
-State = Literal["done", "empty", "masked", "failed"]
+State = Literal["done", "empty", "masked", "failed", "aside"]
+"""Done; nothing in the data; nothing asked for; failed and to be tried again; set aside."""
 
-LOCK = "lock"
+STATES: tuple[State, ...] = get_args(State)
+SETTLED = 3
+"""How many of the states, from the first on, mean that nothing is left to do."""
 
-_TABLES = """
+LAYOUT = 2
+"""Version of the tables below; written into the file."""
+_APPLICATION = 0x70747678
+_SIGN = 1 << 63
+_PIECE = 100_000
+"""Tasks looked at together."""
+
+_TABLES = f"""
 CREATE TABLE IF NOT EXISTS stages (
-    name TEXT PRIMARY KEY, position INTEGER, tasks INTEGER, fingerprint TEXT, ingredients TEXT);
-CREATE TABLE IF NOT EXISTS tasks (
-    stage TEXT, number INTEGER, state TEXT, fingerprint TEXT, attempts INTEGER, seconds REAL, worker TEXT,
-    peak_memory INTEGER, voxels INTEGER, counts TEXT, error TEXT, session INTEGER, ended REAL,
+    id INTEGER PRIMARY KEY, name TEXT, fingerprint TEXT, position INTEGER, tasks INTEGER, ingredients TEXT,
+    UNIQUE (name, fingerprint));
+CREATE TABLE IF NOT EXISTS rows (
+    stage INTEGER, number INTEGER, state INTEGER, attempts INTEGER, microseconds INTEGER, peak_memory INTEGER,
+    worker INTEGER, voxels INTEGER, checksum INTEGER, counts TEXT, session INTEGER, ended INTEGER,
     PRIMARY KEY (stage, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS failures (
+    stage INTEGER, number INTEGER, session INTEGER, ended INTEGER, worker INTEGER, error TEXT);
+CREATE TABLE IF NOT EXISTS words (id INTEGER PRIMARY KEY, word TEXT UNIQUE);
 CREATE TABLE IF NOT EXISTS foundation (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS outputs (path TEXT PRIMARY KEY, stage TEXT, fingerprint TEXT);
 CREATE TABLE IF NOT EXISTS sessions (
-    id INTEGER PRIMARY KEY, started REAL, ended REAL, host TEXT, process INTEGER, exit_status INTEGER);
+    id INTEGER PRIMARY KEY, started REAL, seconds REAL, host TEXT, process INTEGER, exit_status INTEGER);
+CREATE VIEW IF NOT EXISTS tasks AS SELECT
+    s.name AS stage, number, CASE state {" ".join(f"WHEN {i} THEN '{name}'" for i, name in enumerate(STATES))} END
+    AS state, attempts, microseconds / 1e6 AS seconds, peak_memory, w.word AS worker, voxels, checksum, session,
+    z.started + r.ended / 1e3 AS ended, (SELECT json_group_object(words.word, value.value)
+        FROM json_each(counts) name JOIN json_each(counts) value ON value.key = name.key + 1
+        JOIN words ON words.id = name.value WHERE name.key % 2 = 0) AS counts
+    FROM rows r JOIN stages s ON s.id = r.stage LEFT JOIN words w ON w.id = r.worker
+    LEFT JOIN sessions z ON z.id = r.session;
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {LAYOUT};
 """
 
 
@@ -51,7 +79,9 @@ class Row:
     peak_memory: int
     voxels: int = 0
     counts: Mapping[str, int] | None = None
+    checksum: int | None = None
     error: str | None = None
+    attempts: int = 1
 
 
 @dataclass(frozen=True)
@@ -62,11 +92,23 @@ class Summary:
     tasks: int
     done: int
     empty: int
+    masked: int
     failed: int
+    aside: int
     attempts: int
     seconds: float
     peak_memory: int
     voxels: int
+
+    @property
+    def settled(self) -> int:
+        """Tasks with nothing left to do."""
+        return self.done + self.empty + self.masked
+
+    @property
+    def left(self) -> int:
+        """Tasks that are to be done, those to be tried again included."""
+        return self.tasks - self.settled - self.aside
 
 
 class Ledger:
@@ -74,26 +116,48 @@ class Ledger:
 
     Args:
         path: of the SQLite file; made unless `readonly`.
-        readonly: only look, beside a driver that may be writing.
+        readonly: only look: beside a driver that may be writing, on a disk of this machine alone; else when no driver
+            is at work.
+        check: is called before everything that is written; raises if this driver may not write any more.
 
     Raises:
-        RequestError: it is not there, or is no ledger.
+        RequestError: it is not there, is damaged, is no ledger, or was written by another version.
         StorageError: it cannot be written.
     """
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    def __init__(self, path: Path, *, readonly: bool = False, check: Callable[[], None] = lambda: None) -> None:
         self.path = path
+        self._check = check
         self._session = 0
+        self._began = time.monotonic()
+        self._stages: dict[tuple[str, str], int] = {}
+        self._words: dict[str, int] = {}
         try:
-            mode = "ro" if readonly else "rwc"
-            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+            self._db = self._connected("ro" if readonly else "rwc")
+            (layout,) = self._db.execute("PRAGMA user_version").fetchone()
+            (tables,) = self._db.execute("SELECT COUNT(*) FROM sqlite_schema").fetchone()
+            if tables and layout != LAYOUT:
+                raise RequestError(
+                    f"Ledgers have layout {LAYOUT} in this version of petavox; {path} has {layout}. Continue the run"
+                    " with the version that made it, or choose another run directory with --run."
+                )
             if not readonly:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = NORMAL")
                 self._db.executescript(_TABLES)
-            self._db.execute("SELECT COUNT(*) FROM stages")
+            self._stages = self._known_stages()
+            self._words = {word: i for i, word in self._db.execute("SELECT id, word FROM words")}
         except sqlite3.DatabaseError as error:
             raise self._refusal(error) from error
+
+    def _connected(self, mode: str) -> sqlite3.Connection:
+        address = f"{self.path.absolute().as_uri()}?mode={mode}"
+        if is_local(self.path.parent):
+            return sqlite3.connect(address, uri=True, isolation_level=None)
+        # SQLite's own locks are left out: they may hang for ever on machines that are gone, and ours is there.
+        db = sqlite3.connect(f"{address}&vfs=unix-none", uri=True, isolation_level=None)
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        return db
 
     def __enter__(self) -> Self:
         return self
@@ -103,9 +167,16 @@ class Ledger:
     ) -> None:
         self._db.close()
 
+    # --- sessions of drivers ---------------------------------------------------------------------------------------
+
     def begin(self) -> None:
-        """Note that a driver has started."""
+        """Note that a driver has started, and of one that was killed how long it worked: until its last task."""
+        self._began = time.monotonic()
         with self._transaction():
+            self._db.execute(
+                "UPDATE sessions SET seconds = COALESCE("
+                "(SELECT MAX(ended) FROM rows WHERE session = sessions.id), 0) / 1e3 WHERE seconds IS NULL"
+            )
             self._session = self._db.execute(
                 "INSERT INTO sessions (started, host, process) VALUES (?, ?, ?) RETURNING id",
                 (time.time(), platform.node(), os.getpid()),
@@ -115,8 +186,17 @@ class Ledger:
         """Note that it ended on its own."""
         with self._transaction():
             self._db.execute(
-                "UPDATE sessions SET ended = ?, exit_status = ? WHERE id = ?", (time.time(), exit_status, self._session)
+                "UPDATE sessions SET seconds = ?, exit_status = ? WHERE id = ?",
+                (time.monotonic() - self._began, exit_status, self._session),
             )
+
+    def seconds(self) -> float:
+        """How long drivers have been at work, all sessions together; of one that was killed, until its last task."""
+        query = """SELECT TOTAL(COALESCE(seconds,
+            (SELECT MAX(ended) FROM rows WHERE session = sessions.id) / 1e3)) FROM sessions"""
+        return float(self._db.execute(query).fetchone()[0])
+
+    # --- what the run is made from ---------------------------------------------------------------------------------
 
     def foundation(self) -> dict[str, Any]:
         """What the run was begun with and cannot be continued without; empty in a new ledger."""
@@ -132,6 +212,10 @@ class Ledger:
         """For each stage, what its fingerprint was made from when it last ran."""
         return {name: json.loads(text) for name, text in self._db.execute("SELECT name, ingredients FROM stages")}
 
+    def fingerprints(self) -> dict[str, str]:
+        """Of each current stage."""
+        return dict(self._db.execute("SELECT name, fingerprint FROM stages WHERE position IS NOT NULL"))
+
     def adopt(self, stages: Iterable[tuple[str, int, str, Mapping[str, Any]]]) -> None:
         """Make stages (name, tasks, fingerprint, ingredients) current and forget their rows of other fingerprints.
 
@@ -140,16 +224,16 @@ class Ledger:
         with self._transaction():
             self._db.execute("UPDATE stages SET position = NULL")
             for position, (name, tasks, fingerprint, ingredients) in enumerate(stages):
+                others = "(SELECT id FROM stages WHERE name = ? AND fingerprint != ?)"
+                for delete in ("rows WHERE stage", "failures WHERE stage", "stages WHERE id"):
+                    self._db.execute(f"DELETE FROM {delete} IN {others}", (name, fingerprint))
                 self._db.execute(
-                    "INSERT OR REPLACE INTO stages VALUES (?, ?, ?, ?, ?)",
-                    (name, position, tasks, fingerprint, json.dumps(ingredients)),
+                    "INSERT INTO stages (name, fingerprint, position, tasks, ingredients) VALUES (?, ?, ?, ?, ?)"
+                    " ON CONFLICT DO UPDATE SET position = excluded.position, tasks = excluded.tasks,"
+                    " ingredients = excluded.ingredients",
+                    (name, fingerprint, position, tasks, json.dumps(ingredients)),
                 )
-                self._db.execute("DELETE FROM tasks WHERE stage = ? AND fingerprint != ?", (name, fingerprint))
-
-    def forget(self, stage: str) -> None:
-        """No task of a stage is done any more."""
-        with self._transaction():
-            self._db.execute("DELETE FROM tasks WHERE stage = ?", (stage,))
+            self._stages = self._known_stages()
 
     def outputs(self) -> dict[str, str]:
         """What this run has made, by path: the fingerprint of the stage that it was made for."""
@@ -160,91 +244,158 @@ class Ledger:
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", (path, stage, fingerprint))
 
+    # --- tasks -----------------------------------------------------------------------------------------------------
+
+    def forget(self, stage: str) -> None:
+        """No task of a stage is done any more."""
+        with self._transaction():
+            self._db.execute("DELETE FROM rows WHERE stage IN (SELECT id FROM stages WHERE name = ?)", (stage,))
+
     def done(self, stage: str, tasks: int, fingerprint: str) -> npt.NDArray[np.bool_]:
-        """Which tasks of a stage are done, or were empty, with a fingerprint: one byte a task."""
+        """Which tasks of a stage have nothing left to do, with a fingerprint: one byte a task."""
         done = np.zeros(tasks, dtype=np.bool_)
-        cursor = self._db.execute(
-            "SELECT number FROM tasks WHERE stage = ? AND fingerprint = ? AND state != 'failed'", (stage, fingerprint)
-        )
-        while rows := cursor.fetchmany(10_000):
-            done[[number for (number,) in rows]] = True
+        for (numbers,) in self._settled(stage, tasks, fingerprint, "number"):
+            done[numbers] = True
         return done
+
+    def checksums(self, stage: str, tasks: int, fingerprint: str) -> npt.NDArray[np.uint64]:
+        """The checksums of what a stage's tasks have left; 0 where they left nothing, or are not done."""
+        checksums = np.zeros(tasks, dtype=np.uint64)
+        for numbers, values in self._settled(stage, tasks, fingerprint, "number", "COALESCE(checksum, 0)"):
+            checksums[numbers] = values.view(np.uint64)
+        return checksums
+
+    def _settled(self, stage: str, tasks: int, fingerprint: str, *columns: str) -> Iterator[npt.NDArray[np.int64]]:
+        """Integer columns of the tasks that have nothing left to do, in pieces: (columns, tasks)."""
+        # As text, which NumPy reads five times as fast as Python takes rows from SQLite.
+        joined = ", ".join(f"GROUP_CONCAT({column})" for column in columns)
+        query = f"SELECT {joined} FROM rows WHERE stage = ? AND state < ? AND number BETWEEN ? AND ?"
+        known = self._stages.get((stage, fingerprint))
+        for first in range(0, tasks, _PIECE):
+            texts = self._db.execute(query, (known, SETTLED, first, first + _PIECE - 1)).fetchone()
+            if texts[0] is not None:
+                yield np.array([np.fromstring(text, np.int64, sep=",") for text in texts])
 
     def record(self, rows: Iterable[Row]) -> None:
         """Write what became of tasks, all or none of it.
 
         Raises:
+            LockError: this driver may not write any more.
             StorageError: the disk is full, or refuses otherwise.
         """
-        ended = time.time()
+        ended = int((time.monotonic() - self._began) * 1e3)
         with self._transaction():
+            written = [self._compact(row, ended) for row in rows]
             self._db.executemany(
-                "INSERT INTO tasks VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-                " state = excluded.state, attempts = attempts + 1, seconds = excluded.seconds,"
-                " worker = excluded.worker, peak_memory = excluded.peak_memory, voxels = excluded.voxels,"
-                " counts = excluded.counts, error = excluded.error, session = excluded.session, ended = excluded.ended",
-                [
-                    (
-                        row.stage,
-                        row.number,
-                        row.state,
-                        row.fingerprint,
-                        row.seconds,
-                        row.worker,
-                        row.peak_memory,
-                        row.voxels,
-                        json.dumps(dict(row.counts)) if row.counts else None,
-                        row.error,
-                        self._session,
-                        ended,
-                    )
-                    for row in rows
-                ],
+                "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " state = excluded.state, attempts = attempts + excluded.attempts,"
+                " microseconds = excluded.microseconds, peak_memory = excluded.peak_memory, worker = excluded.worker,"
+                " voxels = excluded.voxels, checksum = excluded.checksum, counts = excluded.counts,"
+                " session = excluded.session, ended = excluded.ended",
+                written,
             )
+
+    def _compact(self, row: Row, ended: int) -> tuple[int | str | None, ...]:
+        """A row as integers; why a task failed goes into a table of its own."""
+        stage, worker = self._stage(row.stage, row.fingerprint), self._word(row.worker)
+        if row.error is not None:
+            failure = (stage, row.number, self._session, ended, worker, row.error)
+            self._db.execute("INSERT INTO failures VALUES (?, ?, ?, ?, ?, ?)", failure)
+        checksum, counts = row.checksum, None
+        if checksum is not None and checksum >= _SIGN:
+            checksum -= 2 * _SIGN  # SQLite's integers have a sign
+        if row.counts:
+            pairs = ",".join(f"{self._word(name)},{value}" for name, value in row.counts.items())
+            counts = f"[{pairs}]"
+        return (
+            stage,
+            row.number,
+            STATES.index(row.state),
+            row.attempts,
+            int(row.seconds * 1e6),
+            row.peak_memory,
+            worker,
+            row.voxels,
+            checksum,
+            counts,
+            self._session,
+            ended,
+        )
+
+    def _known_stages(self) -> dict[tuple[str, str], int]:
+        return {(name, mark): i for i, name, mark in self._db.execute("SELECT id, name, fingerprint FROM stages")}
+
+    def _stage(self, name: str, fingerprint: str) -> int:
+        known = self._stages.get((name, fingerprint))
+        if known is None:
+            query = "INSERT INTO stages (name, fingerprint, ingredients) VALUES (?, ?, '{}') RETURNING id"
+            known = self._stages[name, fingerprint] = self._db.execute(query, (name, fingerprint)).fetchone()[0]
+        return known
+
+    def _word(self, word: str) -> int:
+        """The number that stands for a name which comes again and again."""
+        known = self._words.get(word)
+        if known is None:
+            known = self._db.execute("INSERT INTO words (word) VALUES (?) RETURNING id", (word,)).fetchone()[0]
+            self._words[word] = known
+        return known
+
+    # --- what became of them ---------------------------------------------------------------------------------------
 
     def summaries(self) -> list[Summary]:
         """Every current stage, in order."""
-        query = """
-            SELECT s.name, s.tasks, TOTAL(t.state = 'done'), TOTAL(t.state = 'empty'), TOTAL(t.state = 'failed'),
-                TOTAL(t.attempts), TOTAL(t.seconds), COALESCE(MAX(t.peak_memory), 0), TOTAL(t.voxels)
-            FROM stages s LEFT JOIN tasks t ON t.stage = s.name
-            WHERE s.position IS NOT NULL GROUP BY s.name ORDER BY s.position"""
+        states = ", ".join(f"TOTAL(r.state = {i})" for i in range(len(STATES)))
+        query = f"""
+            SELECT s.name, s.tasks, {states}, TOTAL(r.attempts), TOTAL(r.microseconds) / 1e6,
+                COALESCE(MAX(r.peak_memory), 0), TOTAL(r.voxels)
+            FROM stages s LEFT JOIN rows r ON r.stage = s.id
+            WHERE s.position IS NOT NULL GROUP BY s.id ORDER BY s.position"""
         return [
-            Summary(name, tasks, int(done), int(empty), int(failed), int(attempts), seconds, peak, int(voxels))
-            for name, tasks, done, empty, failed, attempts, seconds, peak, voxels in self._db.execute(query)
+            Summary(
+                name=name,
+                tasks=tasks,
+                **dict(zip(STATES, map(int, counts[:-1]), strict=True)),
+                attempts=int(counts[-1]),
+                seconds=seconds,
+                peak_memory=peak,
+                voxels=int(voxels),
+            )
+            for name, tasks, *counts, seconds, peak, voxels in self._db.execute(query)
         ]
 
     def counts(self, stage: str) -> dict[str, int]:
         """The counts that a stage's tasks reported, added up."""
+        words = {i: word for word, i in self._words.items()}
         total: dict[str, int] = {}
-        for (text,) in self._db.execute("SELECT counts FROM tasks WHERE stage = ? AND counts IS NOT NULL", (stage,)):
-            for name, value in json.loads(text).items():
-                total[name] = total.get(name, 0) + value
+        query = "SELECT counts FROM rows WHERE stage IN (SELECT id FROM stages WHERE name = ?) AND counts IS NOT NULL"
+        for (text,) in self._db.execute(query, (stage,)):
+            pairs = json.loads(text)
+            for word, value in zip(pairs[::2], pairs[1::2], strict=True):
+                total[words[word]] = total.get(words[word], 0) + value
         return total
 
-    def seconds(self) -> float:
-        """How long drivers have been at work, all sessions together; of one that was killed, until its last task."""
-        query = """
-            SELECT TOTAL(COALESCE(ended, (SELECT MAX(t.ended) FROM tasks t WHERE t.session = sessions.id), started)
-                - started) FROM sessions"""
-        return float(self._db.execute(query).fetchone()[0])
-
     def failures(self, limit: int = 10) -> list[tuple[str, int, int, str]]:
-        """Tasks set aside: stage, number, attempts, and why."""
-        query = (
-            "SELECT t.stage, t.number, t.attempts, t.error FROM tasks t JOIN stages s ON s.name = t.stage"
-            " WHERE t.state = 'failed' AND s.position IS NOT NULL ORDER BY s.position, t.number LIMIT ?"
-        )
-        return list(self._db.execute(query, (limit,)))
+        """Tasks that failed last and were set aside: stage, number, attempts, and why."""
+        query = """
+            SELECT s.name, r.number, r.attempts, COALESCE((SELECT f.error FROM failures f
+                WHERE f.stage = r.stage AND f.number = r.number ORDER BY f.rowid DESC LIMIT 1), '')
+            FROM rows r JOIN stages s ON s.id = r.stage
+            WHERE r.state >= ? AND s.position IS NOT NULL ORDER BY s.position, r.number LIMIT ?"""
+        return list(self._db.execute(query, (SETTLED, limit)))
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
+        self._check()
+        known = dict(self._stages), dict(self._words)
         try:
             self._db.execute("BEGIN IMMEDIATE")
             with self._db:
                 yield
-        except sqlite3.DatabaseError as error:
-            raise self._refusal(error) from error
+        except BaseException as error:
+            self._stages, self._words = known  # what was made up meanwhile is not in the file
+            if isinstance(error, sqlite3.DatabaseError):
+                raise self._refusal(error) from error
+            raise
 
     def _refusal(self, error: sqlite3.DatabaseError) -> RequestError | StorageError:
         if isinstance(error, sqlite3.OperationalError) and "unable to open" not in str(error):
@@ -253,52 +404,3 @@ class Ledger:
                 " run directory with --run; nothing that is done is lost."
             )
         return RequestError(f"There is no readable ledger at {self.path} ({error}); is this a run directory?")
-
-
-@contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Keep other drivers out of a run directory; the lock ends with the process, however that ends.
-
-    Raises:
-        RequestError: another driver is at work there, or another run reads from it.
-    """
-    with (directory / LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RequestError(
-                f"Only one driver may work on a run directory; {directory} is in use by {_user(file)}."
-                " Wait for it, stop it, or choose another directory with --run."
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        file.flush()
-        yield
-
-
-@contextlib.contextmanager
-def read_locked(directory: Path) -> Iterator[None]:
-    """Keep drivers out of a run directory while another run reads from it; nothing is written there.
-
-    Raises:
-        RequestError: a driver is at work there.
-    """
-    with (directory / LOCK).open(encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RequestError(
-                f"Nothing can start from a run while a driver works on it; {directory} is in use by {_user(file)}."
-                " Wait for it, or stop it."
-            ) from error
-        yield
-
-
-def _user(file: TextIO) -> str:
-    """Who holds a lock that is not to be had."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        return file.read().strip()
-    return "a run that reads from it"

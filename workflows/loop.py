@@ -27,7 +27,7 @@ from ..pipeline.errors import ClusterError, RequestError, StorageError
 from .attempt import Attempt, Failure, Report, Terms
 from .crash_budget import CrashBudget
 from .hangs import Hangs
-from .ledger import Ledger, Row
+from .ledger import Ledger, Row, State
 from .pace import CALL_SECONDS, Pace
 from .progress import Progress
 from .readiness import Readiness, Task
@@ -127,6 +127,14 @@ class Loop:
                 self._settle(ended)
         positions = range(len(self._stages))
         return Result(sum(map(self._readiness.failed, positions)), sum(map(self._readiness.blocked, positions)))
+
+    def running(self) -> dict[str, int]:
+        """How many tasks of each stage are with workers now; may be asked from another thread."""
+        counts: dict[str, int] = {}
+        for call in list(self._calls.values()):
+            name = self._stages[call.stage].name
+            counts[name] = counts.get(name, 0) + len(call.numbers)
+        return counts
 
     def _check_pools(self) -> None:
         known = self._executor.capacity()
@@ -290,18 +298,24 @@ class Loop:
         stage = self._stages[task.stage]
         return f"{stage.name} {stage.index(task.number)}"
 
+    def _state(self, task: Task, attempt: Attempt) -> State:
+        if attempt.outcome is not None:
+            return attempt.outcome.state
+        return "aside" if attempt.failure is not None and self._is_last(task, attempt.failure) else "failed"
+
     def _row(self, task: Task, attempt: Attempt, report: Report) -> Row:
         name = self._stages[task.stage].name
         outcome, failure = attempt.outcome, attempt.failure
         return Row(
             stage=name,
             number=task.number,
-            state=outcome.state if outcome else "failed",
+            state=self._state(task, attempt),
             fingerprint=self._fingerprints[name],
             seconds=attempt.seconds,
             worker=report.worker,
             peak_memory=report.peak_memory,
             voxels=outcome.voxels if outcome else 0,
             counts=outcome.counts if outcome else None,
+            checksum=outcome.checksum if outcome else None,
             error=f"{failure.reason}\n{failure.trace}" if failure else None,
         )

@@ -8,8 +8,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from ..cluster import PoolName
 from ..pipeline.affinities.nearest import Channels, read_nearest
 from ..pipeline.affinities.offsets import NEAREST, Offsets
 from ..pipeline.errors import AffinityError, VolumeError
@@ -69,9 +70,14 @@ class Plan:
     patch: Triple
     truth_offset: Triple | None
 
-    def workers(self, pool: Literal["cpu", "gpu"]) -> int:
+    def workers(self, pool: PoolName) -> int:
         """How many workers the recipe gives to a pool."""
-        return self.recipe.cluster.workers
+        return self.recipe.cluster.most_workers(pool)
+
+    def worker_memory(self, pool: PoolName) -> int:
+        """Bytes that one of them may use."""
+        jobs = self.recipe.cluster.jobs(pool)
+        return self.memory if jobs is None else jobs.worker_memory
 
 
 def make_plan(recipe: Recipe, directory: Path) -> Plan:
@@ -110,7 +116,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         volumes=volumes,
         identities=identities,
         foundation=_foundation(recipe, source, identities),
-        memory=worker_memory(recipe),
+        memory=recipe.cluster.worker_memory("cpu"),
         density=density,
         density_note=density_note,
         operations=network[0],
@@ -145,17 +151,6 @@ def _source(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
     left = check_leaves(Path(recipe.input.run), settings)
     source = open_volume(places.fragments)
     return source, dict.fromkeys((source.path, places.fragments, places.leaves), left)
-
-
-def worker_memory(recipe: Recipe) -> int:
-    """Bytes that one worker may use: as the recipe says, or its share of what is free."""
-    import psutil
-
-    from .recipe import parse_bytes
-
-    if recipe.cluster.memory is not None:
-        return parse_bytes(recipe.cluster.memory)
-    return int(psutil.virtual_memory().available * 0.9 / recipe.cluster.workers)
 
 
 def look_through(plan: Plan) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from decimal import Decimal
@@ -11,10 +10,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, ValidationInfo, model_validator
 
+from ..cluster.quantities import Duration
+from ..cluster.quantities import parse_bytes as parse_bytes
+from ..cluster.quantities import parse_seconds as parse_seconds
 from ..pipeline.errors import RequestError
 from ..pipeline.geometry import Triple
 from ..pipeline.thresholds import Threshold
 from . import strict_toml
+from .clusters import Cluster
 from .strict_toml import Section
 
 
@@ -45,60 +48,6 @@ def _triple(value: Any) -> Any:
     if not isinstance(value, tuple) or len(value) != 3 or not all(type(v) is int for v in value):
         raise ValueError("must be three integers in z, y, x order")
     return value
-
-
-def _bytes(text: str) -> str:
-    parse_bytes(text)
-    return text
-
-
-def parse_bytes(text: str) -> int:
-    """Bytes from "2.5GB" or "800 MiB".
-
-    Raises:
-        ValueError: it is not a number with a unit.
-    """
-    units = {
-        "KB": 10**3,
-        "MB": 10**6,
-        "GB": 10**9,
-        "TB": 10**12,
-        "KiB": 2**10,
-        "MiB": 2**20,
-        "GiB": 2**30,
-        "TiB": 2**40,
-    }
-    number = text.rstrip("KMGTiB").strip()
-    unit = text[len(text.rstrip("KMGTiB")) :]
-    try:
-        amount = int(float(number) * units[unit])
-    except (ValueError, KeyError, OverflowError):
-        amount = 0
-    if amount <= 0:
-        raise ValueError('must be a size such as "2.5GB" or "800MiB"')
-    return amount
-
-
-def _seconds(text: str) -> str:
-    parse_seconds(text)
-    return text
-
-
-def parse_seconds(text: str) -> float:
-    """Seconds from "90s", "15min", "2h" or "1.5d".
-
-    Raises:
-        ValueError: it is not a number with a unit.
-    """
-    number = text.rstrip("smindh")
-    seconds = {"s": 1, "min": 60, "h": 3600, "d": 86400}.get(text[len(number) :], 0)
-    try:
-        duration = float(number) * seconds
-    except ValueError:
-        duration = 0.0
-    if not 0 < duration < math.inf:
-        raise ValueError('must be a duration such as "30min" or "2h"')
-    return duration
 
 
 InputPath = Annotated[str, AfterValidator(_against_recipe)]
@@ -214,20 +163,10 @@ class Evaluate(Section):
     tolerance: float | None = Field(default=None, ge=0)  # nm; truth so close to a boundary is not scored
 
 
-class Cluster(Section):
-    """Where tasks run."""
-
-    kind: Literal["serial", "local"] = "local"
-    workers: PositiveInt = 2
-    memory: Annotated[str, AfterValidator(_bytes)] | None = (
-        None  # of one worker; its share of what is free unless given
-    )
-
-
 class Limits(Section):
     """When a task is taken to hang, and when a run gives up."""
 
-    task: Annotated[str, AfterValidator(_seconds)] = "2h"  # a task that takes longer is ended and counts as failed
+    task: Duration = "2h"  # a task that takes longer is ended and counts as failed
     crash_budget: Fraction = Decimal("0.05")  # share of a stage's blocks; more set aside, and ten or more, stop the run
 
 

@@ -114,8 +114,8 @@ def write_report(run_directory: str | Path, data: ReportData) -> Path:
 
 def verdict(data: ReportData) -> str:
     """The run in one sentence."""
-    tasks, failed = sum(stage.tasks for stage in data.stages), sum(stage.failed for stage in data.stages)
-    done = sum(stage.done + stage.empty for stage in data.stages)
+    tasks, failed = sum(stage.tasks for stage in data.stages), sum(stage.failed + stage.aside for stage in data.stages)
+    done = sum(stage.settled for stage in data.stages)
     segments = f"{sum(data.segment_sizes):,} segments"
     if failed:
         return f"{failed:,} of {tasks:,} tasks failed: the segmentation is not complete."

@@ -21,7 +21,8 @@ from . import attempt, strict_toml
 from .feasible import check
 from .fingerprint import Ingredients, differences, ingredients, portable
 from .finished import LEDGER, RECIPE, left_alone
-from .ledger import Ledger, Summary, locked
+from .ledger import Ledger, Summary
+from .lock import locked
 from .loop import Loop, Result
 from .plan import Plan, look_through, make_plan
 from .progress import Progress
@@ -105,7 +106,7 @@ def _run(plan: Plan, progress: Progress, backoff: float) -> Ending:
             result = _compute(ledger, plan, fingerprints, progress, backoff)
         except BaseException as error:
             log.error("stopped: %s: %s", type(error).__name__, error)
-            with contextlib.suppress(StorageError):
+            with contextlib.suppress(StorageError, RequestError):
                 ledger.end(130 if isinstance(error, KeyboardInterrupt) else 1)
             raise
         finally:
@@ -125,12 +126,12 @@ def _opened(plan: Plan) -> Iterator[Ledger]:
         raise StorageError(f"The run directory {plan.directory} cannot be written: {error.strerror}.") from error
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is told once, by the run
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    package = logging.getLogger(__package__)
+    package = logging.getLogger(__package__.partition(".")[0])
     level = package.level
     package.addHandler(handler)
     package.setLevel(logging.INFO)
     try:
-        with locked(plan.directory), Ledger(plan.directory / LEDGER) as ledger:
+        with locked(plan.directory) as lock, Ledger(plan.directory / LEDGER, check=lock.check) as ledger:
             yield ledger
     finally:
         package.removeHandler(handler)
@@ -205,7 +206,7 @@ def _renew(ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: Pro
 def _changes(ledger: Ledger, fingerprints: Fingerprints) -> Iterator[str]:
     """What will be computed again, and why: which field, its old value and its new one."""
     before = ledger.ingredients()
-    done = {summary.name: summary.done + summary.empty for summary in ledger.summaries()}
+    done = {summary.name: summary.settled for summary in ledger.summaries()}
     reasons: dict[str, list[str]] = {}
     dependents = []
     for name, (_, after) in fingerprints.items():
@@ -243,8 +244,8 @@ def _compute(ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: P
         return Result(0, 0)
     log.info("starting, %d tasks to do", left)
     wanted = plan.recipe.cluster
-    pool = cluster.Pool(wanted.workers, plan.memory)
-    executor = cluster.start(cluster.Place(wanted.kind, {"cpu": pool}, plan.directory), attempt.perform)
+    pools: set[cluster.PoolName] = {"gpu" if stage.resources.gpu else "cpu" for stage in plan.stages}
+    executor = cluster.start(wanted.place(plan.directory, plan.memory, pools), attempt.perform)
     try:
         if executor.dashboard:
             progress.note(f"Dask dashboard: {executor.dashboard}")

@@ -10,16 +10,16 @@ from rich.table import Table
 from .plan import in_bytes
 
 if TYPE_CHECKING:
-    from .ledger import Ledger, Summary
+    from .ledger import Ledger
     from .run import Ending
     from .verify import Difference, Verdict
 
 
 def status_table(ledger: Ledger) -> RenderableType:
     """How far each stage is, and the first tasks that failed."""
-    table = _table("stage", "tasks", "done", "empty", "failed", "left", "attempts", "seconds", "peak memory")
+    table = _table("stage", "tasks", "done", "set aside", "left", "attempts", "seconds", "peak memory")
     for s in ledger.summaries():
-        counts = [f"{count:,}" for count in (s.tasks, s.done, s.empty, s.failed, _left(s), s.attempts)]
+        counts = [f"{count:,}" for count in (s.tasks, s.settled, s.aside, s.left, s.attempts)]
         table.add_row(s.name, *counts, f"{s.seconds:.1f}", in_bytes(s.peak_memory))
     failures = [f"{stage} task {number}: {why.splitlines()[0]}" for stage, number, _, why in ledger.failures()]
     return Group(table, *(["", *failures] if failures else []))
@@ -28,7 +28,7 @@ def status_table(ledger: Ledger) -> RenderableType:
 def status_json(ledger: Ledger) -> dict[str, Any]:
     """The same as plain values; seconds and bytes."""
     return {
-        "stages": [vars(summary) | {"left": _left(summary)} for summary in ledger.summaries()],
+        "stages": [vars(summary) | {"left": summary.left} for summary in ledger.summaries()],
         "failures": [
             {"stage": stage, "task": number, "attempts": tries, "error": why}
             for stage, number, tries, why in ledger.failures()
@@ -101,10 +101,6 @@ def _difference(found: Difference) -> str:
     if not found.voxels:
         return "identical"
     return f"{found.voxels:,} voxels differ, the first at {', '.join(map(str, found.first or ()))}"
-
-
-def _left(summary: Summary) -> int:
-    return summary.tasks - summary.done - summary.empty - summary.failed
 
 
 def _table(*columns: str) -> Table:

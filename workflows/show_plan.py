@@ -23,7 +23,7 @@ def plan_table(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> Renderab
     return Group(
         f"{plan.directory}: {' × '.join(map(str, plan.grid.shape))} = {len(plan.grid):,} blocks of"
         f" {list(plan.grid.block)} over {list(plan.grid.volume)} voxels;"
-        f" {workers.kind}, {workers.workers} workers of {in_bytes(plan.memory)} each, of which one without a task"
+        f" {workers.kind}, {plan.workers('cpu')} workers of {in_bytes(plan.memory)} each, of which one without a task"
         f" takes {in_bytes(WORKER_BYTES)}.",
         "",
         _stages(costs),

@@ -79,7 +79,8 @@ class Workload:
         voxels = self._block if largest else math.prod(self.grid.volume)
         leaf = self.growth.contacts * voxels
         if stage.task == "predict":
-            return Work(tasks, voxels, 0, self.operations * self._patches(largest) * math.prod(self.patch))
+            block = patches(_sides(self.grid, 0), self.patch)
+            return Work(tasks, voxels, 0, self.operations * tasks * block * math.prod(self.patch))
         if stage.task == "faces":
             face = between(self.grid, 0, largest)
             return Work(tasks, face, self.growth.across * face)
@@ -102,12 +103,6 @@ class Workload:
         return (
             children * self.growth.passed_up * open_surface(self.grid, level - 1, largest) + self.growth.across * inner
         )
-
-    def _patches(self, largest: bool) -> float:
-        """Patches that are computed: they overlap by half, and a block computes all that touch it."""
-        block = [min(b, v) for b, v in zip(self.grid.block, self.grid.volume, strict=True)]
-        of_block = math.prod(-(-2 * b // p) + 1 for b, p in zip(block, self.patch, strict=True))
-        return float(of_block * (1 if largest else len(self.grid)))
 
     def _scored(self, stage: Stage, tasks: float, largest: bool) -> Work:
         config: Any = stage.config
@@ -156,6 +151,11 @@ def open_surface_of(grid: BlockGrid, index: Triple) -> int:
 def faces_before(grid: BlockGrid, index: Triple) -> int:
     """Voxels on the faces between one block and those before it."""
     return _planes([min(1, i) for i in index], grid.box(index).shape)
+
+
+def patches(block: Triple, patch: Triple) -> int:
+    """Patches that a block computes: all that touch it, and they overlap by half."""
+    return math.prod(-(-2 * b // p) + 1 for b, p in zip(block, patch, strict=True))
 
 
 def _planes(planes: list[int], sides: Triple) -> int:

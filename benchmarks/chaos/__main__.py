@@ -23,14 +23,19 @@ from typing import Any
 
 import blocks
 import circumstances
+import damage
 import disks
 import kills
 import network
+import slurm
 from case import Case, Fault, UnavailableError
 from job import BLOCK, SHAPE, Job, prepare
 
+from petavox.pipeline.geometry import BlockGrid
+
 HERE = Path(__file__).parent
-FAULTS: tuple[Fault, ...] = (*kills.FAULTS, *blocks.FAULTS, *disks.FAULTS, *network.FAULTS, *circumstances.FAULTS)
+ROOMS = (kills, blocks, disks, damage, network, circumstances, slurm)
+FAULTS: tuple[Fault, ...] = tuple(fault for room in ROOMS for fault in room.FAULTS)
 
 
 def suffer(fault: Fault, job: Job, folder: Path, seed: int) -> dict[str, Any]:
@@ -59,7 +64,7 @@ def suffer(fault: Fault, job: Job, folder: Path, seed: int) -> dict[str, Any]:
         "redone": case.redone,
         "lost": case.lost,
         "seconds": round(time.perf_counter() - started, 1),
-        "notes": [why] if why else [*case.findings, *case.notes],
+        "notes": [note.replace(f"{folder}/", "") for note in ([why] if why else [*case.findings, *case.notes])],
     }
 
 
@@ -105,6 +110,7 @@ def write(path: Path, rows: list[dict[str, Any]], seed: int, whole: bool) -> Non
         "cores": len(os.sched_getaffinity(0)),
         "shape": list(SHAPE),
         "block": list(BLOCK),
+        "blocks": len(BlockGrid(SHAPE, BLOCK)),
         "rows": [known[fault.name] for fault in FAULTS if fault.name in known],
     }
     path.parent.mkdir(parents=True, exist_ok=True)

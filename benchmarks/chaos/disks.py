@@ -37,7 +37,7 @@ def full(case: Case) -> None:
             case.expect(driver.running, "the run ended before the disk was full")
             ballast = _fill(case.run)
             case.injected += 1
-            case.refused(driver, "No space left", "same command")
+            case.refused(driver, "space")
             case.nothing_left_of(driver)
             ballast.unlink()
             before = books(case.run)

@@ -127,8 +127,7 @@ class Entry:
     state: str
     attempts: int
     session: int
-    ended: float
-    error: str | None
+    seconds: float
 
     @property
     def done(self) -> bool:
@@ -142,7 +141,7 @@ def books(run: Path) -> Books:
     """Every task in the ledger of a run, by stage and number; none where there is no ledger yet."""
     with contextlib.suppress(sqlite3.OperationalError):
         with contextlib.closing(sqlite3.connect(f"file:{run / 'ledger.sqlite'}?mode=ro", uri=True)) as ledger:
-            rows = ledger.execute("SELECT stage, number, state, attempts, session, ended, error FROM tasks").fetchall()
+            rows = ledger.execute("SELECT stage, number, state, attempts, session, seconds FROM tasks").fetchall()
         return {(stage, number): Entry(*rest) for stage, number, *rest in rows}
     return {}
 

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,18 +64,15 @@ class Job:
 
 
 def prepare(folder: Path) -> Job:
-    """The job in a folder: made, or found there."""
+    """The job in a folder. Affinities are drawn once; the reference is computed by the code of the day."""
     folder.mkdir(parents=True, exist_ok=True)
-    affinities, known = folder / "affinities.zarr", folder / "reference.txt"
+    affinities, run = folder / "affinities.zarr", folder / "reference"
     if not affinities.exists():
         _draw(affinities)
     job = Job(affinities, "", len(BlockGrid(SHAPE, BLOCK)))
-    if not known.exists():
-        run = folder / "reference"
-        shutil.rmtree(run, ignore_errors=True)
-        subprocess.run(command("run", job.recipe(folder, "serial"), "--run", run), check=True, capture_output=True)
-        known.write_text(digest(run / "segmentation.zarr"), encoding="ascii")
-    return Job(affinities, known.read_text(encoding="ascii"), job.blocks)
+    shutil.rmtree(run, ignore_errors=True)
+    subprocess.run(command("run", job.recipe(folder, "serial"), "--run", run), check=True, stdout=subprocess.DEVNULL)
+    return replace(job, reference=digest(run / "segmentation.zarr"))
 
 
 def command(*arguments: object, module: str = "petavox.workflows.cli") -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt, PositiveInt, model_validator
 
-from ..quantities import Duration, Size, parse_bytes, parse_duration
+from ..quantities import Duration, Size, parse_bytes, parse_seconds
 from ..worker import ENVIRONMENT
 
 _QUIET = {"DASK_LOGGING__DISTRIBUTED": "warning"}
@@ -41,8 +42,8 @@ class Jobs(BaseModel):
     partition: Line | None = None  # SLURM's default unless given; likewise account and qos
     account: Line | None = None
     qos: Line | None = None
-    walltime: Duration = "04:00:00"
-    margin: Duration = "00:10:00"  # so long before its walltime a worker gets no further block
+    walltime: Duration = "4h"
+    margin: Duration = "10min"  # so long before its walltime a worker gets no further block
     memory: Size = "8GB"  # of a job; nine tenths of it are the worker's
     cores: PositiveInt = 1
     minimum: NonNegativeInt = 0  # jobs that are kept even if there is nothing for them to do
@@ -56,7 +57,7 @@ class Jobs(BaseModel):
     def _fits(self) -> Jobs:
         if self.minimum > self.maximum:
             raise ValueError(f"'minimum' must not exceed 'maximum'; found {self.minimum} and {self.maximum}")
-        if 2 * parse_duration(self.margin) > parse_duration(self.walltime):
+        if 2 * parse_seconds(self.margin) > parse_seconds(self.walltime):
             raise ValueError(f"'margin' must not exceed half of 'walltime'; found {self.margin} and {self.walltime}")
         return self
 
@@ -72,7 +73,7 @@ class Jobs(BaseModel):
                 yield f"--{name}={value}"
         yield from ("--nodes=1", "--ntasks=1", f"--cpus-per-task={self.cores}")
         yield f"--mem={-(-parse_bytes(self.memory) // 2**20)}M"
-        yield f"--time={self.walltime}"
+        yield f"--time={math.ceil(parse_seconds(self.walltime) / 60)}"
 
 
 class GpuJobs(Jobs):

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from ..quantities import parse_duration
+from ..quantities import parse_seconds
 from ..roster import Worker
 from .jobs import Jobs
 from .queue import Job
@@ -124,8 +124,8 @@ class Pool:
 
     def _near_walltime(self, queue: Sequence[Job], longest: float) -> Iterable[str]:
         """Workers of jobs that end soon; not all at once, where they were started together."""
-        limit = parse_duration(self.jobs.walltime)
-        margin = min(max(parse_duration(self.jobs.margin), _LONGEST * longest + 60), limit / 2)
+        limit = parse_seconds(self.jobs.walltime)
+        margin = min(max(parse_seconds(self.jobs.margin), _LONGEST * longest + 60), limit / 2)
         for job in queue:
             stagger = zlib.crc32(job.id.encode()) / 2**32
             if job.left is not None and job.left < margin * (1 + stagger / 2):

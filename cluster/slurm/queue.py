@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ...pipeline.errors import ClusterError, RequestError
+from ...pipeline.errors import QueueError, RequestError
 
 _TIMEOUT = 60.0
 _FIELDS = "%i|%j|%T|%L|%r"
@@ -18,15 +18,6 @@ _OF_ANOTHER_JOB = re.compile(
     r"(SLURM|SBATCH)_(?!CONF$)|CUDA_VISIBLE_DEVICES$|GPU_DEVICE_ORDINAL$|ROCR_VISIBLE_DEVICES$"
 )
 _ENDED = {"CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "OUT_OF_MEMORY"}
-
-
-class QueueError(ClusterError):
-    """SLURM did not do what it was asked; the message is its own."""
-
-    @property
-    def passes(self) -> bool:
-        """Whether it may succeed later: SLURM is busy or restarting, or one has enough jobs already."""
-        return bool(re.search(r"no answer|timed out|contact|temporar|again|limit", str(self), re.IGNORECASE))
 
 
 @dataclass(frozen=True)
@@ -97,6 +88,11 @@ def cancel(ids: Sequence[str]) -> None:
     """
     for start in range(0, len(ids), 500):
         _run(["scancel", "--quiet", *ids[start : start + 500]])
+
+
+def may_pass(error: QueueError) -> bool:
+    """Whether SLURM may do later what it refuses now: it is busy or restarting, or one has enough jobs already."""
+    return bool(re.search(r"no answer|timed out|contact|temporar|again|limit", str(error), re.IGNORECASE))
 
 
 def environment() -> dict[str, str]:

@@ -12,7 +12,7 @@ import dask
 from distributed import Scheduler, SpecCluster
 from distributed.utils import get_ip, get_ip_interface
 
-from ...pipeline.errors import ClusterError
+from ...pipeline.errors import ClusterError, QueueError
 from .. import credentials
 from ..dask_executor import SETTINGS, DaskExecutor
 from ..executor import Function, PoolName
@@ -118,7 +118,7 @@ class SlurmWorkers:
         while not self._end.is_set():
             try:
                 self._round()
-            except queue.QueueError as error:
+            except QueueError as error:
                 log.warning("%s", error)
             except BaseException as error:
                 self._error = error
@@ -159,10 +159,10 @@ class SlurmWorkers:
         try:
             pool.submitted(queue.submit(script), count)
             self._refusals = 0
-        except queue.QueueError as error:
+        except QueueError as error:
             pool.refused(time.monotonic())
             self._refusals += 1
-            if self._refusals >= FAILED_STARTS or not (self._roster.seen or error.passes):
+            if self._refusals >= FAILED_STARTS or not (self._roster.seen or queue.may_pass(error)):
                 raise ClusterError(f"SLURM refuses jobs of the pool '{pool.name}': {error}") from error
             raise
 

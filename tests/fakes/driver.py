@@ -8,7 +8,8 @@ from pathlib import Path
 from fakes import blocks
 
 from petavox import cluster
-from petavox.workflows.ledger import Ledger, locked
+from petavox.workflows.ledger import Ledger
+from petavox.workflows.lock import locked
 from petavox.workflows.loop import Loop
 from petavox.workflows.progress import Lines
 
@@ -18,7 +19,7 @@ LENGTH = 12
 def main(folder: Path) -> None:
     stages = blocks.chain(folder, LENGTH, **{stage: {"seconds": 0.25} for stage in "abc"})
     marks = dict.fromkeys("abc", "fingerprint")
-    with locked(folder), Ledger(folder / "ledger.sqlite") as ledger:
+    with locked(folder) as lock, Ledger(folder / "ledger.sqlite", check=lock.check) as ledger:
         ledger.begin()
         ledger.adopt((stage.name, LENGTH, marks[stage.name], {}) for stage in stages)
         done = {stage.name: ledger.done(stage.name, LENGTH, marks[stage.name]) for stage in stages}

@@ -15,7 +15,8 @@ from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows.cut import name_of, plan_cut
-from petavox.workflows.ledger import Ledger, locked
+from petavox.workflows.ledger import Ledger
+from petavox.workflows.lock import locked
 from petavox.workflows.recipe import Agglomeration, load
 from petavox.workflows.run import run
 
@@ -157,7 +158,7 @@ def test_supervoxels_made_anew_are_not_what_a_cut_was_begun_on(directory):
 def test_supervoxels_that_are_not_done_are_refused(directory):
     ledger = Ledger(directory / "ledger.sqlite")
     with ledger, ledger._db:
-        ledger._db.execute("DELETE FROM tasks WHERE stage = 'faces' AND number = 3")
+        ledger._db.execute("DELETE FROM rows WHERE stage = (SELECT id FROM stages WHERE name = 'faces') AND number = 3")
     with pytest.raises(RequestError, match=r"faces of .*run must be done first; 3 of 4 tasks are\. petavox retry"):
         cut(directory, "0.6")
     assert not (directory / "cuts").exists()

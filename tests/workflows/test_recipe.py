@@ -61,7 +61,7 @@ def test_thresholds_are_the_decimals_that_were_written(tmp_path_factory, million
         (AFFINITIES, ["agglomeration.small_size=9", "agglomeration.threshold=0.1"], "must not exceed 'threshold'"),
         (AFFINITIES, ["blocks.shape=[1, 2]"], "three integers in z, y, x order"),
         (AFFINITIES, ["blocks.shape=[0, 1, 1]"], "greater than 0"),
-        (AFFINITIES, ["cluster.kind=cloud"], "'serial' or 'local'"),
+        (AFFINITIES, ["cluster.kind=cloud"], "'serial', 'local' or 'slurm'"),
         (AFFINITIES, ["cluster.memory=lots"], "must be a size"),
         (AFFINITIES, ["cluser.kind=serial"], "Did you mean 'cluster'"),
     ],

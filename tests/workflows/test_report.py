@@ -15,7 +15,7 @@ from petavox.pipeline.volumes import VolumeSpec, create_volume
 from petavox.workflows.ledger import Summary
 from petavox.workflows.report import ReportData, duration, memory, verdict, write_report
 
-STAGE = Summary("supervoxels", 4, 3, 1, 0, 4, 12.5, 300_000_000, 10**6)
+STAGE = Summary("supervoxels", 4, 3, 1, 0, 0, 0, 4, 12.5, 300_000_000, 10**6)
 SHAPE = (6, 32, 32)
 
 

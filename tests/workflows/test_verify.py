@@ -141,7 +141,8 @@ def test_what_cannot_be_verified_is_refused(directory, monkeypatch):
     with pytest.raises(RequestError, match="does not fit in memory: give two block shapes"):
         found(directory, box=BOX, blocks=[(4, 8, 14)])
     with Ledger(directory / "ledger.sqlite") as ledger, ledger._db:
-        ledger._db.execute("DELETE FROM tasks WHERE stage = 'relabel' AND number = 0")
+        relabel = "(SELECT id FROM stages WHERE name = 'relabel')"
+        ledger._db.execute(f"DELETE FROM rows WHERE stage = {relabel} AND number = 0")
     with pytest.raises(RequestError, match=r"relabel of .* must be done first; 1 of 2 tasks are"):
         found(directory)
 
