@@ -1,10 +1,12 @@
 """What a run costs beyond its tasks: the time of `petavox run` on two workers over its tasks' own seconds, shared out.
 
     python benchmarks/overhead.py [--affinities VOLUME] [--shape Z Y X] [--block Z Y X] [--high H] [--repeats N]
+    python benchmarks/overhead.py --predict RAW [--checkpoint NAME] …
 
-The volume has the size of SNEMI3D: the affinities are mirrored to it, or taken as they are where they have it. The
-overhead is the time of the whole command, from its start to its end, above what its tasks would take if the workers did
-nothing else: the sum of their seconds in the ledger, divided by the workers. It is told apart in
+The volume has the size of SNEMI3D: the affinities are mirrored to it, or taken as they are where they have it; or the
+run predicts them from raw data. The overhead is the time of the whole command, from its start to its end, above what
+its tasks would take if the workers did nothing else: the sum of their seconds in the ledger, divided by the workers. It
+is told apart in
 
 start   until the first task begins: Python, the plan and its checks, Dask, the workers' start
 waiting a worker had nothing to do while another one ran a task: nothing else was ready
@@ -69,6 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--high", type=float, default=0.95, help="of the supervoxels")
     parser.add_argument("--threshold", type=float, default=0.4, help="of the agglomeration")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--predict", type=Path, metavar="RAW", help="start from raw data instead of affinities")
+    parser.add_argument("--checkpoint", default="snemi3d", help="of the network, with --predict")
     parser.set_defaults(repeats=3)
     settings = parser.parse_args(arguments)
     block, workers = tuple(settings.block), settings.workers
@@ -77,9 +81,14 @@ def main(arguments: list[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     try:
         memory.make_run(work / "small", settings.affinities, *memory.SMALL, settings.high)  # kernels are compiled now
-        volume = affinities(settings.affinities, tuple(settings.shape), block, work)
         rules = {"high": settings.high, "threshold": settings.threshold, "workers": workers}
-        recipe = runs.write_recipe(work / "recipe.toml", volume, block, **rules)
+        if settings.predict is None:
+            volume = affinities(settings.affinities, tuple(settings.shape), block, work)
+            recipe = runs.write_recipe(work / "recipe.toml", volume, block, **rules)
+        else:
+            recipe = runs.write_recipe(work / "recipe.toml", settings.predict, block, **rules)
+            text = recipe.read_text(encoding="utf-8").replace("affinities = ", "raw = ", 1)
+            recipe.write_text(f'{text}[model]\ncheckpoint = "{settings.checkpoint}"\n', encoding="utf-8")
         for _ in range(settings.repeats):
             found = account(runs.run(recipe, work / "run"), workers)
             rows.append(found | {"overhead": 100 * (found["command"] / found["tasks"] - 1)})

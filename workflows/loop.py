@@ -165,7 +165,7 @@ class Loop:
         capacity = self._executor.capacity()
         for position, pool in enumerate(self._pools):
             ready = self._readiness.ready(position, _LOOKAHEAD)
-            wanted[pool] += -(-ready // self._size(position, capacity[pool]))
+            wanted[pool] += -(-ready // self._size(position, capacity.get(pool, 0)))
         self._executor.expect(wanted)
 
     def _next(self, pool: PoolName, capacity: int, room: int) -> _Call | None:

@@ -19,7 +19,7 @@ def clock_jumps(case: Case) -> None:
     if not found:
         raise UnavailableError("faking the clock of some processes needs libfaketime (apt-get install faketime)")
     clock = case.folder / "clock"
-    clock.write_text("+0\n", encoding="ascii")
+    _set(clock, "+0")
     faked = {
         "LD_PRELOAD": str(found[0]),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
@@ -29,11 +29,19 @@ def clock_jumps(case: Case) -> None:
     driver = case.start(environment=faked)
     for jump in JUMPS:
         if case.under_way(driver, more=case.random.randint(5, 30)):
-            clock.write_text(f"{jump}\n", encoding="ascii")
+            case.pause(0.0, 1.0)
+            _set(clock, jump)
             case.injected += 1
     case.complete(driver)
     case.expect(case.injected == len(JUMPS), f"the run ended after {case.injected} jumps")
     case.expect(not case.repeated, f"{case.repeated} attempts were repeated")
+
+
+def _set(clock: Path, jump: str) -> None:
+    """At once: there is no moment at which the file is empty."""
+    scratch = clock.with_suffix(".new")
+    scratch.write_text(f"{jump}\n", encoding="ascii")
+    scratch.replace(clock)
 
 
 def two_drivers(case: Case) -> None:

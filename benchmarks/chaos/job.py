@@ -17,8 +17,8 @@ from petavox.pipeline.geometry import BlockGrid, Box, Triple
 from petavox.pipeline.phantom import Phantom, PhantomConfig
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
 
-SHAPE: Triple = (64, 384, 384)
-BLOCK: Triple = (16, 96, 96)
+SHAPE: Triple = (64, 256, 256)
+BLOCK: Triple = (16, 64, 64)
 PHANTOM = PhantomConfig(seed=4)
 
 # With so high a `high`, supervoxels are small and many: a block takes long for its voxels, and is worth killing.
@@ -66,12 +66,15 @@ class Job:
 def prepare(folder: Path) -> Job:
     """The job in a folder. Affinities are drawn once; the reference is computed by the code of the day."""
     folder.mkdir(parents=True, exist_ok=True)
-    affinities, run = folder / "affinities.zarr", folder / "reference"
+    affinities, run = folder / f"affinities-{'x'.join(map(str, SHAPE))}.zarr", folder / "reference"
     if not affinities.exists():
         _draw(affinities)
     job = Job(affinities, "", len(BlockGrid(SHAPE, BLOCK)))
     shutil.rmtree(run, ignore_errors=True)
-    subprocess.run(command("run", job.recipe(folder, "serial"), "--run", run), check=True, stdout=subprocess.DEVNULL)
+    serial = command("run", job.recipe(folder, "serial"), "--run", run)
+    done = subprocess.run(serial, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"The run that nothing disturbs does not end well:\n{done.stderr}")
     return replace(job, reference=digest(run / "segmentation.zarr"))
 
 

@@ -6,9 +6,11 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import multiprocessing
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import dask
 from distributed import Nanny
@@ -25,7 +27,8 @@ TIMEOUTS = {
     "distributed.comm.timeouts.tcp": "90s",  # a network may be away for a minute
 }
 _PATIENCE = 180.0  # seconds without a sign of life of the driver
-_INTERVAL = 5.0
+_INTERVAL = 2.0
+_ENDING = (Status.closing_gracefully, Status.closing)
 
 
 def main() -> None:
@@ -42,47 +45,70 @@ def main() -> None:
 
 async def _work(path: Path, pool: str, memory: int) -> None:
     session = read_session(path)
-    if session is None:
+    if session is None or not await _answers(session["address"]):
         print("No driver is at work on this run: nothing to do.", flush=True)
         return
-    security = credentials.security(str(path.with_name("key.pem")), str(path.with_name("certificate.pem")))
+    try:
+        nanny = await _nanny(path, session, pool, memory)
+    except (TimeoutError, OSError, RuntimeError) as error:
+        print(f"The driver at {session['address']} cannot be reached: {error}", flush=True)
+        return
+    watch = asyncio.create_task(_watch(path, session["token"], nanny))
+    await nanny.finished()
+    watch.cancel()
+
+
+def _nanny(path: Path, session: dict[str, Any], pool: str, memory: int) -> Nanny:
+    """Keeps the worker alive, and within its memory."""
     job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    scheduler = session["address"].rpartition("://")[2].rpartition(":")[0]
-    nanny = Nanny(
+    interface = session["interface"]
+    return Nanny(
         session["address"],
         name=f"{pool}-{job}",
         nthreads=1,
         memory_limit=memory,
-        host=get_ip_interface(session["interface"]) if session.get("interface") else get_ip(scheduler),
-        security=security,
+        host=get_ip_interface(interface) if interface else get_ip(_host_and_port(session["address"])[0]),
+        security=credentials.security(str(path.with_name("key.pem")), str(path.with_name("certificate.pem"))),
         dashboard_address="127.0.0.1:0",
         preload=["petavox.cluster.worker"],
         death_timeout=60,
         local_directory=str(private_folder()),
     )
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+async def _answers(address: str) -> bool:
+    """Whether anybody listens there; a network that is away for a moment is not taken for a no."""
     try:
-        await nanny
-    except (TimeoutError, OSError, RuntimeError) as error:
-        print(f"The driver at {session['address']} cannot be reached: {error}", flush=True)
-    else:
-        watch = asyncio.create_task(_watch(path, session["token"], nanny))
-        await nanny.finished()
-        watch.cancel()
-    finally:
-        with contextlib.suppress(Exception):
-            await nanny.close(timeout=5)
+        _, writer = await asyncio.wait_for(asyncio.open_connection(*_host_and_port(address)), 10)
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return True
+    writer.close()
+    return True
 
 
 async def _watch(path: Path, token: str, nanny: Nanny) -> None:
-    """Close the worker once its driver shows no sign of life, or is another one."""
+    """Kill the worker once it has lost its scheduler, or its driver shows no sign of life, or is another one.
+
+    There is nobody then to hear of what it is at, so there is no use in letting it come to an end.
+    """
     beat, heard = 0, time.monotonic()
-    while nanny.status not in (Status.closing, Status.closed):
+    while True:
         with contextlib.suppress(OSError):
             if (latest := path.stat().st_mtime_ns) != beat:
                 beat, heard = latest, time.monotonic()
         session = read_session(path)
-        if time.monotonic() - heard > _PATIENCE or (session is not None and session["token"] != token):
+        replaced = session is not None and session["token"] != token
+        if replaced or nanny.status in _ENDING or time.monotonic() - heard > _PATIENCE:
             print("The driver is gone.", flush=True)
+            for worker in multiprocessing.active_children():
+                worker.kill()
             await nanny.close(timeout=5, reason="driver-is-gone")
         await asyncio.sleep(_INTERVAL)
 
