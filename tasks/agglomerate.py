@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ..pipeline.agglomeration.joining import JoinRule
-from ..pipeline.agglomeration.leaves import Placement, Share, as_region
+from ..pipeline.agglomeration.leaves import Placement, as_region
 from ..pipeline.agglomeration.linkage import MergeRule, merge_closed
 from ..pipeline.agglomeration.multicut import MulticutRule, Solver, merge_multicut
 from ..pipeline.agglomeration.regions import ALL_FACES, FaceTable, Merge, Region, decide, face_bit
@@ -64,28 +64,28 @@ class Config(TaskConfig):
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """Of a leaf the contacts as they are read, and what is left of them when small supervoxels have joined; further up
-    the residuals of the children, which go by their faces.
-    """
-    contact = 90 + 8 * config.levels
+    """Of a leaf its clusters and contacts; further up what the children pass up, which goes by their faces."""
+    contact = 250 + 16 * config.levels
     if config.level == 0:
         voxels = Box.of_shape(config.block).voxels
-        return Resources(memory=round(voxels * (density.contacts * contact + density.fragments * 100)))
+        return Resources(memory=round(voxels * (density.joined * contact + density.clusters * 100)))
     sides = [b << (config.level - 1) for b in config.block]
     z, y, x = (min(v, side) for v, side in zip(config.volume, sides, strict=True))
     children = math.prod(min(2, -(-v // side)) for v, side in zip(config.volume, sides, strict=True))
-    clusters = children * density.face_fragments * 2.1 * (z * y + z * x + y * x)
-    return Resources(memory=round(clusters * (4 * contact + 200)))
+    surface = children * 2 * (z * y + z * x + y * x)
+    return Resources(memory=round(density.crossing * surface * (contact + 100)))
 
 
 def run(config: Config, index: Triple) -> Outcome:
     parts, placement = _given(config, index)
+    given = sum(len(part.contacts) for part in parts)
     join = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
     decision = decide(parts, _faces(config, index), join, _merge(config), config.dust_size)
     if placement is not None:
         decision = replace(decision, linked=np.concatenate([placement.pairs, decision.linked]))
     written = records.write_decision(config.tables, config.level, index, decision, placement)
     counts = {
+        "given_contacts": given,
         "merges": len(decision.merges),
         "segments": len(decision.segments),
         "dust": decision.dust,
@@ -107,24 +107,29 @@ def _given(config: Config, index: Triple) -> tuple[list[Region], Placement | Non
     octree = Octree(BlockGrid(config.volume, config.block).shape)
     if config.level:
         return [_child(config, octree, index, child) for child in octree.children(config.level, index)], None
-    region, placement = as_region(
-        records.read_leaf(config.leaves, index, config.levels), _shares(config, octree.leaves, index)
-    )
+    region, placement = region_of_block(config.leaves, octree.leaves, index, config.levels)
     return [region], placement
 
 
-def _shares(config: Config, blocks: Triple, index: Triple) -> dict[int, Share]:
-    """What the seams around a block decided for it, by face."""
+def region_of_block(leaves: str, blocks: Triple, index: Triple, levels: int) -> tuple[Region, Placement]:
+    """The region of a block once its seams are sewn, from the tables of supervoxels and faces.
+
+    Args:
+        leaves: folder of these tables.
+        blocks: how many blocks there are along each axis.
+        index: of the block.
+        levels: of the contacts' histograms; 0 to leave them out.
+    """
     shares = {}
     for axis in range(3):
         if index[axis] > 0:
-            share = records.read_share(config.leaves, index, axis, "behind", config.levels)
+            share = records.read_share(leaves, index, axis, "behind", levels)
             shares[face_bit(axis, above=False)] = share
         z, y, x = (i + (k == axis) for k, i in enumerate(index))
         if (z, y, x)[axis] < blocks[axis]:
-            share = records.read_share(config.leaves, (z, y, x), axis, "before", config.levels)
+            share = records.read_share(leaves, (z, y, x), axis, "before", levels)
             shares[face_bit(axis, above=True)] = share
-    return shares
+    return as_region(records.read_leaf(leaves, index, levels), shares)
 
 
 def _faces(config: Config, index: Triple) -> list[FaceTable]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
+from ..pipeline.agglomeration.contacts import Int64s
 from ..pipeline.agglomeration.regions import Ids, look_up
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from . import records
@@ -31,7 +34,7 @@ class Config(TaskConfig):
 def resources(config: Config, density: Density) -> Resources:
     """Ids and segments of what eight children and one parent pass up."""
     z, y, x = (min(v, b << config.level) for v, b in zip(config.volume, config.block, strict=True))
-    return Resources(memory=round((z * y + z * x + y * x) * density.face_fragments * 400))
+    return Resources(memory=round((z * y + z * x + y * x) * density.crossing * 400))
 
 
 def run(config: Config, index: Triple) -> Outcome:
@@ -58,25 +61,28 @@ def segments_of(tables: str, octree: Octree, level: int, index: Triple) -> tuple
 
 
 def segments_of_leaf(tables: str, octree: Octree, index: Triple) -> Ids:
-    """The segment of every cluster of a block's leaf; of those handed over, as the block beyond the face knows it."""
+    """The segment of every cluster of a block's leaf."""
+    homes = list(homes_of_leaf(tables, index))
+    segments = np.empty(sum(len(clusters) for _, clusters, _ in homes), dtype=np.uint64)
+    for block, clusters, nodes in homes:
+        segments[clusters] = segments_of(tables, octree, 0, block)[1][nodes]
+    return segments
+
+
+def homes_of_leaf(tables: str, index: Triple) -> Iterator[tuple[Triple, Int64s, npt.NDArray[np.int32]]]:
+    """Where the clusters of a block's leaf are: for every block whose region has some, these and the nodes there."""
     placement = records.read_placement(tables, index)
-    segments = _at(segments_of(tables, octree, 0, index)[1], placement.place)
+    here = np.flatnonzero(placement.place >= 0)
+    yield index, here, placement.place[here]
     gone = np.flatnonzero(placement.place < 0)
     number = -1 - placement.place[gone]
     face, there = placement.gone_face[number], placement.gone_to[number]
     for bit in np.unique(face).tolist():
-        neighbour, through = _beyond(index, bit), face == bit
-        place = records.read_placement(tables, neighbour).place[there[through]]
-        segments[gone[through]] = _at(segments_of(tables, octree, 0, neighbour)[1], place)
-    return segments
+        block, through = beyond(index, bit), face == bit
+        yield block, gone[through], records.read_placement(tables, block).place[there[through]]
 
 
-def _at(segments: Ids, place: npt.NDArray[np.int32]) -> Ids:
-    found: Ids = np.append(segments, np.uint64(0))[np.maximum(place, 0)]
-    return found
-
-
-def _beyond(index: Triple, face: int) -> Triple:
+def beyond(index: Triple, face: int) -> Triple:
     """The block beyond one of a block's faces, given by its bit."""
     axis, above = divmod(face.bit_length() - 1, 2)
     z, y, x = (i + (k == axis) * (2 * above - 1) for k, i in enumerate(index))

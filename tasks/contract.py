@@ -16,18 +16,26 @@ class TaskConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Density:
-    """How many supervoxel fragments and contacts between them lie in a voxel: what tables and graphs take goes by that.
+    """How many supervoxels and contacts between them there are: what tables and graphs take goes by that.
 
     The defaults are those of noisy affinities of SNEMI3D with high = 0.9999; smoother affinities and a lower `high`
     have a tenth of them.
+
+    Args:
+        fragments, contacts: for each voxel, before small supervoxels join.
+        clusters, joined: supervoxels and contacts for each voxel, once they have.
+        crossing: contacts through a plane for each of its voxels, once they have.
     """
 
     fragments: float = 0.1
     contacts: float = 0.46
+    clusters: float = 0.02
+    joined: float = 0.004
+    crossing: float = 0.02
 
     @property
-    def face_fragments(self) -> float:
-        """Fragments that a face between two blocks cuts, for each of its voxels."""
+    def cut(self) -> float:
+        """Small supervoxels that a face between two blocks cuts, for each voxel of the face."""
         return float(self.fragments ** (2 / 3))
 
 

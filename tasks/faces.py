@@ -13,6 +13,7 @@ from .contract import Density, Outcome, Resources, TaskConfig
 from .pieces import Piece
 
 VERSION = 3
+_CONTACTS_OF_A_CUT_ONE = 5
 
 
 class Config(TaskConfig):
@@ -33,11 +34,12 @@ class Config(TaskConfig):
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """The ids of two blocks, the planes of the largest face, and the contacts and links through all three."""
+    """The clusters of two blocks, the planes of the largest face, and the graph of what that cuts."""
     z, y, x = config.block
-    contact = 200 + 12 * config.levels
-    faces = density.face_fragments * contact * (z * y + z * x + y * x)
-    return Resources(memory=round(density.fragments * 16 * z * y * x + 20 * max(z * y, z * x, y * x) + 2 * faces))
+    surface, face = 2 * (z * y + z * x + y * x), max(z * y, z * x, y * x)
+    clusters = 2 * (density.clusters * z * y * x + density.cut * surface)
+    cut = 2 * density.cut * _CONTACTS_OF_A_CUT_ONE * (200 + 12 * config.levels)
+    return Resources(memory=round(100 * clusters + face * (20 + cut)))
 
 
 def run(config: Config, index: Triple) -> Outcome:

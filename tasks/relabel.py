@@ -34,7 +34,7 @@ class Config(TaskConfig):
 def resources(config: Config, density: Density) -> Resources:
     """Fragments (4 bytes a voxel), segments (8), their chunks while they are encoded (8), and the table."""
     z, y, x = config.block
-    return Resources(memory=CACHE_BYTES + round(z * y * x * (4 + 8 + 8 + density.fragments * 40)))
+    return Resources(memory=CACHE_BYTES + round(z * y * x * (4 + 8 + 8 + density.clusters * 60)))
 
 
 def run(config: Config, index: Triple) -> Outcome:

@@ -118,15 +118,24 @@ def _calibration(
     box, faces, surface = plan.grid.box(block), faces_before(plan.grid, block), open_surface_of(plan.grid, block)
     leaf = measured["supervoxels"].counts if "supervoxels" in measured else None
     contacts = leaf["contacts"] if leaf else plan.density.contacts * box.voxels
+    joined = measured["agglomerate-0"].counts["given_contacts"]
     across = measured["faces"].counts["face_contacts"] if "faces" in measured else 0
     operations = plan.operations * patches(box.shape, plan.patch) * math.prod(plan.patch)
-    whole, between = Work(1, box.voxels, contacts, operations), Work(1, faces, across)
-    modelled = {kind: rates.cost(kind, between if kind == "faces" else whole) for kind in measured}
+    work = {
+        "predict": Work(1, box.voxels, 0, operations),
+        "supervoxels": Work(1, box.voxels, contacts),
+        "faces": Work(1, faces, across),
+        "agglomerate-0": Work(1, 0, joined),
+        "relabel": Work(1, box.voxels, joined),
+        "contingency": Work(1, box.voxels),
+    }
+    modelled = {kind: rates.cost(kind, work[kind]) for kind in measured}
     return Calibration(
         made_from=made_from(plan),
         block=block,
         fragments=leaf["fragments"] / box.voxels if leaf else plan.density.fragments,
         contacts=contacts / box.voxels,
+        joined=joined / box.voxels,
         across=across / faces if faces else 0.0,
         passed_up=measured["agglomerate-0"].counts["residual_contacts"] / surface if surface else 0.0,
         costs={kind: found.cost for kind, found in measured.items()},

@@ -25,7 +25,8 @@ class Calibration(Section):
     """Args:
     made_from: what the blocks were run with, by the recipe's names.
     block: index of the block in the middle.
-    fragments, contacts: for each voxel of that block.
+    fragments, contacts: for each voxel of that block, before small supervoxels join.
+    joined: contacts for each voxel of it, once they have.
     across: contacts through a face to a block before it, for each voxel of it.
     passed_up: contacts that it passed up the octree, for each voxel of its open surface.
     costs: for each kind of stage that was measured, what the block took; memory is what it added to a worker.
@@ -36,6 +37,7 @@ class Calibration(Section):
     block: tuple[int, int, int]
     fragments: NonNegativeFloat
     contacts: NonNegativeFloat
+    joined: NonNegativeFloat
     across: NonNegativeFloat
     passed_up: NonNegativeFloat
     costs: Mapping[str, Cost]
@@ -43,7 +45,7 @@ class Calibration(Section):
 
     @property
     def growth(self) -> Growth:
-        return Growth(self.contacts, self.across, self.passed_up)
+        return Growth(self.contacts, self.joined, self.across, self.passed_up)
 
     def factors_of(self, kind: str) -> Cost:
         """By what costs of the table are multiplied. A stage that was not measured is taken to be as much slower or

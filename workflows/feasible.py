@@ -60,7 +60,7 @@ def _memory(plan: Plan, costs: Estimate) -> Iterator[str]:
         elif sort == "octree":
             yield (
                 f"{may}; a node at the top of the octree {takes}. Lower supervoxels.high or raise"
-                f" agglomeration.join_size, so that fewer contacts go up, or allow more with {more}."
+                f" supervoxels.join_size, so that fewer contacts go up, or allow more with {more}."
             )
         else:
             yield f"{may}; adding up what is scored {takes}. Score a part with evaluate.box, or allow more."
@@ -87,7 +87,7 @@ def _contacts(costs: Estimate) -> Iterator[str]:
     if worst.contacts * _certain(costs) >= MOST_CONTACTS:
         yield (
             f"A node of the octree may have fewer than {MOST_CONTACTS:,} contacts; {worst.name} would be given up to"
-            f" {worst.contacts:.3g}. Lower supervoxels.high or raise agglomeration.join_size, so that fewer go up, or"
+            f" {worst.contacts:.3g}. Lower supervoxels.high or raise supervoxels.join_size, so that fewer go up, or"
             " segment the volume in parts."
         )
 

@@ -29,7 +29,7 @@ class Rates(Section):
     """Args:
     measured: when, on what and on which data.
     costs: for each kind of stage, see `kind_of`, the cost of a unit of each amount of `Work`.
-    across, passed_up: contacts of `Growth`, for each fragment that a face cuts.
+    across, passed_up: contacts of `Growth`, for each contact that crosses a plane.
     """
 
     measured: str
@@ -44,8 +44,8 @@ class Rates(Section):
 
     def growth(self, density: Density) -> Growth:
         """How the contact graph grows over supervoxels of a density."""
-        cut = density.face_fragments
-        return Growth(density.contacts, self.across * cut, self.passed_up * cut)
+        crossing = density.crossing
+        return Growth(density.contacts, density.joined, self.across * crossing, self.passed_up * crossing)
 
 
 def shipped() -> Rates:

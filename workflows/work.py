@@ -20,12 +20,14 @@ class Growth:
     """What the contact graph grows by.
 
     Args:
-        contacts: inside blocks, for each voxel.
+        contacts: inside blocks, for each voxel, before small supervoxels join.
+        joined: likewise, once they have.
         across: through a face between two blocks, for each voxel of it.
         passed_up: from an octree node to the next level, for each voxel of its open surface.
     """
 
     contacts: float
+    joined: float
     across: float
     passed_up: float
 
@@ -77,7 +79,6 @@ class Workload:
     def _work(self, stage: Stage, *, largest: bool) -> Work:
         tasks = 1 if largest else len(stage)
         voxels = self._block if largest else math.prod(self.grid.volume)
-        leaf = self.growth.contacts * voxels
         if stage.task == "predict":
             block = patches(_sides(self.grid, 0), self.patch)
             return Work(tasks, voxels, 0, self.operations * tasks * block * math.prod(self.patch))
@@ -86,10 +87,12 @@ class Workload:
             return Work(tasks, face, self.growth.across * face)
         if stage.task in ("agglomerate", "assign"):
             level = _level(stage)
-            return Work(tasks, 0, leaf if level == 0 else self._given(level, largest))
+            return Work(tasks, 0, self.growth.joined * voxels if level == 0 else self._given(level, largest))
         if stage.task in ("contingency", "scores"):
             return self._scored(stage, tasks, largest)
-        return Work(tasks, voxels, leaf)
+        if stage.task == "relabel":
+            return Work(tasks, voxels, self.growth.joined * voxels)
+        return Work(tasks, voxels, self.growth.contacts * voxels)
 
     @property
     def _block(self) -> int:

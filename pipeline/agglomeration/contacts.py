@@ -178,7 +178,8 @@ def _as_contacts(
 ) -> Contacts:
     columns = np.empty((5, number), dtype=np.int64)
     _fill_columns(pairs, sums, columns)
-    return Contacts(*columns, histogram[:number].copy())
+    a, b, total, count, best = columns
+    return Contacts(a, b, total, count, best, histogram[:number].copy())
 
 
 @njit(nogil=True, cache=True)

@@ -130,14 +130,13 @@ def decide(
     """
     graph = _side_by_side(parts)
     given, node_of = replace(graph, contacts=Contacts.empty()), np.arange(len(graph.ids))
-    del parts  # with their contacts, unless the caller keeps them: several times what is left of them
     if faces:
-        linked = _follow_links(given, faces)
+        first = _follow_links(given, faces)
         between = [_face_contacts(given, face) for face in faces]
         del faces
         graph = replace(graph, contacts=Contacts.concatenate([graph.contacts, *between]))
         del between
-        graph, node_of = _contract(graph, linked)
+        graph, node_of = _contract(graph, first)
     joined = join_small(graph.contacts, graph.sizes, graph.open_faces(), join)
     graph = replace(graph, contacts=joined.settled(graph.contacts))
     if len(joined.roots) < len(joined.node):
