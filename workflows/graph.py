@@ -1,26 +1,31 @@
 """The contact graph of a region of a run, as a networkx graph: for people who want to look.
 
-1. `_inside`: the fragments with a voxel in the box.
-2. `_follow_links`: all fragments of the supervoxels that these belong to, wherever they lie, and their links.
-3. `_supervoxels`: the supervoxel of each of them.
-4. `_sizes` and `_contacts`: what the tables of their blocks, and of the faces between these, say of them.
+1. `_inside`: which nodes of which blocks have a voxel in the box.
+2. `_grown`: the graph of these blocks, and of others around them until the supervoxels of the box are whole.
+3. `_together`: the graph of some blocks, as the octree would join them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from ..pipeline.agglomeration.contacts import Contacts, Int64s
+from ..pipeline.agglomeration.joining import JoinRule, join_small, linked
+from ..pipeline.agglomeration.leaves import FACES
+from ..pipeline.agglomeration.linkage import Bools, Merges
+from ..pipeline.agglomeration.regions import Ids, Region, decide, look_up
 from ..pipeline.errors import RequestError
 from ..pipeline.geometry import BlockGrid, Box, Octree, Triple, triple
+from ..pipeline.thresholds import Threshold
 from ..pipeline.volumes import open_volume
 from ..tasks import records
-from ..tasks.assign import segments_of
+from ..tasks.agglomerate import region_of_block
+from ..tasks.assign import beyond, homes_of_leaf, segments_of
 from .finished import RECIPE, check_segmentation
 from .recipe import load
 from .segmentation import Places
@@ -28,20 +33,28 @@ from .segmentation import Places
 if TYPE_CHECKING:
     import networkx
 
-Ids = npt.NDArray[np.uint64]
-Face = tuple[int, Triple]  # axis, and the block behind it
-
 
 @dataclass(frozen=True)
 class _Run:
     grid: BlockGrid
     places: Places
+    rule: JoinRule
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """Supervoxels of some blocks: their nodes by id, the supervoxel of each; and the graph of these."""
+
+    given: Ids
+    supervoxels: Ids
+    region: Region
 
 
 def contact_graph(run: str | Path, box: Box | Sequence[Sequence[int]]) -> networkx.Graph:
-    """The supervoxels that touch a box, and the contacts between them.
+    """The supervoxels that touch a box, once small ones have joined, and the contacts between them.
 
-    Memory is proportional to the box and to the blocks that its supervoxels reach into; of these only tables are read.
+    Memory is proportional to the box and to the blocks that its supervoxels reach or touch; of these only tables are
+    read.
 
         >>> graph = petavox.contact_graph("runs/recipe", ((0, 0, 0), (32, 256, 256)))
         >>> sorted(graph.edges(data="affinity"), key=lambda edge: -edge[2])[:10]  # the strongest contacts
@@ -53,7 +66,8 @@ def contact_graph(run: str | Path, box: Box | Sequence[Sequence[int]]) -> networ
     Returns:
         A node a supervoxel, named by its canonical id: `size` in voxels, `segment` (0: dust), and `voxel`, its first
         voxel (z, y, x). An edge a contact: `sum` of affinities from 0 to 255, `count` of voxel edges, and `affinity`,
-        the mean from 0 to 1. Sizes and contacts are those of the whole volume, not of the box alone.
+        the mean from 0 to 1. Sizes and contacts are those of the whole volume, not of the box alone. A supervoxel that
+        stays small has no contacts.
 
     Raises:
         RequestError: this is no run, its segmentation is not done, or the box is empty or leaves the volume.
@@ -67,26 +81,22 @@ def contact_graph(run: str | Path, box: Box | Sequence[Sequence[int]]) -> networ
             f"The box must lie inside the volume and hold a voxel: {run} is {Box.of_shape(opened.grid.volume)}, the box"
             f" is {wanted}."
         )
-    inside = _inside(opened, wanted)
-    fragments, faces, links = _follow_links(opened, inside)
-    supervoxels = _supervoxels(fragments, links)
-    blocks = _blocks(opened.grid, fragments)
+    blocks, segments = _inside(opened, wanted)
+    inside = np.array(sorted(segments), dtype=np.uint64)
+    found = _grown(opened, blocks, inside)
+    supervoxels = look_up(inside, found.given, found.supervoxels)
 
     graph = networkx.Graph()
-    for supervoxel in np.unique(supervoxels).tolist():
+    region, sizes = found.region, dict(zip(found.region.ids.tolist(), found.region.sizes.tolist(), strict=True))
+    for node, supervoxel in zip(inside.tolist(), supervoxels.tolist(), strict=True):
         z, y, x = np.unravel_index(supervoxel - 1, opened.grid.volume)
-        graph.add_node(supervoxel, size=0, segment=0, voxel=(int(z), int(y), int(x)))
-    name = dict(zip(fragments.tolist(), supervoxels.tolist(), strict=True))
-    for fragment, size in _sizes(opened, blocks, fragments):
-        graph.nodes[name[fragment]]["size"] += size
-    for fragment, segment in _segments(opened, _blocks(opened.grid, inside), fragments):
-        graph.nodes[name[fragment]]["segment"] = segment
-    for a, b, total, count in _contacts(opened, blocks, faces, fragments):
-        if name[a] != name[b]:
-            known = graph.get_edge_data(name[a], name[b], {"sum": 0, "count": 0})
-            graph.add_edge(name[a], name[b], sum=known["sum"] + total, count=known["count"] + count)
-    for _, _, contact in graph.edges(data=True):
-        contact["affinity"] = contact["sum"] / contact["count"] / 255
+        voxel = (int(z), int(y), int(x))
+        graph.add_node(supervoxel, size=sizes[supervoxel], segment=segments[node], voxel=voxel)
+    shown = np.isin(region.ids, supervoxels)
+    contacts = region.contacts.select(shown[region.contacts.a] & shown[region.contacts.b])
+    columns = region.ids[contacts.a], region.ids[contacts.b], contacts.sum, contacts.count
+    for a, b, total, count in zip(*(column.tolist() for column in columns), strict=True):
+        graph.add_edge(a, b, sum=total, count=count, affinity=total / count / 255)
     return graph
 
 
@@ -94,102 +104,77 @@ def _open(directory: Path) -> _Run:
     check_segmentation(directory)
     recipe = load(directory / RECIPE)
     places = Places.of(recipe, directory)
-    return _Run(BlockGrid(open_volume(places.fragments).spec.shape, recipe.blocks.shape), places)
+    wanted = recipe.supervoxels
+    rule = JoinRule(wanted.join_size, Threshold.parse(str(wanted.join_affinity), "join_affinity"))
+    return _Run(BlockGrid(open_volume(places.fragments).spec.shape, recipe.blocks.shape), places, rule)
 
 
-def _inside(run: _Run, box: Box) -> Ids:
-    """The ids of the fragments with a voxel in a box."""
-    volume = open_volume(run.places.fragments)
-    found = [np.empty(0, np.uint64)]
+def _inside(run: _Run, box: Box) -> tuple[set[Triple], dict[int, int]]:
+    """The blocks whose regions have nodes with a voxel in a box, and the segment of each of these nodes, by id."""
+    volume, octree = open_volume(run.places.fragments), Octree(run.grid.shape)
+    blocks: set[Triple] = set()
+    found: dict[int, int] = {}
     for index in run.grid.touching(box):
         labels = np.unique(volume.read(run.grid.box(index).intersect(box)))
-        ids = records.read_block_columns(run.places.leaves, index, ["id"])["id"]
-        found.append(ids[labels[labels > 0].astype(np.int64) - 1])
-    return np.concatenate(found)
+        for block, clusters, nodes in homes_of_leaf(run.places.tables, index):
+            wanted = nodes[np.isin(clusters + 1, labels)]
+            if len(wanted):
+                ids, segments = segments_of(run.places.tables, octree, 0, block)
+                found.update(zip(ids[wanted].tolist(), segments[wanted].tolist(), strict=True))
+                blocks.add(block)
+    return blocks, found
 
 
-def _follow_links(run: _Run, fragments: Ids) -> tuple[Ids, set[Face], Ids]:
-    """All that fragments are linked to, these included and increasing; the faces looked at; and the links, (n, 2)."""
-    faces: set[Face] = set()
-    links = np.empty((0, 2), np.uint64)
-    reached = new = np.unique(fragments)
-    while len(new):
-        around = {face for block in _blocks(run.grid, new) for face in _faces(run.grid, block)}
-        found = [_links(run, face, new) for face in around]
-        faces |= around
-        links = np.concatenate([links, *found])
-        new = np.setdiff1d(links, reached)
-        reached = np.union1d(reached, new)
-    return reached, faces, links
+def _grown(run: _Run, blocks: set[Triple], inside: Ids) -> _Graph:
+    """The graph of so many blocks that it has all there is to know of the supervoxels of some nodes."""
+    regions: dict[Triple, Region] = {}
+    while True:
+        for block in blocks - regions.keys():
+            regions[block], _ = region_of_block(run.places.leaves, run.grid.shape, block, levels=0)
+        graph = _together(run, regions)
+        region = graph.region
+        wanted = _needed(region, np.isin(region.ids, look_up(inside, graph.given, graph.supervoxels)), run.rule)
+        reaching = wanted[region.clusters]
+        ends = zip(_blocks(run.grid, region.fragments[reaching]), region.faces[reaching].tolist(), strict=True)
+        around = {beyond(block, face) for block, faces in ends for face in FACES if face & faces}
+        if not around:
+            return graph
+        blocks = blocks | around
 
 
-def _links(run: _Run, face: Face, fragments: Ids) -> Ids:
-    """The links through a face that have some fragments at one end or both, (n, 2)."""
-    axis, behind = face
-    table = records.read_face(run.places.leaves, behind, axis, levels=0)
-    pairs = np.stack([table.link_a, table.link_b], axis=1)
-    among: Ids = pairs[np.isin(pairs, fragments).any(axis=1)]
-    return among
+def _together(run: _Run, regions: Mapping[Triple, Region]) -> _Graph:
+    """The graph of some blocks, joined as far as these know."""
+    parts, faces = [], []
+    for block, region in regions.items():
+        there = {face for face in FACES if beyond(block, face) in regions}
+        parts.append(region.with_faces(sum(set(FACES) - there)))
+        axes = [axis for axis in range(3) if FACES[2 * axis] in there]
+        faces += [records.read_face(run.places.leaves, block, axis, levels=0) for axis in axes]
+    decision = decide(parts, faces, run.rule, _pass_up)
+    return _Graph(decision.given, decision.target, decision.residual)
 
 
-def _supervoxels(fragments: Ids, links: Ids) -> Ids:
-    """For each fragment the smallest one that it is linked to, over any number of links."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    a, b = np.searchsorted(fragments, links).T
-    graph = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(len(fragments), len(fragments)))
-    _, component = connected_components(graph, directed=False)
-    _, first = np.unique(component, return_index=True)
-    smallest: Ids = fragments[first][component]
-    return smallest
+def _pass_up(contacts: Contacts, sizes: Int64s, is_open: Bools, unsure: Bools) -> Merges:
+    """Merge nothing, decide nothing."""
+    nodes, none = np.arange(len(sizes)), np.empty(0, dtype=np.int64)
+    return Merges(nodes, np.ones(len(sizes), dtype=np.bool_), nodes, none, none, none, none)
 
 
-def _sizes(run: _Run, blocks: Sequence[Triple], fragments: Ids) -> Iterator[tuple[int, ...]]:
-    """(fragment, voxels) of those of some fragments that lie in some blocks."""
-    for block in blocks:
-        ids, sizes = records.read_block_columns(run.places.leaves, block, ["id", "size"]).values()
-        wanted = np.isin(ids, fragments)
-        yield from _rows(ids[wanted], sizes[wanted])
+def _needed(region: Region, wanted: Bools, rule: JoinRule) -> Bools:
+    """Some nodes, and all small ones that may still join them."""
+    contacts = region.contacts
+    unsure = join_small(contacts, region.sizes, region.open_faces(), rule).unsure != 0
+    both = unsure[contacts.a] & unsure[contacts.b]
+    chain = linked(contacts.a[both], contacts.b[both], len(wanted))
+    near = wanted.copy()
+    near[contacts.a[wanted[contacts.b]]] = True
+    near[contacts.b[wanted[contacts.a]]] = True
+    needed: Bools = wanted | (unsure & np.isin(chain, chain[near & unsure]))
+    return needed
 
 
-def _segments(run: _Run, blocks: Sequence[Triple], fragments: Ids) -> Iterator[tuple[int, ...]]:
-    """(fragment, segment) of those of some fragments that lie in some blocks."""
-    for block in blocks:
-        ids, segments = segments_of(run.places.tables, Octree(run.grid.shape), 0, block)
-        wanted = np.isin(ids, fragments)
-        yield from _rows(ids[wanted], segments[wanted])
-
-
-def _contacts(run: _Run, blocks: Sequence[Triple], faces: set[Face], fragments: Ids) -> Iterator[tuple[int, ...]]:
-    """(fragment, fragment, sum, count) of every contact between two of some fragments."""
-    names = ["id", *(f"contact_{name}" for name in ("a", "b", "sum", "count"))]
-    for block in blocks:
-        ids, a, b, total, count = records.read_block_columns(run.places.leaves, block, names).values()
-        wanted = np.isin(ids, fragments)
-        both = wanted[a] & wanted[b]
-        yield from _rows(ids[a[both]], ids[b[both]], total[both], count[both])
-    for axis, behind in faces:
-        face = records.read_face(run.places.leaves, behind, axis, levels=0)
-        both = np.isin(face.a, fragments) & np.isin(face.b, fragments)
-        yield from _rows(face.a[both], face.b[both], face.sum[both], face.count[both])
-
-
-def _rows(*columns: npt.NDArray[Any]) -> Iterator[tuple[int, ...]]:
-    return zip(*(column.tolist() for column in columns), strict=True)
-
-
-def _blocks(grid: BlockGrid, fragments: Ids) -> list[Triple]:
-    """The blocks in which fragments lie; an id tells its first voxel."""
-    voxels = np.unravel_index(fragments.astype(np.int64) - 1, grid.volume)
+def _blocks(grid: BlockGrid, clusters: Ids) -> Iterable[Triple]:
+    """The block of each of some clusters of leaves, whose ids tell their first voxel there."""
+    voxels = np.unravel_index(clusters.astype(np.int64) - 1, grid.volume)
     indices = np.stack([place // length for place, length in zip(voxels, grid.block, strict=True)], axis=1)
-    return [triple(index) for index in np.unique(indices, axis=0).tolist()]
-
-
-def _faces(grid: BlockGrid, block: Triple) -> Iterator[Face]:
-    """The faces between a block and those around it."""
-    for axis in range(3):
-        if block[axis] > 0:
-            yield axis, block
-        if block[axis] + 1 < grid.shape[axis]:
-            yield axis, triple([i + (k == axis) for k, i in enumerate(block)])
+    return map(triple, indices.tolist())

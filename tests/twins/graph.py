@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import greedy
+
+
+def joined(labels, contacts, rule):
+    """The supervoxels of a whole volume and the contacts between them, once small ones have joined."""
+    ids, counts = np.unique(labels[labels > 0], return_counts=True)
+    cluster, _, contacts = greedy.join_small(dict(zip(ids.tolist(), counts.tolist(), strict=True)), contacts, rule)
+    return np.vectorize(lambda i: cluster.get(int(i), 0), otypes=[np.uint64])(labels), contacts
+
 
 def contact_graph(labels, contacts, segmentation, box):
     """The supervoxels that touch a box, and the contacts between them.
 
     Args:
-        labels: canonical supervoxels of the whole volume, see `voxels.supervoxels`.
-        contacts: between them, see `voxels.contacts`.
+        labels: canonical supervoxels of the whole volume, see `joined`.
+        contacts: between them, likewise.
         segmentation: of the whole volume.
         box: to look at.
 

@@ -11,42 +11,51 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import petavox
+from petavox.pipeline.agglomeration.joining import JoinRule
+from petavox.pipeline.agglomeration.linkage import MergeRule
 from petavox.pipeline.errors import RequestError
-from petavox.pipeline.geometry import Box
+from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.thresholds import Threshold
 from petavox.pipeline.volumes import VolumeSpec, create_volume
+from petavox.tasks import records
 from petavox.workflows.cut import plan_cut
 from petavox.workflows.recipe import load
 from petavox.workflows.run import run
-from twins import graph, voxels
+from twins import Rules, graph, segmentation, voxels
 
 SHAPE = (9, 14, 13)
 NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 AFFINITIES = np.random.default_rng(3).integers(0, 256, (3, *SHAPE)).astype(np.uint8)
+BLOCK = (4, 7, 7)
 LOW = "0.3"
-HIGHS = "0.9999", "0.75"  # supervoxels of a few voxels, and some that go through many blocks
+JOIN = JoinRule(6, Threshold.parse("0.55"))
+CASES = ("0.9999", JoinRule()), ("0.75", JoinRule()), ("0.9999", JOIN), ("0.75", JOIN)
+"""high, what joins: supervoxels of a few voxels, some that go through many blocks, both also with small ones joined."""
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A finished run for each of the values of high."""
+    """A finished run for each of the cases."""
     folder = tmp_path_factory.mktemp("runs")
     spec = VolumeSpec(SHAPE, "uint8", (30, 6, 6), channels=3, offsets=NEAREST, chunk=SHAPE)
     create_volume(folder / "affinities.zarr", spec).write(Box.of_shape(SHAPE), AFFINITIES)
     (folder / "recipe.toml").write_text(
         f"""
         input.affinities = "affinities.zarr"
-        blocks.shape = [4, 7, 7]
+        blocks.shape = {list(BLOCK)}
         supervoxels.low = {LOW}
         agglomeration.threshold = 0.65
         agglomeration.dust_size = 4
         cluster.kind = "serial"
         """
     )
-    for high in HIGHS:
-        recipe = load(folder / "recipe.toml", [f"supervoxels.high={high}"])
-        assert run(recipe, folder / high, Silent()).exit_status == 0
-    return folder
+    directories = {}
+    for high, join in CASES:
+        settings = {"high": high, "join_size": join.size, "join_affinity": join.affinity.millionths / 10**6}
+        recipe = load(folder / "recipe.toml", [f"supervoxels.{name}={value}" for name, value in settings.items()])
+        directories[high, join] = folder / f"{high}-{join.size}"
+        assert run(recipe, directories[high, join], Silent()).exit_status == 0
+    return directories
 
 
 @st.composite
@@ -56,18 +65,21 @@ def boxes(draw):
 
 
 @functools.cache
-def whole(high):
+def whole(case):
+    high, join = case
     labels = voxels.supervoxels(AFFINITIES, *(Threshold.parse(value).least_affinity for value in (LOW, high)))
-    return labels, voxels.contacts(labels, AFFINITIES)
+    return graph.joined(labels, voxels.contacts(labels, AFFINITIES), join)
 
 
 @functools.cache
-def segments(high, threshold):
-    return petavox.segment(AFFINITIES, low=LOW, high=high, threshold=threshold, dust_size=4)
+def segments(case, threshold):
+    high, join = case
+    rules = Rules(join, MergeRule(Threshold.parse(threshold)), levels=0, dust_size=4)
+    return segmentation.segment(AFFINITIES, Threshold.parse(LOW), Threshold.parse(high), rules)[0]
 
 
-def expected(high, box, threshold="0.65"):
-    return graph.contact_graph(*whole(high), segments(high, threshold), box)
+def expected(case, box, threshold="0.65"):
+    return graph.contact_graph(*whole(case), segments(case, threshold), box)
 
 
 def plain(found):
@@ -76,36 +88,51 @@ def plain(found):
     return nodes, edges
 
 
-@pytest.mark.parametrize("high", HIGHS)
+@pytest.mark.parametrize("case", CASES, ids=str)
 @settings(max_examples=8)
 @given(box=boxes())
-def test_any_box_of_a_run_shows_what_the_whole_volume_holds(runs, high, box):
-    found = petavox.contact_graph(runs / high, box)
-    assert plain(found) == expected(high, box)
+def test_any_box_of_a_run_shows_what_the_whole_volume_holds(runs, case, box):
+    found = petavox.contact_graph(runs[case], box)
+    assert plain(found) == expected(case, box)
     for _, _, contact in found.edges(data=True):
         assert contact["affinity"] == contact["sum"] / contact["count"] / 255
 
 
 def test_supervoxels_of_the_test_go_through_many_blocks():
-    nodes, _ = expected("0.75", Box.of_shape(SHAPE))
-    assert max(size for size, _, _ in nodes.values()) > 4 * 7 * 7
+    for case in CASES[1], CASES[3]:
+        nodes, _ = expected(case, Box.of_shape(SHAPE))
+        assert max(size for size, _, _ in nodes.values()) > np.prod(BLOCK)
+
+
+def test_supervoxels_of_the_test_join_and_some_stay_small(runs):
+    nodes, edges = expected(CASES[2], Box.of_shape(SHAPE))
+    assert len(nodes) < len(expected(CASES[0], Box.of_shape(SHAPE))[0]) / 2
+    crumbs = {name for name, (size, _, _) in nodes.items() if size < JOIN.size}
+    assert crumbs
+    assert not crumbs & {end for pair in edges for end in pair}
+
+
+def test_supervoxels_of_the_test_are_handed_over(runs):
+    for case in CASES[2:]:
+        tables, blocks = runs[case] / "tables", BlockGrid(SHAPE, BLOCK).indices()
+        assert sum((records.read_placement(str(tables), index).place < 0).sum() for index in blocks) > 5
 
 
 def test_a_box_is_given_as_in_a_recipe(runs):
-    found = petavox.contact_graph(str(runs / "0.75"), [[1, 2, 3], [4, 9, 8]])
-    assert plain(found) == expected("0.75", Box((1, 2, 3), (4, 9, 8)))
+    found = petavox.contact_graph(str(runs[CASES[1]]), [[1, 2, 3], [4, 9, 8]])
+    assert plain(found) == expected(CASES[1], Box((1, 2, 3), (4, 9, 8)))
 
 
 def test_the_graph_of_a_cut_has_its_segments(runs):
-    cut = run(*plan_cut(runs / "0.75", "0.9"), Silent())
+    cut = run(*plan_cut(runs[CASES[3]], "0.9"), Silent())
     found = petavox.contact_graph(cut.directory, Box.of_shape(SHAPE))
-    assert plain(found) == expected("0.75", Box.of_shape(SHAPE), threshold="0.9")
+    assert plain(found) == expected(CASES[3], Box.of_shape(SHAPE), threshold="0.9")
 
 
 @pytest.mark.parametrize("box", [[[0, 0, 0], [4, 0, 4]], [[0, 0, 0], [4, 4, 14]], [[-1, 0, 0], [4, 4, 4]]])
 def test_a_box_outside_or_empty_is_refused(runs, box):
     with pytest.raises(RequestError, match=r"inside the volume and hold a voxel: .* is \[0:9, 0:14, 0:13\]"):
-        petavox.contact_graph(runs / "0.75", box)
+        petavox.contact_graph(runs[CASES[1]], box)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
