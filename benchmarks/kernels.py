@@ -22,15 +22,16 @@ from measure import Call
 from peers import CROP, PEERS, Prepare, load
 
 from petavox import evaluate, segment
-from petavox.pipeline.agglomeration.contacts import interior_contacts
+from petavox.pipeline.agglomeration.contacts import Contacts, Int64s, interior_contacts
 from petavox.pipeline.agglomeration.joining import JoinRule
+from petavox.pipeline.agglomeration.leaves import as_region, grow_leaf
 from petavox.pipeline.agglomeration.linkage import MergeRule, merge_closed
-from petavox.pipeline.agglomeration.regions import Region, decide, leaf_region
+from petavox.pipeline.agglomeration.regions import decide
 from petavox.pipeline.geometry import Box, triple
 from petavox.pipeline.segmentation.relabel import relabel
 from petavox.pipeline.segmentation.supervoxels import Fragments, label_fragments
 from petavox.pipeline.thresholds import Threshold
-from petavox.workflows.recipe import Agglomeration
+from petavox.workflows.recipe import Supervoxels
 
 LOW = "0.02"
 FLOORS = {"supervoxels": 60, "contacts": 90, "relabel": 1000, "contingency": 200}  # M voxel/s
@@ -70,34 +71,34 @@ def contacts(work: Path, high: str) -> Call:
     return lambda: {"contacts": len(interior_contacts(labels, affinities, Box.of_shape(volume), volume))}
 
 
-def graph(work: Path) -> Region:
-    """The contact graph of the whole array."""
+def graph(work: Path) -> tuple[Contacts, Int64s]:
+    """The contact graph of the whole array, and the sizes of its nodes."""
     affinities, labels = load(work, "affinities", "labels")
     volume = triple(labels.shape)
     found = interior_contacts(labels, affinities, Box.of_shape(volume), volume)
-    sizes = np.bincount(labels.reshape(-1))[1:].astype(np.int64)
-    ids = np.arange(1, len(sizes) + 1, dtype=np.uint64)
-    return leaf_region(ids, sizes, found, np.zeros(len(sizes), dtype=np.uint8))
+    return found, np.bincount(labels.reshape(-1))[1:].astype(np.int64)
 
 
 def linkage(work: Path, high: str) -> Call:
-    region, rule = graph(work), MergeRule(Threshold.parse("0.5"))
-    nowhere = np.zeros(len(region.ids), dtype=np.bool_)
+    (found, sizes), rule = graph(work), MergeRule(Threshold.parse("0.5"))
+    nowhere = np.zeros(len(sizes), dtype=np.bool_)
 
     def call() -> dict[str, int]:
-        merges = merge_closed(region.contacts, region.sizes, nowhere, nowhere, rule)
-        return {"contacts": len(region.contacts), "merges": len(merges.a)}
+        merges = merge_closed(found, sizes, nowhere, nowhere, rule)
+        return {"contacts": len(found), "merges": len(merges.a)}
 
     return call
 
 
 def joining(work: Path, high: str) -> Call:
-    region, rule = graph(work), MergeRule(Threshold.parse("0.5"))
-    join = JoinRule(Agglomeration().join_size, Threshold.parse(Agglomeration().join_affinity))
+    (found, sizes), merge = graph(work), partial(merge_closed, rule=MergeRule(Threshold.parse("0.5")))
+    ids, nowhere = np.arange(1, len(sizes) + 1, dtype=np.uint64), np.zeros(len(sizes), dtype=np.uint8)
+    join = JoinRule(Supervoxels().join_size, Threshold.parse(Supervoxels().join_affinity))
 
     def call() -> dict[str, int]:
-        decision = decide([region], [], join, partial(merge_closed, rule=rule))
-        return {"contacts": len(region.contacts), "segments": len(decision.segments)}
+        leaf, _ = grow_leaf(ids, sizes, found, nowhere, join)
+        decision = decide([as_region(leaf, {})[0]], [], join, merge)
+        return {"contacts": len(found), "clusters": len(leaf.ids), "segments": len(decision.segments)}
 
     return call
 

@@ -14,31 +14,28 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from petavox.pipeline.agglomeration.contacts import Contacts, face_contacts, interior_contacts
 from petavox.pipeline.agglomeration.joining import JoinRule
+from petavox.pipeline.agglomeration.leaves import Leaf, as_region, grow_leaf
 from petavox.pipeline.agglomeration.linkage import Merges
 from petavox.pipeline.agglomeration.multicut import MulticutRule, energy, merge_multicut, solve
-from petavox.pipeline.agglomeration.regions import (
-    ALL_FACES,
-    Decision,
-    FaceTable,
-    Region,
-    decide,
-    face_bit,
-    leaf_region,
-    look_up,
-)
+from petavox.pipeline.agglomeration.regions import ALL_FACES, Decision, FaceTable, Region, decide, face_bit, look_up
+from petavox.pipeline.agglomeration.seams import Seam, Side, sew
 from petavox.pipeline.geometry import BlockGrid, Box, Octree, Triple, triple
 from petavox.pipeline.segmentation.supervoxels import Fragments, halo_box, label_fragments
 from petavox.pipeline.thresholds import Threshold
 from petavox.pipeline.volumes import open_volume
 
+NONE_JOIN = JoinRule()
 BLOCKS = ("64 512 512", "64 256 256", "32 256 256", "32 128 128", "16 64 64")
+
+
+def step(index: Triple, axis: int, by: int) -> Triple:
+    return triple([i + by * (k == axis) for k, i in enumerate(index)])
 
 
 class Blockwise:
@@ -52,13 +49,16 @@ class Blockwise:
         self.blocks = {index: self._fragments(index, thresholds) for index in self.grid.indices()}
         self.largest = 0  # contacts given to one node above the leaves
         self.leaves = {index: self._leaf(index) for index in self.grid.indices()}
+        faces = [(axis, index) for axis in range(3) for index in self.grid.indices() if index[axis] > 0]
+        self.seams = {face: self._seam(*face) for face in faces}
+        self.regions = {index: self._region(index) for index in self.grid.indices()}
 
     def _fragments(self, index: Triple, thresholds: tuple[Threshold, Threshold]) -> Fragments:
         box = self.grid.box(index)
         outer = np.ascontiguousarray(self.affinities[:, *halo_box(box, self.volume).slices()])
         return label_fragments(outer, box, self.volume, *thresholds)
 
-    def _leaf(self, index: Triple) -> Region:
+    def _leaf(self, index: Triple) -> Leaf:
         box, found = self.grid.box(index), self.blocks[index]
         contacts = interior_contacts(found.labels, self.affinities[:, *box.slices()], box, self.volume)
         faces = np.zeros(len(found.ids) + 1, np.uint8)
@@ -66,13 +66,12 @@ class Blockwise:
             for above in (False, True):
                 if (box.stop[axis] < self.volume[axis]) if above else (box.start[axis] > 0):
                     faces[np.unique(np.take(found.labels, -above, axis))] |= face_bit(axis, above)
-        return leaf_region(found.ids, found.sizes.astype(np.int64), contacts, faces[1:])
+        return grow_leaf(found.ids, found.sizes.astype(np.int64), contacts, faces[1:], NONE_JOIN)[0]
 
-    def _face(self, axis: int, index: Triple) -> FaceTable:
-        box, behind = self.grid.box(index), self.blocks[index]
-        before = self.blocks[triple([i - (k == axis) for k, i in enumerate(index)])]
+    def _seam(self, axis: int, index: Triple) -> Seam:
+        box, before, behind = self.grid.box(index), step(index, axis, -1), self.blocks[index]
         contacts, links = face_contacts(
-            np.take(before.labels, -1, axis),
+            np.take(self.blocks[before].labels, -1, axis),
             np.take(behind.labels, 0, axis),
             np.take(self.affinities[axis][box.slices()], 0, axis),
             behind.crossing[axis],
@@ -80,9 +79,21 @@ class Blockwise:
             self.volume,
             axis,
         )
-        evidence = {f.name: getattr(contacts, f.name) for f in fields(contacts) if f.name not in ("a", "b")}
-        a, b = before.ids, behind.ids
-        return FaceTable(a=a[contacts.a], b=b[contacts.b], link_a=a[links[:, 0]], link_b=b[links[:, 1]], **evidence)
+        sides = self._side(before, face_bit(axis, True)), self._side(index, face_bit(axis, False))
+        return sew(*sides, contacts, links, NONE_JOIN)
+
+    def _side(self, index: Triple, face: int) -> Side:
+        leaf = self.leaves[index]
+        return Side(leaf.ids, leaf.sizes, leaf.unsure, leaf.rims.get(face, Contacts.empty()), face)
+
+    def _region(self, index: Triple) -> Region:
+        shares = {}
+        for axis in range(3):
+            if index[axis] > 0:
+                shares[face_bit(axis, False)] = self.seams[axis, index].behind
+            if index[axis] + 1 < self.grid.shape[axis]:
+                shares[face_bit(axis, True)] = self.seams[axis, step(index, axis, 1)].before
+        return as_region(self.leaves[index], shares)[0]
 
     def _child(self, level: int, child: Triple) -> Region:
         still_open = ALL_FACES
@@ -98,18 +109,18 @@ class Blockwise:
         return merge_multicut(contacts, *nodes, self.rule)
 
     def _decide(self, parts: list[Region], faces: list[FaceTable]) -> Decision:
-        return decide(parts, faces, JoinRule(), self._merge)
+        return decide(parts, faces, NONE_JOIN, self._merge)
 
     def run(self) -> None:
         """Decide every node of the octree, from the leaves to the root."""
         self.decisions: dict[tuple[int, Triple], Decision] = {}
-        for index, leaf in self.leaves.items():
-            self.decisions[0, index] = self._decide([leaf], [])
+        for index, region in self.regions.items():
+            self.decisions[0, index] = self._decide([region], [])
         self.largest = 0
         for level in range(1, self.octree.height + 1):
             for node in BlockGrid(self.octree.shape(level), (1, 1, 1)).indices():
                 parts = [self._child(level, child) for child in self.octree.children(level, node)]
-                faces = [self._face(*face) for face in self.octree.inner_faces(level, node)]
+                faces = [self.seams[face].face for face in self.octree.inner_faces(level, node)]
                 self.decisions[level, node] = self._decide(parts, faces)
 
     def segments_of(self, ids: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from .contract import Density, Outcome, Resources, TaskConfig
 from .pieces import Piece
 
 VERSION = 3
+_TABLES = 20_000_000  # bytes that reading and writing tables take, however small
 
 
 class Config(TaskConfig):
@@ -68,12 +69,12 @@ def resources(config: Config, density: Density) -> Resources:
     contact = 250 + 16 * config.levels
     if config.level == 0:
         voxels = Box.of_shape(config.block).voxels
-        return Resources(memory=round(voxels * (density.joined * contact + density.clusters * 100)))
+        return Resources(memory=_TABLES + round(voxels * (density.joined * contact + density.clusters * 100)))
     sides = [b << (config.level - 1) for b in config.block]
     z, y, x = (min(v, side) for v, side in zip(config.volume, sides, strict=True))
     children = math.prod(min(2, -(-v // side)) for v, side in zip(config.volume, sides, strict=True))
     surface = children * 2 * (z * y + z * x + y * x)
-    return Resources(memory=round(density.crossing * surface * (contact + 100)))
+    return Resources(memory=_TABLES + round(density.crossing * surface * (contact + 100)))
 
 
 def run(config: Config, index: Triple) -> Outcome:
