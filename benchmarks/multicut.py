@@ -20,7 +20,7 @@ import numpy as np
 
 from petavox.pipeline.agglomeration.contacts import Contacts, face_contacts, interior_contacts
 from petavox.pipeline.agglomeration.joining import JoinRule
-from petavox.pipeline.agglomeration.leaves import Leaf, as_region, grow_leaf
+from petavox.pipeline.agglomeration.leaves import Leaf, Placement, as_region, grow_leaf
 from petavox.pipeline.agglomeration.linkage import Merges
 from petavox.pipeline.agglomeration.multicut import MulticutRule, energy, merge_multicut, solve
 from petavox.pipeline.agglomeration.regions import ALL_FACES, Decision, FaceTable, Region, decide, face_bit, look_up
@@ -86,14 +86,14 @@ class Blockwise:
         leaf = self.leaves[index]
         return Side(leaf.ids, leaf.sizes, leaf.unsure, leaf.rims.get(face, Contacts.empty()), face)
 
-    def _region(self, index: Triple) -> Region:
+    def _region(self, index: Triple) -> tuple[Region, Placement]:
         shares = {}
         for axis in range(3):
             if index[axis] > 0:
                 shares[face_bit(axis, False)] = self.seams[axis, index].behind
             if index[axis] + 1 < self.grid.shape[axis]:
                 shares[face_bit(axis, True)] = self.seams[axis, step(index, axis, 1)].before
-        return as_region(self.leaves[index], shares)[0]
+        return as_region(self.leaves[index], shares)
 
     def _child(self, level: int, child: Triple) -> Region:
         still_open = ALL_FACES
@@ -114,7 +114,7 @@ class Blockwise:
     def run(self) -> None:
         """Decide every node of the octree, from the leaves to the root."""
         self.decisions: dict[tuple[int, Triple], Decision] = {}
-        for index, region in self.regions.items():
+        for index, (region, _) in self.regions.items():
             self.decisions[0, index] = self._decide([region], [])
         self.largest = 0
         for level in range(1, self.octree.height + 1):
@@ -126,9 +126,9 @@ class Blockwise:
     def segments_of(self, ids: np.ndarray) -> np.ndarray:
         """The segments of supervoxels: a supervoxel has the id of its first fragment."""
         known, segments = [], []
-        for index in self.grid.indices():
+        for index, (_, placement) in self.regions.items():
             known.append(self.blocks[index].ids)
-            segments.append(self._assigned(0, index))
+            segments.append(self._assigned(0, index)[placement.place])
         order = np.argsort(np.concatenate(known))
         return look_up(ids, np.concatenate(known)[order], np.concatenate(segments)[order])
 

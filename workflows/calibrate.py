@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ from .plan import WORKER_BYTES, Plan, make_plan
 from .rates import Cost, Rates
 from .recipe import Output
 from .stages import Stage
-from .work import Work, faces_before, kind_of, open_surface_of, patches
+from .work import Work, faces_before, kind_of, open_surface_of, seen
 
 BLOCK_LEVEL = ("predict", "supervoxels", "faces", "agglomerate-0", "relabel", "contingency")
 _LOOK: Triple = (16, 64, 64)  # voxels in the middle of a block that are looked at for data
@@ -47,27 +47,31 @@ _WAIT = 1.0
 
 @dataclass(frozen=True)
 class Measured:
-    """One task, run once: its cost, memory being what it added to its worker, and what it counted."""
+    """One task, run once: its cost, memory being what it added to its worker; the seconds that its process computed;
+    and what it counted.
+    """
 
     cost: Cost
+    processor_seconds: float
     counts: Mapping[str, int]
 
 
-def measure(task: str, config: str, index: Triple) -> tuple[Report, int, int]:
-    """Run a task in a worker; with the bytes that its process read and wrote meanwhile."""
-    read, written = _bytes_moved()
+def measure(task: str, config: str, index: Triple) -> tuple[Report, float, int, int]:
+    """Run a task in a worker; with the seconds that its process computed, and the bytes that it read and wrote."""
+    before = _counters()
     report = attempt.perform(task, config, [index], attempt.Terms(seconds=0.0))
-    read_after, written_after = _bytes_moved()
-    return report, read_after - read, written_after - written
+    seconds, read, written = (after - start for after, start in zip(_counters(), before, strict=True))
+    return report, seconds, int(read), int(written)
 
 
-def _bytes_moved() -> tuple[int, int]:
-    """Bytes that this process has got from files, and given to them, so far; 0 where the system does not count."""
+def _counters() -> tuple[float, int, int]:
+    """Of this process so far: seconds of all threads, bytes got from files and given to them, 0 where nobody counts."""
+    seconds = time.process_time()
     try:
-        counters = psutil.Process().io_counters()
-        return counters.read_chars, counters.write_chars
+        moved = psutil.Process().io_counters()
+        return seconds, moved.read_chars, moved.write_chars
     except AttributeError:
-        return 0, 0
+        return seconds, 0, 0
 
 
 def calibrate(plan: Plan, rates: Rates, note: Callable[[str], None]) -> Calibration:
@@ -84,7 +88,7 @@ def calibrate(plan: Plan, rates: Rates, note: Callable[[str], None]) -> Calibrat
         TaskError: a stage failed on the block.
     """
     block = _find_block(plan)
-    with _folder(plan.directory) as folder, _worker(plan, folder) as run:
+    with _folder(plan.directory) as folder, one_worker(plan, folder) as run:
         scratch = _scratch_plan(plan, folder)
         for path, spec in scratch.volumes.items():
             create_volume(path, spec)
@@ -120,9 +124,9 @@ def _calibration(
     contacts = leaf["contacts"] if leaf else plan.density.contacts * box.voxels
     joined = measured["agglomerate-0"].counts["given_contacts"]
     across = measured["faces"].counts["face_contacts"] if "faces" in measured else 0
-    operations = plan.operations * patches(box.shape, plan.patch) * math.prod(plan.patch)
+    patches = seen(box.shape, plan.patch)
     work = {
-        "predict": Work(1, box.voxels, 0, operations),
+        "predict": Work(1, box.voxels, 0, patches, plan.operations * patches),
         "supervoxels": Work(1, box.voxels, contacts),
         "faces": Work(1, faces, across),
         "agglomerate-0": Work(1, 0, joined),
@@ -164,8 +168,8 @@ def _find_block(plan: Plan) -> Triple:
     for index in map(triple, candidates):
         box = grid.box(index)
         margin = [max(0, (n - look) // 2) for n, look in zip(box.shape, _LOOK, strict=True)]
-        seen = box.grow([-m for m in margin])
-        if (source.read(seen) != source.spec.fill_value).any():
+        middle_of_it = box.grow([-m for m in margin])
+        if (source.read(middle_of_it) != source.spec.fill_value).any():
             return index
     raise RequestError(
         f"A calibration needs a block that holds data; {source.path} has none in the middle of {len(candidates)} blocks"
@@ -199,7 +203,7 @@ def _folder(directory: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _worker(plan: Plan, folder: Path) -> Iterator[Callable[[Stage, Triple], Measured]]:
+def one_worker(plan: Plan, folder: Path) -> Iterator[Callable[[Stage, Triple], Measured]]:
     """A worker process of this machine, as something that runs one task of a stage."""
     executor = cluster.start(cluster.Place("local", {"cpu": cluster.Pool(1, plan.memory)}, folder), measure)
 
@@ -227,13 +231,14 @@ def _outcome(completion: Completion, stage: Stage, index: Triple) -> Measured:
             completion.reason or "its worker died, perhaps for lack of memory" if completion.lost else completion.error
         )
         raise TaskError(f"{where}: {why}")
-    report, read, written = completion.value
+    report, processor, read, written = completion.value
     (tried,) = report.attempts
     if tried.failure is not None:
         kind = RequestError if tried.failure.request else StorageError if tried.failure.storage else TaskError
         raise kind(f"{where}: {tried.failure.reason}")
     added = max(0, report.peak_memory - WORKER_BYTES)
-    return Measured(Cost(seconds=tried.seconds, read=read, written=written, memory=added), tried.outcome.counts)
+    cost = Cost(seconds=tried.seconds, read=read, written=written, memory=added)
+    return Measured(cost, processor, tried.outcome.counts)
 
 
 def _before(block: Triple) -> Iterator[tuple[int, Triple]]:

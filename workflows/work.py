@@ -40,12 +40,14 @@ class Work:
         tasks: of the stage; for the scores, tables that are read.
         voxels: looked at; of faces alone where a task looks at faces.
         contacts: given to the stage.
+        seen: voxels of all patches that a network is given.
         operations: floating-point operations of a network.
     """
 
     tasks: float = 0.0
     voxels: float = 0.0
     contacts: float = 0.0
+    seen: float = 0.0
     operations: float = 0.0
 
 
@@ -80,8 +82,8 @@ class Workload:
         tasks = 1 if largest else len(stage)
         voxels = self._block if largest else math.prod(self.grid.volume)
         if stage.task == "predict":
-            block = patches(_sides(self.grid, 0), self.patch)
-            return Work(tasks, voxels, 0, self.operations * tasks * block * math.prod(self.patch))
+            patches = tasks * seen(_sides(self.grid, 0), self.patch)
+            return Work(tasks, voxels, 0, patches, self.operations * patches)
         if stage.task == "faces":
             face = between(self.grid, 0, largest)
             return Work(tasks, face, self.growth.across * face)
@@ -156,9 +158,9 @@ def faces_before(grid: BlockGrid, index: Triple) -> int:
     return _planes([min(1, i) for i in index], grid.box(index).shape)
 
 
-def patches(block: Triple, patch: Triple) -> int:
-    """Patches that a block computes: all that touch it, and they overlap by half."""
-    return math.prod(-(-2 * b // p) + 1 for b, p in zip(block, patch, strict=True))
+def seen(block: Triple, patch: Triple) -> int:
+    """Voxels of the patches that a block computes: all that touch it, and they overlap by half."""
+    return math.prod((-(-2 * b // p) + 1) * p for b, p in zip(block, patch, strict=True))
 
 
 def _planes(planes: list[int], sides: Triple) -> int:

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from case import Case, Fault, UnavailableError
-from driver import books
+from driver import Driver, books
 
 LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib*/faketime/libfaketimeMT.so.1")
 JUMPS = ("+1d", "-2h", "-400d", "+0")
@@ -60,7 +60,7 @@ def two_drivers(case: Case) -> None:
     case.expect(not case.repeated, f"{case.repeated} attempts were repeated")
 
 
-def _settle(case, twins):  # type: ignore[no-untyped-def]
+def _settle(case: Case, twins: list[Driver]) -> Driver:
     """Of two drivers that started together one is refused; the other one."""
     twins[0].until(lambda: not all(twin.running for twin in twins))
     winner = twins[0] if twins[0].running else twins[1]

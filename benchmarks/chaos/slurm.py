@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
-import shutil
+import os
 import subprocess
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from unittest import mock
 
 from case import Case, Fault, UnavailableError
 from driver import GRACE, PATIENCE, books
@@ -37,16 +42,38 @@ class QueuedJob:
         return self.state == "RUNNING" and not self.name.endswith("-driver")
 
 
-def _on_slurm(case: Case, maximum: int = 2, walltime: str = "00:10:00", margin: str = "00:01:00") -> None:
-    """Have a case run on the cluster.
+@contextlib.contextmanager
+def _slurm(
+    case: Case, maximum: int = 2, walltime: str = "00:10:00", margin: str = "00:01:00"
+) -> Iterator[Callable[..., str]]:
+    """Have a case run on a SLURM of its own; yields what an administrator says to that.
 
     Raises:
-        UnavailableError: there is none.
+        UnavailableError: it cannot be started here.
     """
-    if shutil.which("sinfo") is None or subprocess.run(["sinfo", "-h"], capture_output=True).returncode:
-        raise UnavailableError("there is no SLURM that answers")
-    pool = POOL.format(maximum=maximum, walltime=walltime, margin=margin)
-    case.recipe = case.job.recipe(case.folder, "slurm", pool)
+    machine = _one_machine()
+    machine.FOLDER = Path(tempfile.mkdtemp(prefix="petavox-chaos-"))
+    machine.CONF = machine.FOLDER / "slurm.conf"
+    try:
+        machine.up()
+        pool = POOL.format(maximum=maximum, walltime=walltime, margin=margin)
+        case.recipe = case.job.recipe(case.folder, "slurm", pool)
+        with mock.patch.dict(os.environ, SLURM_CONF=str(machine.CONF)):
+            yield machine.scontrol
+    except machine.CannotStartError as error:
+        raise UnavailableError(f"no SLURM: {error}") from error
+    finally:
+        case.close()
+        machine.down()
+
+
+def _one_machine() -> ModuleType:
+    """The SLURM that tests start."""
+    path = Path(__file__).parents[2] / "tests" / "slurm" / "one_machine.py"
+    spec = importlib.util.spec_from_file_location("one_machine", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _jobs(case: Case) -> list[QueuedJob]:
@@ -71,91 +98,72 @@ def _no_job_left(case: Case) -> None:
 
 def worker_cancelled(case: Case) -> None:
     """Jobs of workers are cancelled, one after the other."""
-    _on_slurm(case)
-    driver = case.start()
-    while case.injected < CANCELLED and case.under_way(driver, more=case.random.randint(2, 20)):
-        if working := [job for job in _jobs(case) if job.works]:
-            subprocess.run(["scancel", case.random.choice(working).id], check=True)
-            case.injected += 1
-    case.complete(driver)
-    _no_job_left(case)
+    with _slurm(case):
+        driver = case.start()
+        while case.injected < CANCELLED and case.under_way(driver, more=case.random.randint(2, 20)):
+            if working := [job for job in _jobs(case) if job.works]:
+                subprocess.run(["scancel", case.random.choice(working).id], check=True)
+                case.injected += 1
+        case.complete(driver)
+        _no_job_left(case)
     case.expect(case.injected == CANCELLED, f"the run ended after {case.injected} of {CANCELLED}")
 
 
 def node_drained(case: Case) -> None:
     """The node of a worker is drained, and then lost."""
-    _on_slurm(case)
-    driver = case.start()
-    case.under_way(driver, more=case.random.randint(2, 20))
-    driver.until(lambda: any(job.works for job in _jobs(case)))
-    working = [job for job in _jobs(case) if job.works]
-    case.expect(working, f"there were no jobs: {driver.said[-300:]}")
-    with _out_of_service(case.random.choice(working).node) as node:
-        case.injected += 1
-        case.under_way(driver, more=10)
-        _set_state(node, "DOWN")
-        case.injected += 1
+    with _slurm(case) as scontrol:
+        driver = case.start()
+        case.under_way(driver, more=case.random.randint(2, 20))
+        driver.until(lambda: any(job.works for job in _jobs(case)))
+        node = case.random.choice([job for job in _jobs(case) if job.works]).node
+        for state in ("DRAIN", "DOWN"):
+            scontrol("update", f"NodeName={node}", f"State={state}", "Reason=chaos")
+            case.injected += 1
+            case.under_way(driver, more=case.random.randint(2, 20))
         case.complete(driver)
-    _no_job_left(case)
-
-
-@contextlib.contextmanager
-def _out_of_service(node: str) -> Iterator[str]:
-    _set_state(node, "DRAIN")
-    try:
-        yield node
-    finally:
-        _set_state(node, "RESUME")
-
-
-def _set_state(node: str, state: str) -> None:
-    done = subprocess.run(
-        ["scontrol", "update", f"NodeName={node}", f"State={state}", "Reason=chaos"], capture_output=True, text=True
-    )
-    if done.returncode:
-        raise UnavailableError(f"nodes are drained by the administrator alone: {done.stderr.strip()}")
+        _no_job_left(case)
 
 
 def walltime(case: Case) -> None:
     """One job at a time, of a minute each: several have to follow one another."""
-    _on_slurm(case, maximum=1, walltime="00:01:00", margin="00:00:20")
-    case.complete()
-    _no_job_left(case)
+    with _slurm(case, maximum=1, walltime="00:01:00", margin="00:00:20"):
+        case.complete()
+        _no_job_left(case)
     case.injected = len(list((case.run / "cluster" / "logs").glob("cpu-*"))) - 1
     case.expect(case.injected > 0, "the run ended within the walltime of its first job")
 
 
 def driver_killed(case: Case) -> None:
     """Kill −9 of the driver, whose workers are jobs."""
-    _on_slurm(case)
-    driver = case.start()
-    case.under_way(driver, more=case.random.randint(5, 60))
-    driver.kill()
-    case.injected += 1
-    case.nothing_left_of(driver)
-    _no_job_left(case)
-    before = books(case.run)
-    case.complete()
-    _no_job_left(case)
+    with _slurm(case):
+        driver = case.start()
+        case.under_way(driver, more=case.random.randint(5, 60))
+        driver.kill()
+        case.injected += 1
+        case.nothing_left_of(driver)
+        _no_job_left(case)
+        before = books(case.run)
+        case.complete()
+        _no_job_left(case)
     case.compare(before)
 
 
 def driver_job_killed(case: Case) -> None:
     """The driver is a job itself, and is killed −9."""
-    _on_slurm(case)
-    _submit(case)
-    _until(lambda: case.done > 10)
-    case.pause(0.0, 3.0)
-    for job in _jobs(case):
-        if job.name.endswith("-driver"):
-            subprocess.run(["scancel", "--full", "--signal=KILL", job.id], check=True)
-            case.injected += 1
-    case.expect(case.injected == 1, f"{case.injected} drivers were there to be killed")
-    _no_job_left(case)
-    before = books(case.run)
-    _submit(case)
-    _until(lambda: not _jobs(case))
-    case.complete()  # finds everything done
+    with _slurm(case):
+        _submit(case)
+        _until(lambda: case.done > 10)
+        case.pause(0.0, 3.0)
+        for job in _jobs(case):
+            if job.name.endswith("-driver"):
+                subprocess.run(["scancel", "--full", "--signal=KILL", job.id], check=True)
+                case.injected += 1
+        case.expect(case.injected == 1, f"{case.injected} drivers were there to be killed")
+        _no_job_left(case)
+        before = books(case.run)
+        _submit(case)
+        _until(lambda: not _jobs(case))
+        case.complete()  # finds everything done
     case.compare(before)
 
 
@@ -167,7 +175,7 @@ def _submit(case: Case) -> None:
     case.expect(status == 0, f"exit status {status} of `petavox submit`: {driver.said[-300:]}")
 
 
-def _until(condition) -> None:  # type: ignore[no-untyped-def]
+def _until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.5)

@@ -1,0 +1,187 @@
+"""Measures the table of rates that plans without a calibration go by, and writes it: workflows/rates.json.
+
+    python benchmarks/rates.py [--demo DIR] [--out FILE]
+
+Every task of small runs over the demo's affinities, cut into two block shapes and with two thresholds, runs in one
+worker process. Seconds, bytes read and bytes written of each kind of task are fitted to its tasks, voxels and contacts,
+with no negative coefficient; memory only for octree nodes, since other tasks state theirs. Prediction is fitted to the
+operations of the demo's network. Seconds are those of the processor, so that the table does not depend on what else
+the machine was doing; what storage adds, a calibration measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import runs
+from scipy.optimize import nnls
+
+from petavox.pipeline.geometry import Octree, Triple
+from petavox.pipeline.volumes import create_volume
+from petavox.workflows import work as amounts
+from petavox.workflows.calibrate import Measured, one_worker
+from petavox.workflows.plan import Plan, make_plan
+from petavox.workflows.rates import Cost, Rates
+from petavox.workflows.recipe import load
+from petavox.workflows.stages import Stage
+from petavox.workflows.work import Work, kind_of
+
+BLOCKS: tuple[Triple, ...] = ((32, 128, 128), (32, 256, 256))
+HIGHS = (0.98, 0.9999)
+TABLE = Path(__file__).parents[1] / "workflows" / "rates.json"
+BY_MEMORY = ("agglomerate", "assign")
+
+Row = tuple[Work, Cost]
+
+
+def all_tasks(plan: Plan, folder: Path) -> dict[str, dict[Triple, Measured]]:
+    """Run everything, stage by stage, for its costs."""
+    for path, spec in plan.volumes.items():
+        create_volume(path, spec)
+    with one_worker(plan, folder) as run:
+        found: dict[str, dict[Triple, Measured]] = {}
+        for stage in plan.stages:
+            print(f"  {stage.name}", flush=True)
+            run(stage, stage.index(0))  # code is loaded
+            found[stage.name] = {stage.index(i): run(stage, stage.index(i)) for i in range(len(stage))}
+    return found
+
+
+def work_of(plan: Plan, stage: Stage, index: Triple, found: dict[str, dict[Triple, Measured]]) -> Work:
+    """What a task had to do, contacts as they were."""
+    grid, box = plan.grid, plan.grid.box(index) if stage.grid == plan.grid.shape else None
+    if stage.task == "scores":
+        return Work(len(grid), math.prod(grid.volume))
+    level = getattr(stage.config, "level", 0)
+    if level:
+        octree = Octree(grid.shape)
+        below = found[f"agglomerate-{level - 1}"]
+        passed_up = sum(below[child].counts["residual_contacts"] for child in octree.children(level, index))
+        return Work(1, 0, passed_up + across(plan, found) * amounts.inner_faces(grid, level, True))
+    assert box is not None
+    if stage.task == "faces":
+        return Work(1, amounts.faces_before(grid, index), found["faces"][index].counts["face_contacts"])
+    return Work(1, box.voxels, found["supervoxels"][index].counts["contacts"])
+
+
+def across(plan: Plan, found: dict[str, dict[Triple, Measured]]) -> float:
+    """Contacts through a face, for each voxel of it."""
+    contacts = sum(task.counts["face_contacts"] for task in found["faces"].values())
+    return contacts / amounts.between(plan.grid, 0, False)
+
+
+def passed_up(plan: Plan, found: dict[str, dict[Triple, Measured]]) -> float:
+    """Contacts that octree nodes pass up, for each voxel of their open surface; of the level that passes up most."""
+    levels = range(Octree(plan.grid.shape).height)
+    residuals = [sum(task.counts["residual_contacts"] for task in found[f"agglomerate-{k}"].values()) for k in levels]
+    return max(n / amounts.open_surface(plan.grid, k, False) for k, n in zip(levels, residuals, strict=True))
+
+
+def fit(kind: str, rows: list[Row]) -> dict[str, Cost]:
+    """Cost of a unit of each amount: least squares, no negative coefficients, small tasks counting as much as large."""
+    names = [name for name in amounts.AMOUNTS if any(getattr(work, name) for work, _ in rows)]
+    units = np.array([[getattr(work, name) for name in names] for work, _ in rows])
+    coefficients = {}
+    for quantity in Cost.model_fields:
+        values = np.array([getattr(cost, quantity) for _, cost in rows])
+        if not values.any() or (quantity == "memory" and kind not in BY_MEMORY):
+            continue
+        weights = 1 / (values + values.mean())  # what was in a cache reads nothing, and must not count for more
+        scale = np.maximum(units.mean(axis=0), 1e-12)
+        solution, _ = nnls(units * weights[:, None] / scale, values * weights)
+        coefficients[quantity] = solution / scale
+    return {
+        name: Cost(**{quantity: float(f"{solution[i]:.3g}") for quantity, solution in coefficients.items()})
+        for i, name in enumerate(names)
+    }
+
+
+def of_processor(task: Measured) -> Cost:
+    """The cost of a task with the seconds that its process computed, not those that it took."""
+    return task.cost.model_copy(update={"seconds": task.processor_seconds})
+
+
+def predictions(demo: Path, folder: Path) -> list[Row]:
+    """Some blocks of the demo's prediction."""
+    recipe = folder / "recipe.toml"
+    recipe.parent.mkdir(parents=True, exist_ok=True)
+    recipe.write_text(
+        f'input.raw = "{demo / "em.zarr"}"\nmodel.checkpoint = "phantom"\nblocks.shape = [32, 192, 192]\n'
+    )
+    plan = make_plan(load(recipe), folder / "run")
+    stage = plan.stages[0]
+    for path, spec in plan.volumes.items():
+        create_volume(path, spec)
+    seen = amounts.seen(plan.grid.block, plan.patch)
+    work = Work(0, math.prod(plan.grid.block), 0, seen, plan.operations * seen)
+    with one_worker(plan, folder) as run:
+        run(stage, (0, 0, 0))
+        return [(work, of_processor(run(stage, (1, 1, i)))) for i in (0, 1)]
+
+
+def fit_prediction(rows: list[Row]) -> dict[str, Cost]:
+    """Seconds go by operations, reading by the voxels of patches, writing by those of blocks."""
+    by = {"seconds": "operations", "read": "seen", "written": "voxels"}
+    rate = {
+        name: sum(getattr(cost, name) for _, cost in rows) / sum(getattr(work, amount) for work, _ in rows)
+        for name, amount in by.items()
+    }
+    return {amount: Cost(**{name: float(f"{rate[name]:.3g}")}) for name, amount in by.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--demo", type=Path, default=Path("demo"), help="the directory that `make demo` made")
+    parser.add_argument("--work", type=Path, default=Path("build/bench"), help="folder for scratch")
+    parser.add_argument("--out", type=Path, default=TABLE)
+    settings = parser.parse_args()
+    demo, work = settings.demo.resolve(), settings.work.resolve() / "rates"
+    shutil.rmtree(work, ignore_errors=True)
+    by_kind: dict[str, list[Row]] = defaultdict(list)
+    face_ratios, up_ratios = [], []
+    try:
+        by_kind["predict"] = predictions(demo, work / "predict")
+        for block in BLOCKS:
+            for high in HIGHS:
+                print(f"blocks of {block}, high {high}", flush=True)
+                folder = work / "run"
+                shutil.rmtree(folder, ignore_errors=True)
+                recipe = runs.write_recipe(folder / "recipe.toml", demo / "affinities.zarr", block, high=high)
+                plan = make_plan(load(recipe, [f'evaluate.truth="{demo / "truth.zarr"}"']), folder / "run")
+                found = all_tasks(plan, folder)
+                for stage in plan.stages:
+                    rows = by_kind[kind_of(stage)]
+                    rows += [
+                        (work_of(plan, stage, index, found), of_processor(task))
+                        for index, task in found[stage.name].items()
+                    ]
+                face_ratios.append(across(plan, found) / plan.density.face_fragments)
+                up_ratios.append(passed_up(plan, found) / plan.density.face_fragments)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    costs = {kind: fit_prediction(rows) if kind == "predict" else fit(kind, rows) for kind, rows in by_kind.items()}
+    print("contacts for each fragment cut by a face: across", face_ratios, "passed up", up_ratios)
+    table = Rates(
+        measured=f"{time.strftime('%Y-%m-%d')}, {_cpu()}, {demo.name} of {sum(map(len, by_kind.values()))} tasks",
+        costs=costs,
+        across=float(f"{np.mean(face_ratios):.3g}"),
+        passed_up=float(f"{np.mean(up_ratios):.3g}"),
+    )
+    settings.out.write_text(table.model_dump_json(indent=1, exclude_defaults=True) + "\n", encoding="utf-8")
+    print(settings.out)
+
+
+def _cpu() -> Any:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if "model name" in line), "unknown CPU")
+
+
+if __name__ == "__main__":
+    main()

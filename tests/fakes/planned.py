@@ -1,0 +1,40 @@
+"""Plans of volumes that do not exist: only their grids and stages."""
+
+from pathlib import Path
+
+from petavox.pipeline.geometry import BlockGrid
+from petavox.tasks.contract import Density
+from petavox.workflows.plan import Plan
+from petavox.workflows.recipe import Recipe
+from petavox.workflows.segmentation import Places, SegmentationStages
+
+OFFSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+
+
+def plan_of(volume, block, *, workers=2, memory=4 * 10**9, density=None, directory=Path("/nowhere/run")):
+    """From affinities to segments, of a volume of a shape in blocks of another."""
+    recipe = Recipe.model_validate(
+        {
+            "input": {"affinities": "/nowhere/affinities.zarr"},
+            "blocks": {"shape": tuple(block)},
+            "cluster": {"workers": workers},
+        }
+    )
+    grid, places = BlockGrid(tuple(volume), tuple(block)), Places.of(recipe, directory)
+    density = density or Density(0.02, 0.1)
+    return Plan(
+        recipe=recipe,
+        directory=directory,
+        grid=grid,
+        stages=SegmentationStages(recipe, grid, places, OFFSETS, 1, density).build(None, None),
+        places=places,
+        volumes={},
+        identities={},
+        foundation={},
+        memory=memory,
+        density=density,
+        density_note=None,
+        operations=0.0,
+        patch=(1, 1, 1),
+        truth_offset=None,
+    )
