@@ -100,21 +100,21 @@ def status_table(found: Look) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     columns = (
         "stage",
         "tasks",
         "done",
         "running",
         "failed",
-        "set aside",
+        "aside",
         "left",
         "tasks/s",
         "time left",
-        "peak memory",
+        "memory",
     )
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
     for stage in found.status.stages:
         counts = (stage.tasks, stage.done, stage.running, stage.failed, stage.aside, stage.left)
         rate = "" if stage.rate is None else f"{stage.rate:.3g}"
