@@ -36,6 +36,8 @@ def steps(demo: Path, work: Path, full: bool) -> dict[str, list[str]]:
         "accuracy": [*data, "--truth", str(demo / "truth.zarr"), *([] if full else GRID)],
         "blockwise": [*data, *([] if full else ["--repeats", "3"])],
         "memory": data,
+        "overhead": data,
+        "noop": ["--work", str(work)],
         "multicut": [affinities, "--block", "64 256 256", "32 128 128"],
         "blocks": [affinities, str(work / "blocks")],
     }

@@ -111,13 +111,12 @@ def main() -> None:
     with Ledger(settings.directory / "ledger.sqlite") as ledger:
         ledger.begin()
         ledger.adopt((stage.name, len(stage), FINGERPRINT, {}) for stage in made)
-        done = {stage.name: ledger.done(stage.name, len(stage), FINGERPRINT) for stage in made}
         import nothing  # as a script this file is "__main__", which is another module in workers
 
         executor = cluster.start(place, nothing.perform)
         try:
-            hangs, progress = settings.directory / "hangs", Lines(settings.stop)
-            result = Loop(made, marks, done, ledger, executor, progress, hangs=hangs).run()
+            loop = Loop(made, marks, ledger, Lines(settings.stop), hangs=settings.directory / "hangs")
+            result = loop.run(executor)
             sys.exit(result.failed)
         except KeyboardInterrupt:
             sys.exit(0)

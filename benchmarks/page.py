@@ -88,6 +88,20 @@ TITLES: dict[str, tuple[str, str, tuple[Column, ...]]] = {
         "A hash of all voxels of the segmentation, whatever the blocks, the workers and the interruptions.",
         columns("block", "cluster", "workers", "killed", "tasks", "seconds=s", "sha256"),
     ),
+    "noop": (
+        "The run loop alone",
+        "Blocks that do nothing, in five stages with dependencies, through run loop, ledger and two local workers;"
+        " stopped at 99 % and continued. Memory is the driver's, with the scheduler in it; seconds count from the start"
+        " of its process.",
+        columns("what", "done", "seconds=s", bytes="driver"),
+    ),
+    "overhead": (
+        "A run beyond its tasks",
+        "`petavox run` on two workers over a volume of the size of SNEMI3D, in seconds of the command: the tasks' own,"
+        " shared out over the workers; until the first; waiting for one another; with no task on any worker; after the"
+        " last.",
+        columns("command", "tasks", "start", "waiting", "between", "end", "overhead=overhead, %"),
+    ),
     "scale": (
         "While the volume doubles",
         "Mirrored affinities, two workers. ns: of all tasks together, a voxel.",

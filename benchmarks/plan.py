@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import shutil
 import subprocess
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +56,18 @@ workers = 1000
 """
 
 
-def planned(recipe: Path, directory: Path, *options: str) -> tuple[dict[str, Any], float, int]:
-    """A plan as its command prints it, the seconds that took, and the bytes that the process held at most."""
+@dataclass(frozen=True)
+class Planning:
+    """What `petavox plan` cost: seconds of the clock and of the processor, and bytes that the process held at most."""
+
+    seconds: float
+    processor_seconds: float
+    memory: int
+
+
+def planned(recipe: Path, directory: Path, *options: str) -> tuple[dict[str, Any], Planning]:
+    """A plan as its command prints it, and what that cost."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     with (directory.parent / "plan.json").open("w+") as out:
         process = subprocess.Popen([*COMMAND, str(recipe), "--run", str(directory), "--json", *options], stdout=out)
@@ -66,7 +78,9 @@ def planned(recipe: Path, directory: Path, *options: str) -> tuple[dict[str, Any
         out.seek(0)
         if status not in (0, 2):  # a plan that refuses has been made as well
             raise subprocess.CalledProcessError(status, process.args)
-        return json.load(out), seconds, watch.peak
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        computed = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return json.load(out), Planning(seconds, computed, watch.peak)
 
 
 def metadata_only(path: Path, side: int, channels: int | None) -> Path:
@@ -90,10 +104,11 @@ def of_sizes(work: Path) -> list[dict[str, Any]]:
         for name, text in (("affinities", FROM_AFFINITIES), ("raw data", FROM_RAW)):
             recipe = folder / "recipe.toml"
             recipe.write_text(text.format(raw=raw, affinities=affinities), encoding="utf-8")
-            found, seconds, memory = planned(recipe, folder / "run")
-            row = {"voxels": side**3, "source": name, "seconds": seconds, "memory": memory}
+            found, cost = planned(recipe, folder / "run")
+            row = {"voxels": side**3, "source": name, **asdict(cost)}
             row |= {"blocks": found["blocks"], "tasks": found["tasks"], "refusals": len(found["refusals"])}
-            print(f"{side**3:.3g} voxels from {name}: {seconds:.2f} s, {memory / 1e6:.0f} MB", flush=True)
+            seconds = f"{cost.seconds:.2f} s ({cost.processor_seconds:.2f} s of the processor)"
+            print(f"{side**3:.3g} voxels from {name}: {seconds}, {cost.memory / 1e6:.0f} MB", flush=True)
             rows.append(row)
     return rows
 
@@ -101,10 +116,12 @@ def of_sizes(work: Path) -> list[dict[str, Any]]:
 def of_a_run(folder: Path, affinities: Path, block: Triple, high: float) -> list[dict[str, Any]]:
     """Each stage of a run on one worker: measured, and estimated over measured with a calibration and without."""
     recipe = runs.write_recipe(folder / "recipe.toml", affinities, block, high=high, workers=1)
-    plain, _, _ = planned(recipe, folder / "run")
-    calibrated, seconds, _ = planned(recipe, folder / "run", "--calibrate", "--calibration", str(folder / "found.json"))
+    plain, _ = planned(recipe, folder / "run")
+    calibrated, calibrating = planned(
+        recipe, folder / "run", "--calibrate", "--calibration", str(folder / "found.json")
+    )
     finished = runs.run(recipe, folder / "run")
-    print(f"calibrating {seconds:.1f} s, running {finished.seconds:.1f} s", flush=True)
+    print(f"calibrating {calibrating.seconds:.1f} s, running {finished.seconds:.1f} s", flush=True)
     tasks = finished.tasks()
     rows = []
     for before, after in zip(plain["stages"], calibrated["stages"], strict=True):

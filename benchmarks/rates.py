@@ -2,11 +2,11 @@
 
     python benchmarks/rates.py [--demo DIR] [--out FILE]
 
-Every task of small runs over the demo's affinities, cut into two block shapes and with two thresholds, runs in one
-worker process. Seconds, bytes read and bytes written of each kind of task are fitted to its tasks, voxels and contacts,
-with no negative coefficient; memory only for octree nodes, since other tasks state theirs. Prediction is fitted to the
-operations of the demo's network. Seconds are those of the processor, so that the table does not depend on what else
-the machine was doing; what storage adds, a calibration measures.
+Every task of small runs over the demo's affinities, mirrored to more than a worker's cache holds, in two block shapes
+and with two thresholds, runs in one worker process. Seconds, bytes read and bytes written of each kind of task are
+fitted to its tasks, voxels and contacts, with no negative coefficient; memory only for octree nodes, since other tasks
+state theirs. Prediction is fitted to the operations of the demo's network. Seconds are those of the processor, so that
+the table does not depend on what else the machine was doing; what storage adds, a calibration measures.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from typing import Any
 
 import numpy as np
 import runs
+import tiles
 from scipy.optimize import nnls
 
-from petavox.pipeline.geometry import Octree, Triple
+from petavox.pipeline.geometry import Box, Octree, Triple
 from petavox.pipeline.volumes import create_volume
+from petavox.tasks import contingency
 from petavox.workflows import work as amounts
 from petavox.workflows.calibrate import Measured, one_worker
 from petavox.workflows.plan import Plan, make_plan
@@ -34,6 +36,7 @@ from petavox.workflows.stages import Stage
 from petavox.workflows.work import Work, kind_of
 
 BLOCKS: tuple[Triple, ...] = ((32, 128, 128), (32, 256, 256))
+SHAPE: Triple = (64, 512, 1024)
 HIGHS = (0.98, 0.9999)
 TABLE = Path(__file__).parents[1] / "workflows" / "rates.json"
 BY_MEMORY = ("agglomerate", "assign")
@@ -58,7 +61,8 @@ def work_of(plan: Plan, stage: Stage, index: Triple, found: dict[str, dict[Tripl
     """What a task had to do, contacts as they were."""
     grid, box = plan.grid, plan.grid.box(index) if stage.grid == plan.grid.shape else None
     if stage.task == "scores":
-        return Work(len(grid), math.prod(grid.volume))
+        scored = stage.config.contingency
+        return Work(sum(1 for _ in contingency.blocks(scored)), Box(scored.start, scored.stop).voxels)
     level = getattr(stage.config, "level", 0)
     if level:
         octree = Octree(grid.shape)
@@ -66,6 +70,9 @@ def work_of(plan: Plan, stage: Stage, index: Triple, found: dict[str, dict[Tripl
         passed_up = sum(below[child].counts["residual_contacts"] for child in octree.children(level, index))
         return Work(1, 0, passed_up + across(plan, found) * amounts.inner_faces(grid, level, True))
     assert box is not None
+    if stage.task == "contingency":
+        scored = Box(stage.config.start, stage.config.stop).intersect(box)
+        return Work(1, scored.voxels)
     if stage.task == "faces":
         return Work(1, amounts.faces_before(grid, index), found["faces"][index].counts["face_contacts"])
     return Work(1, box.voxels, found["supervoxels"][index].counts["contacts"])
@@ -153,8 +160,10 @@ def main() -> None:
                 print(f"blocks of {block}, high {high}", flush=True)
                 folder = work / "run"
                 shutil.rmtree(folder, ignore_errors=True)
-                recipe = runs.write_recipe(folder / "recipe.toml", demo / "affinities.zarr", block, high=high)
-                plan = make_plan(load(recipe, [f'evaluate.truth="{demo / "truth.zarr"}"']), folder / "run")
+                tiles.write_tiled(demo / "affinities.zarr", folder / "affinities.zarr", SHAPE, block)
+                recipe = runs.write_recipe(folder / "recipe.toml", folder / "affinities.zarr", block, high=high)
+                scored = [f'evaluate.truth="{demo / "truth.zarr"}"', "evaluate.offset=[0,0,0]"]
+                plan = make_plan(load(recipe, scored), folder / "run")
                 found = all_tasks(plan, folder)
                 for stage in plan.stages:
                     rows = by_kind[kind_of(stage)]
@@ -169,7 +178,7 @@ def main() -> None:
     costs = {kind: fit_prediction(rows) if kind == "predict" else fit(kind, rows) for kind, rows in by_kind.items()}
     print("contacts for each fragment cut by a face: across", face_ratios, "passed up", up_ratios)
     table = Rates(
-        measured=f"{time.strftime('%Y-%m-%d')}, {_cpu()}, {demo.name} of {sum(map(len, by_kind.values()))} tasks",
+        measured=f"{time.strftime('%Y-%m-%d')}, {_cpu()}, {sum(map(len, by_kind.values()))} tasks of the demo",
         costs=costs,
         across=float(f"{np.mean(face_ratios):.3g}"),
         passed_up=float(f"{np.mean(up_ratios):.3g}"),

@@ -73,6 +73,10 @@ SetOption = Annotated[
 ClusterOption = Annotated[str | None, typer.Option("--cluster", metavar="KIND", help="serial, local or slurm.")]
 WorkersOption = Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes.")]
 BoxOption = Annotated[str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this part, in voxels.")]
+ForceOption = Annotated[
+    list[str] | None,
+    typer.Option("--force-stage", metavar="NAME", help="Compute this stage, and what depends on it, again."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON on standard output.")]
 
 
@@ -138,6 +142,9 @@ def plan(
         Path | None,
         typer.Option(metavar="FILE", help="With --calibrate: keep what was measured there; without: go by it."),
     ] = None,
+    show_jobs: Annotated[
+        bool, typer.Option("--show-jobs", help="Print the scripts of the jobs on a cluster, and nothing else.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """What a recipe would run and what that costs; refuses what cannot work."""
@@ -150,6 +157,11 @@ def plan(
     from .rates import shipped
 
     planned = make_plan(_recipe(recipe, cluster, workers, overrides), _run_directory(recipe, run))
+    if show_jobs:
+        from .submit import scripts
+
+        print("\n".join(scripts(planned)), end="")
+        return
     look_through(planned)
     found = None
     if calibrate:
@@ -174,11 +186,35 @@ def run(
     cluster: ClusterOption = None,
     workers: WorkersOption = None,
     overrides: SetOption = None,
+    force: ForceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a recipe, or continue its run: what is done is not done again."""
     directory = _run_directory(recipe, run)
-    _run(_recipe(recipe, cluster, workers, overrides), directory, as_json)
+    _run(_recipe(recipe, cluster, workers, overrides), directory, as_json, force or ())
+
+
+@_command
+def submit(
+    recipe: RecipePath,
+    run: RunOption = None,
+    cluster: ClusterOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Run a recipe on SLURM with a driver that is a job itself, so that you can log out."""
+    from .submit import submit as submit_run
+
+    directory = _run_directory(recipe, run)
+    print(submit_run(_recipe(recipe, cluster, None, overrides), directory))
+    _say(f"Submitted. `petavox status {directory}` shows how far it is, `petavox cancel {directory}` ends it.")
+
+
+@_command
+def cancel(run: RunPath) -> None:
+    """End every job of a run on SLURM, its driver included; what is done is kept."""
+    from .submit import cancel as cancel_run
+
+    _say(f"{cancel_run(run)} jobs ended. `petavox submit` or `petavox run` continues.")
 
 
 @_command
@@ -247,15 +283,19 @@ def verify(
 
 
 @_command
-def status(run: RunPath, as_json: JsonOption = False) -> None:
-    """How far a run is, and what failed."""
-    from . import show
-    from .finished import LEDGER, check_run_directory
-    from .ledger import Ledger
+def status(
+    run: RunPath,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", metavar="RECIPE", help="Also say what this recipe would compute again.")
+    ] = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How far a run is, what failed, who works on it, and what a changed recipe would compute again."""
+    from .status import look, status_json, status_table
 
-    check_run_directory(run)
-    with Ledger(run / LEDGER, readonly=True) as ledger:
-        _print(show.status_json(ledger) if as_json else show.status_table(ledger), as_json)
+    found = look(run, recipe, overrides or ())
+    _print(status_json(found) if as_json else status_table(found), as_json)
 
 
 @_command
@@ -332,11 +372,11 @@ def main() -> NoReturn:
     sys.exit(0)
 
 
-def _run(recipe: Recipe, directory: Path, as_json: bool) -> None:
+def _run(recipe: Recipe, directory: Path, as_json: bool, force: Sequence[str] = ()) -> None:
     from .progress import on_standard_error
     from .run import run
 
-    _finish(run(recipe, directory, on_standard_error()), as_json, again=f"petavox retry {directory}")
+    _finish(run(recipe, directory, on_standard_error(), force=force), as_json, again=f"petavox retry {directory}")
 
 
 def _stop(signal_number: int, frame: FrameType | None) -> None:

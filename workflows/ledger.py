@@ -12,7 +12,7 @@ import os
 import platform
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -86,7 +86,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """A stage as the ledger knows it: counts of tasks, seconds of all of them together, bytes of the largest."""
+    """A stage as the ledger knows it: counts of tasks, seconds of all that are done together, bytes of the largest."""
 
     name: str
     tasks: int
@@ -132,6 +132,7 @@ class Ledger:
         self._began = time.monotonic()
         self._stages: dict[tuple[str, str], int] = {}
         self._words: dict[str, int] = {}
+        self._told: Callable[[Sequence[Row]], None] = lambda rows: None
         try:
             self._db = self._connected("ro" if readonly else "rwc")
             (layout,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -152,7 +153,9 @@ class Ledger:
 
     def _connected(self, mode: str) -> sqlite3.Connection:
         address = f"{self.path.absolute().as_uri()}?mode={mode}"
-        if is_local(self.path.parent):
+        # Looking in when nobody writes leaves no files behind, either.
+        nobody_writes = mode == "ro" and not self.path.with_name(f"{self.path.name}-wal").exists()
+        if is_local(self.path.parent) and not nobody_writes:
             return sqlite3.connect(address, uri=True, isolation_level=None)
         # SQLite's own locks are left out: they may hang for ever on machines that are gone, and ours is there.
         db = sqlite3.connect(f"{address}&vfs=unix-none", uri=True, isolation_level=None)
@@ -283,6 +286,7 @@ class Ledger:
             LockError: this driver may not write any more.
             StorageError: the disk is full, or refuses otherwise.
         """
+        rows = list(rows)
         ended = int((time.monotonic() - self._began) * 1e3)
         with self._transaction():
             written = [self._compact(row, ended) for row in rows]
@@ -294,6 +298,11 @@ class Ledger:
                 " session = excluded.session, ended = excluded.ended",
                 written,
             )
+        self._told(rows)
+
+    def tell(self, listener: Callable[[Sequence[Row]], None]) -> None:
+        """Have somebody told of the rows that are recorded from now on."""
+        self._told = listener
 
     def _compact(self, row: Row, ended: int) -> tuple[int | str | None, ...]:
         """A row as integers; why a task failed goes into a table of its own."""
@@ -346,7 +355,7 @@ class Ledger:
         """Every current stage, in order."""
         states = ", ".join(f"TOTAL(r.state = {i})" for i in range(len(STATES)))
         query = f"""
-            SELECT s.name, s.tasks, {states}, TOTAL(r.attempts), TOTAL(r.microseconds) / 1e6,
+            SELECT s.name, s.tasks, {states}, TOTAL(r.attempts), TOTAL((r.state < {SETTLED}) * r.microseconds) / 1e6,
                 COALESCE(MAX(r.peak_memory), 0), TOTAL(r.voxels)
             FROM stages s LEFT JOIN rows r ON r.stage = s.id
             WHERE s.position IS NOT NULL GROUP BY s.id ORDER BY s.position"""

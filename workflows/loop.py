@@ -19,9 +19,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from ..cluster import Completion, Executor, PoolName
 from ..pipeline.errors import ClusterError, RequestError, StorageError
 from .attempt import Attempt, Failure, Report, Terms
@@ -67,25 +64,18 @@ class Loop:
     Args:
         stages: each after those that it needs.
         fingerprints: of each stage, by name.
-        done: of each stage, by name, which tasks are done already.
-        ledger: every attempt is written there as soon as it ends.
-        executor: runs `attempt.perform`.
+        ledger: has what is done already; every attempt is written there as soon as it ends.
         progress: is told of everything that ends.
         limits: see the recipe.
         backoff: seconds before the first retry of a task; doubled for every further one.
         hangs: a folder for the tracebacks of tasks that hang; without one they may take as long as they like.
-
-    Raises:
-        ClusterError: the executor has no pool for some of the stages.
     """
 
     def __init__(
         self,
         stages: Sequence[Stage],
         fingerprints: Mapping[str, str],
-        done: Mapping[str, npt.NDArray[np.bool_]],
         ledger: Ledger,
-        executor: Executor,
         progress: Progress,
         limits: Limits | None = None,
         backoff: float = 1.0,
@@ -93,13 +83,11 @@ class Loop:
     ) -> None:
         limits = limits or Limits()
         self._stages, self._fingerprints = stages, fingerprints
-        self._ledger, self._executor, self._progress = ledger, executor, progress
+        self._ledger, self._progress = ledger, progress
         self._backoff, self._budget, self._hangs = backoff, CrashBudget(limits.crash_budget), Hangs(hangs, limits.task)
         self._configs = [stage.config.model_dump_json() for stage in stages]
-        progress.begin([(stage.name, len(stage), int(done[stage.name].sum())) for stage in stages])
-        self._readiness = Readiness(stages, done)
+        self._readiness = Readiness(stages, lambda stage: ledger.done(stage.name, len(stage), fingerprints[stage.name]))
         self._pools: list[PoolName] = ["gpu" if stage.resources.gpu else "cpu" for stage in stages]
-        self._check_pools()
         self._paces = [Pace() for _ in stages]
         self._begun = [0] * len(stages)  # tasks in flight, or waiting for a retry
         self._made = 0
@@ -110,16 +98,29 @@ class Loop:
         self._failures: dict[Task, int] = {}
         self._losses: dict[Task, int] = {}
 
-    def run(self) -> Result:
+    @property
+    def left(self) -> int:
+        """How many tasks are to be done."""
+        return self._readiness.left
+
+    def run(self, executor: Executor) -> Result:
         """Run everything that can be run.
 
+        Args:
+            executor: runs `attempt.perform`.
+
         Raises:
+            ClusterError: the executor has no pool for some of the stages.
             RequestError: a task found the request to be wrong; other blocks would find the same.
             StorageError: storage refused for good; other blocks would fare no better.
             CrashBudgetError: too many blocks of a stage failed.
         """
+        self._executor = executor
+        self._check_pools()
+        done = self._readiness.done
+        self._progress.begin([(stage.name, len(stage), done(i)) for i, stage in enumerate(self._stages)])
         with self._hangs:
-            while self._readiness.left:
+            while self.left:
                 self._expect()
                 self._fill()
                 ended = [self._ended(completion) for completion in self._completed()]

@@ -256,7 +256,7 @@ def _network(model: Model) -> tuple[float, Triple]:
 
     config = check_checkpoint_offsets(Path(_checkpoint(model)))
     patch = model.patch or config.patch
-    return operations_a_voxel(config.network, patch), patch
+    return operations_a_voxel(config.network), patch
 
 
 def _offsets(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:

@@ -48,7 +48,7 @@ class Lines:
         self._done = {name: done for name, _, done in stages}
         for name, tasks, done in stages:
             if done:
-                self.note(f"{name}: {done} of {tasks} done before")
+                self.note(f"{name}: {done} of {tasks} done, kept")
 
     def advance(self, stage: str, count: int = 1, *, failed: bool = False) -> None:
         counter = self._failed if failed else self._done
@@ -89,6 +89,8 @@ class Bars:
 
     def begin(self, stages: Stages) -> None:
         for name, tasks, done in stages:
+            if done:
+                self.note(f"{name}: {done} of {tasks} done, kept")
             self._bars[name] = self._progress.add_task(name, total=tasks, completed=done, start=False, trouble="")
         self._progress.start()
 

@@ -9,7 +9,7 @@ is settled, so it always has a task that can start. A need for a whole stage is 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,15 +40,14 @@ class Readiness:
 
     Args:
         stages: each after those that it needs.
-        done: for each stage by name, which of its tasks are done already.
+        done: which tasks of a stage are done already; asked for one stage after the other.
     """
 
-    def __init__(self, stages: Sequence[Stage], done: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+    def __init__(self, stages: Sequence[Stage], done: Callable[[Stage], npt.NDArray[np.bool_]]) -> None:
         self._stages = stages
         self._position = {stage.name: i for i, stage in enumerate(stages)}
-        none = {stage.name: np.zeros(len(stage), np.bool_) for stage in stages}
-        self._done = [Bitmap(done.get(stage.name, none[stage.name])) for stage in stages]
-        self._given_up = [Bitmap(none[stage.name]) for stage in stages]
+        self._done = [Bitmap(done(stage)) for stage in stages]
+        self._given_up = [Bitmap(np.zeros(len(stage), np.bool_)) for stage in stages]
         self._failed = [0] * len(stages)
         self._cursor = [0] * len(stages)
         self._ready: list[list[int]] = [[] for _ in stages]  # heaps: neighbours are handed out together

@@ -6,27 +6,25 @@ import contextlib
 import importlib.metadata
 import logging
 import platform
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .. import cluster
 from ..pipeline.errors import RequestError, StorageError
-from ..pipeline.volumes import create_volume
 from . import attempt, strict_toml
+from .bulletin import Bulletin, recipe_digest
 from .feasible import check
-from .fingerprint import Ingredients, differences, ingredients, portable
+from .fingerprint import ingredients
 from .finished import LEDGER, RECIPE, left_alone
 from .ledger import Ledger, Summary
-from .lock import locked
+from .lock import Lock, locked
 from .loop import Loop, Result
 from .plan import Plan, look_through, make_plan
 from .progress import Progress
 from .recipe import Recipe
+from .renewal import Fingerprints, changes, check_foundation, check_outputs, forced, renew
 
 if TYPE_CHECKING:
     from ..pipeline.evaluation.scores import Scores
@@ -35,7 +33,6 @@ LOG = "log.txt"
 HANGS = "hangs"
 
 log = logging.getLogger(__name__)
-Fingerprints = Mapping[str, tuple[str, Ingredients]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,9 @@ class Ending:
         return 1 if self.failed else 0
 
 
-def run(recipe: Recipe, directory: Path, progress: Progress, *, backoff: float = 1.0) -> Ending:
+def run(
+    recipe: Recipe, directory: Path, progress: Progress, *, backoff: float = 1.0, force: Sequence[str] = ()
+) -> Ending:
     """Do everything that a recipe asks for and that is not done yet.
 
     Args:
@@ -77,6 +76,7 @@ def run(recipe: Recipe, directory: Path, progress: Progress, *, backoff: float =
         directory: of the run; made, or continued.
         progress: is told what happens.
         backoff: seconds before a failed task is tried again; doubled every time.
+        force: stages that are computed again, with all that depends on them, though nothing has changed.
 
     Raises:
         RequestError: the request is wrong; nothing has been computed.
@@ -84,46 +84,69 @@ def run(recipe: Recipe, directory: Path, progress: Progress, *, backoff: float =
         KeyboardInterrupt: likewise kept.
     """
     with left_alone(recipe.input.run):
-        return _run(make_plan(recipe, directory), progress, backoff)
+        return _run(make_plan(recipe, directory), progress, backoff, force)
 
 
-def _run(plan: Plan, progress: Progress, backoff: float) -> Ending:
+def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -> Ending:
     _check_directory(plan.directory)
     new = not (plan.directory / LEDGER).exists()
     check(plan, new=new)
     if new:
         look_through(plan)
-        _check_outputs({}, plan)
-    with _opened(plan) as ledger:
+        check_outputs((), plan)
+    again = forced(plan.stages, force)
+    with opened(plan.directory) as (lock, ledger):
         fingerprints = ingredients(plan.stages, plan.directory, plan.identities)
-        _check_foundation(ledger, plan)
-        _check_outputs(ledger.outputs(), plan)
+        check_foundation(ledger.foundation(), plan)
+        check_outputs(ledger.outputs(), plan)
         ledger.begin()
         ledger.lay_foundation(plan.foundation)
         _write(plan.directory / RECIPE, strict_toml.dump(plan.recipe))
-        _renew(ledger, plan, fingerprints, progress)
-        try:
-            result = _compute(ledger, plan, fingerprints, progress, backoff)
-        except BaseException as error:
-            log.error("stopped: %s: %s", type(error).__name__, error)
-            with contextlib.suppress(StorageError, RequestError):
-                ledger.end(130 if isinstance(error, KeyboardInterrupt) else 1)
-            raise
-        finally:
-            progress.close()
-        ledger.end(1 if result.failed else 0)
-        log.info("ended: %d tasks failed, %d were not run because of that", result.failed, result.blocked)
-        return _report(ledger, plan, result)
+        _announce(ledger, fingerprints, again, progress)
+        renew(ledger, plan, fingerprints, again)
+        with session(plan, lock, ledger, progress) as bulletin:
+            result = compute(ledger, plan, fingerprints, progress, backoff, bulletin)
+        return report(ledger, plan, result)
+
+
+def _announce(ledger: Ledger, fingerprints: Fingerprints, again: Mapping[str, str], progress: Progress) -> None:
+    """Say what is computed again, and why."""
+    settled = {summary.name: summary.settled for summary in ledger.summaries()}
+    lines = list(changes(ledger.ingredients(), fingerprints, settled))
+    lines += [f"Computing {name} again: {reason}." for name, reason in again.items()]
+    for line in lines:
+        log.info(line)
+        progress.note(line)
 
 
 @contextlib.contextmanager
-def _opened(plan: Plan) -> Iterator[Ledger]:
-    """The run directory, with everybody else locked out of it."""
+def session(plan: Plan, lock: Lock, ledger: Ledger, progress: Progress) -> Iterator[Bulletin]:
+    """A driver at work, told in the status file; how it ended is noted whatever happens."""
+    bulletin = Bulletin(plan.directory, lock.holder, ledger, plan.stages, recipe_digest(plan.directory, RECIPE))
+    lock.with_every_beat(bulletin.publish)
+    bulletin.publish()
     try:
-        plan.directory.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(plan.directory / LOG, encoding="utf-8")
+        yield bulletin
+    except BaseException as error:
+        log.error("stopped: %s: %s", type(error).__name__, error)
+        with contextlib.suppress(StorageError, RequestError):
+            ledger.end(130 if isinstance(error, KeyboardInterrupt) else 1)
+            bulletin.end(130 if isinstance(error, KeyboardInterrupt) else 1)
+        raise
+    finally:
+        progress.close()
+    ledger.end(bulletin.verdict)
+    bulletin.end(bulletin.verdict)
+
+
+@contextlib.contextmanager
+def opened(directory: Path) -> Iterator[tuple[Lock, Ledger]]:
+    """A run directory with its log, its lock and its ledger, and everybody else locked out of it."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(directory / LOG, encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"The run directory {plan.directory} cannot be written: {error.strerror}.") from error
+        raise StorageError(f"The run directory {directory} cannot be written: {error.strerror}.") from error
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is told once, by the run
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     package = logging.getLogger(__package__.partition(".")[0])
@@ -131,8 +154,8 @@ def _opened(plan: Plan) -> Iterator[Ledger]:
     package.addHandler(handler)
     package.setLevel(logging.INFO)
     try:
-        with locked(plan.directory) as lock, Ledger(plan.directory / LEDGER, check=lock.check) as ledger:
-            yield ledger
+        with locked(directory) as lock, Ledger(directory / LEDGER, check=lock.check) as ledger:
+            yield lock, ledger
     finally:
         package.removeHandler(handler)
         package.setLevel(level)
@@ -148,110 +171,27 @@ def _check_directory(directory: Path) -> None:
         )
 
 
-def _check_foundation(ledger: Ledger, plan: Plan) -> None:
-    """A run is continued on the same data, the same network and the same blocks, or not at all."""
-    before = ledger.foundation()
-    changed = [
-        f"{name} is {_brief(plan.foundation.get(name))}, was {_brief(before.get(name))}"
-        for name in {**before, **plan.foundation}
-        if before and before.get(name) != plan.foundation.get(name)
-    ]
-    if changed:
-        raise RequestError(
-            f"The run directory {plan.directory} was made with another recipe: {'; '.join(changed)}."
-            " Choose another directory with --run, or delete this one."
-        )
-
-
-def _brief(value: object) -> str:
-    return f"{value[:12]}…" if isinstance(value, str) and len(value) > 12 else str(value)
-
-
-def _check_outputs(made: Mapping[str, str], plan: Plan) -> None:
-    """Nothing is ever written over that this run has not made."""
-    for stage in plan.stages:
-        for output in stage.outputs:
-            if portable(output, plan.directory) not in made and "://" not in output and Path(output).exists():
-                raise RequestError(
-                    f"Stage {stage.name} would write {output}, which exists and was not made by this run."
-                    " Move it away, or choose another place under [output]."
-                )
-
-
-def _renew(ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: Progress) -> None:
-    """Say what has changed since the last time, forget what is stale, and make what is missing, in that order."""
-    for line in _changes(ledger, fingerprints):
-        log.info(line)
-        progress.note(line)
-    ledger.adopt((stage.name, len(stage), *fingerprints[stage.name]) for stage in plan.stages)
-    made = ledger.outputs()
-    for stage in plan.stages:
-        fingerprint = fingerprints[stage.name][0]
-        for output in stage.outputs:
-            known_as = portable(output, plan.directory)
-            current = made.get(known_as) == fingerprint
-            if current and (Path(output).exists() or "://" in output):
-                continue
-            if current:
-                ledger.forget(stage.name)
-            elif known_as in made:
-                _remove(output)
-            # Claimed before it is made, known as good after: an interruption between the two is mended here.
-            ledger.made(known_as, stage.name, "")
-            if output in plan.volumes:
-                create_volume(output, plan.volumes[output])
-            ledger.made(known_as, stage.name, fingerprint)
-
-
-def _changes(ledger: Ledger, fingerprints: Fingerprints) -> Iterator[str]:
-    """What will be computed again, and why: which field, its old value and its new one."""
-    before = ledger.ingredients()
-    done = {summary.name: summary.settled for summary in ledger.summaries()}
-    reasons: dict[str, list[str]] = {}
-    dependents = []
-    for name, (_, after) in fingerprints.items():
-        if before.get(name) == after or not done.get(name):
-            continue
-        found = [line for line in differences(before[name], after) if not line.startswith("it needs ")]
-        if found:
-            reasons.setdefault("; ".join(found), []).append(name)
-        else:
-            dependents.append(name)
-    for reason, names in reasons.items():
-        yield f"Computing {', '.join(names)} again: {reason}."
-    if dependents:
-        yield f"Computing {', '.join(dependents)} again: they depend on that."
-
-
-def _remove(path: str) -> None:
-    if "://" in path:
-        raise RequestError(
-            f"{path} is out of date and cannot be removed from here. Remove it, or choose another place."
-        )
-    target = Path(path)
-    if target.is_dir():
-        shutil.rmtree(target)
-    else:
-        target.unlink(missing_ok=True)
-
-
-def _compute(ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: Progress, backoff: float) -> Result:
+def compute(
+    ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: Progress, backoff: float, bulletin: Bulletin
+) -> Result:
+    """Do what the ledger does not have as done."""
     current = {name: fingerprint for name, (fingerprint, _) in fingerprints.items()}
-    done = {stage.name: ledger.done(stage.name, len(stage), current[stage.name]) for stage in plan.stages}
-    left = sum(len(stage) for stage in plan.stages) - sum(int(np.count_nonzero(bits)) for bits in done.values())
-    if not left:
+    wanted = plan.recipe.cluster
+    hangs = None if wanted.kind == "serial" else plan.directory / HANGS  # this process is not for a task to end
+    loop = Loop(plan.stages, current, ledger, progress, plan.recipe.limits, backoff, hangs)
+    if not loop.left:
         progress.note("Everything is done already.")
         return Result(0, 0)
-    log.info("starting, %d tasks to do", left)
-    wanted = plan.recipe.cluster
+    log.info("starting, %d tasks to do", loop.left)
     pools: set[cluster.PoolName] = {"gpu" if stage.resources.gpu else "cpu" for stage in plan.stages}
     executor = cluster.start(wanted.place(plan.directory, plan.memory, pools), attempt.perform)
     try:
         if executor.dashboard:
             progress.note(f"Dask dashboard: {executor.dashboard}")
-        hangs = None if wanted.kind == "serial" else plan.directory / HANGS  # this process is not for a task to end
-        limits = plan.recipe.limits
-        return Loop(plan.stages, current, done, ledger, executor, progress, limits, backoff, hangs).run()
+        bulletin.watch(loop.running, executor.capacity)
+        result = loop.run(executor)
+        log.info("ended: %d tasks failed, %d were not run because of that", result.failed, result.blocked)
+        return result
     except KeyboardInterrupt:
         progress.note("Stopping. What is done is kept.")
         raise
@@ -259,7 +199,8 @@ def _compute(ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: P
         executor.close()
 
 
-def _report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
+def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
+    """Write the report; how the run ended."""
     from ..tasks import scores as scores_task
     from .report import ReportData, write_report
 

@@ -7,33 +7,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from .plan import in_bytes
-
 if TYPE_CHECKING:
-    from .ledger import Ledger
     from .run import Ending
     from .verify import Difference, Verdict
-
-
-def status_table(ledger: Ledger) -> RenderableType:
-    """How far each stage is, and the first tasks that failed."""
-    table = _table("stage", "tasks", "done", "set aside", "left", "attempts", "seconds", "peak memory")
-    for s in ledger.summaries():
-        counts = [f"{count:,}" for count in (s.tasks, s.settled, s.aside, s.left, s.attempts)]
-        table.add_row(s.name, *counts, f"{s.seconds:.1f}", in_bytes(s.peak_memory))
-    failures = [f"{stage} task {number}: {why.splitlines()[0]}" for stage, number, _, why in ledger.failures()]
-    return Group(table, *(["", *failures] if failures else []))
-
-
-def status_json(ledger: Ledger) -> dict[str, Any]:
-    """The same as plain values; seconds and bytes."""
-    return {
-        "stages": [vars(summary) | {"left": summary.left} for summary in ledger.summaries()],
-        "failures": [
-            {"stage": stage, "task": number, "attempts": tries, "error": why}
-            for stage, number, tries, why in ledger.failures()
-        ],
-    }
 
 
 def ending_text(ending: Ending, again: str) -> str:

@@ -27,8 +27,7 @@ def drive(folder, stages, executor=None, progress=None, **options):
     with Ledger(folder / "ledger.sqlite") as ledger:
         ledger.begin()
         ledger.adopt((stage.name, len(stage), marks[stage.name], {}) for stage in stages)
-        done = {stage.name: ledger.done(stage.name, len(stage), marks[stage.name]) for stage in stages}
-        result = Loop(stages, marks, done, ledger, executor, progress or Silent(), backoff=0.0, **options).run()
+        result = Loop(stages, marks, ledger, progress or Silent(), backoff=0.0, **options).run(executor)
         return result, {summary.name: summary for summary in ledger.summaries()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -28,6 +29,15 @@ def stage(position: int, links: list[list[tuple[int, int]]]) -> Stage:
     return Stage(str(position), "fake", 1, TaskConfig(), (1, 1, len(links)), {str(s): needs(s) for s in earlier})
 
 
+def begun(stages: Sequence[Stage], done: Sequence[bool] = ()) -> Readiness:
+    """Of a run, of whose first stage so much is done."""
+
+    def of(stage: Stage):
+        return np.array(done, bool) if stage is stages[0] and len(done) else np.zeros(len(stage), bool)
+
+    return Readiness(stages, of)
+
+
 @st.composite
 def links(draw: st.DrawFn) -> Links:
     sizes = draw(st.lists(st.integers(1, 12), min_size=1, max_size=4))
@@ -44,7 +54,7 @@ def test_any_order_of_completion_settles_every_task_after_what_it_needs(wanted, 
     stages = [stage(position, tasks) for position, tasks in enumerate(wanted)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readiness, "LOOKAHEAD", lookahead)
-        done, failed = settle_all(Readiness(stages, {}), wanted, random.Random(seed), share_failing)
+        done, failed = settle_all(begun(stages), wanted, random.Random(seed), share_failing)
     for position, tasks in enumerate(wanted):
         for number, needed in enumerate(tasks):
             task = (position, number)
@@ -84,7 +94,7 @@ def settle_all(ready: Readiness, wanted: Links, draw: random.Random, share_faili
 
 
 def test_neighbours_are_handed_out_together_whatever_order_they_became_ready_in():
-    ready = Readiness([stage(0, [[] for _ in range(4)]), stage(1, [[(0, n)] for n in range(4)])], {})
+    ready = begun([stage(0, [[] for _ in range(4)]), stage(1, [[(0, n)] for n in range(4)])])
     assert ready.take(1, 4) == []
     for number in (3, 1, 0, 2):
         ready.finish(Task(0, number))
@@ -97,13 +107,13 @@ def test_a_need_for_a_whole_stage_is_met_when_all_of_it_is_done_and_never_once_s
         assert list(whole.depends((0, 0, 0))) == [("0", (0, 0, n)) for n in range(3)]
         return [stage(0, [[] for _ in range(3)]), whole]
 
-    ready = Readiness(stages(), {})
+    ready = begun(stages())
     for number in (2, 0, 1):
         assert ready.ready(1, 1) == 0
         ready.finish(Task(0, number))
     assert ready.take(1, 1) == [0]
     for watching in (True, False):
-        ready = Readiness(stages(), {"0": np.array([True, True, False])})
+        ready = begun(stages(), [True, True, False])
         assert not watching or ready.ready(1, 1) == 0
         ready.give_up(Task(0, 2))
         assert ready.ready(1, 1) == 0
@@ -119,7 +129,7 @@ def test_each_need_is_looked_at_once_however_often_its_task_waits():
             yield 0, 0, number
 
     patient = Stage("1", "fake", 1, TaskConfig(), (1, 1, 1), {"0": everything})
-    ready = Readiness([stage(0, [[] for _ in range(50)]), patient], {})
+    ready = begun([stage(0, [[] for _ in range(50)]), patient])
     for number in range(50):
         assert ready.ready(1, 1) == 0
         ready.finish(Task(0, number))
@@ -128,8 +138,7 @@ def test_each_need_is_looked_at_once_however_often_its_task_waits():
 
 
 def test_what_was_done_before_is_not_taken_again():
-    done = np.array([True, True, False, True])
-    ready = Readiness([stage(0, [[] for _ in range(4)])], {"0": done})
+    ready = begun([stage(0, [[] for _ in range(4)])], [True, True, False, True])
     assert ready.take(0, 4) == [2]
     assert ready.take(0, 4) == []
 
@@ -139,7 +148,7 @@ def test_a_million_done_tasks_are_not_examined():
         raise AssertionError("a done task was examined")
 
     million = Stage("0", "fake", 1, TaskConfig(), (100, 100, 100), {"0": nothing})
-    ready = Readiness([million], {"0": np.ones(10**6, dtype=bool)})
+    ready = begun([million], np.ones(10**6, dtype=bool))
     assert (ready.take(0, 1), ready.done(0), ready.left) == ([], 10**6, 0)
 
 

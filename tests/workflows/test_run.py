@@ -240,3 +240,24 @@ def test_any_order_of_completion_gives_the_same_segmentation(made, tmp_path, mon
 def test_the_folder_above_is_no_obstacle_to_a_new_run(made, tmp_path):
     again(made, tmp_path / "deep" / "down", "agglomeration.small_size=5")
     assert Path(tmp_path / "deep" / "down" / "report.html").exists()
+
+
+def test_a_forced_stage_and_what_depends_on_it_are_computed_again_and_told(made, directory):
+    before = voxels(directory / "segmentation.zarr")
+    notes = Silent()
+    run(load(made / "recipe.toml"), directory, notes, force=["assign-1"])
+    assert notes.lines[:2] == [
+        "Computing assign-1 again: asked for with --force-stage.",
+        "Computing relabel again: needs assign-1.",
+    ]
+    assert {s for s, session in sessions(directory).items() if session == 2} == {
+        "assign-1",
+        "relabel",
+        "contingency",
+        "scores",
+    }
+    assert np.array_equal(voxels(directory / "segmentation.zarr"), before)
+    with pytest.raises(RequestError, match=r"none called 'paint'\. There are supervoxels, faces, agglomerate-0"):
+        run(load(made / "recipe.toml"), directory, Silent(), force=["paint"])
+    run(load(made / "recipe.toml"), directory, Silent(), force=["agglomerate"])
+    assert {s for s, session in sessions(directory).items() if session == 1} == {"supervoxels", "faces"}
