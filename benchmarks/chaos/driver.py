@@ -151,9 +151,8 @@ def tasks(run: Path) -> int:
 
 def _ask(run: Path, query: str) -> list[tuple[Any, ...]]:
     address = f"file:{run / 'ledger.sqlite'}?mode=ro"
-    with (
-        contextlib.suppress(sqlite3.OperationalError),
-        contextlib.closing(sqlite3.connect(address, uri=True)) as ledger,
-    ):
-        return ledger.execute(query).fetchall()
+    with contextlib.suppress(sqlite3.OperationalError):
+        connection = sqlite3.connect(address, uri=True)
+        with contextlib.closing(connection):
+            return connection.execute(query).fetchall()
     return []
