@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt, Posi
 from ..quantities import Duration, Size, parse_bytes, parse_seconds
 from ..worker import ENVIRONMENT
 
-_QUIET = {"DASK_LOGGING__DISTRIBUTED": "warning"}
+_QUIET = {"DASK_LOGGING__DISTRIBUTED": "warning", "PYTHONWARNINGS": "ignore:resource_tracker"}
 SPARE = 0.1  # share of a job's memory that its worker leaves to the process that watches over it
 
 
