@@ -20,11 +20,12 @@ settings.load_profile("petavox")
 def started_slurm():
     """A SLURM of the tests' own; another one that this machine may have is left alone."""
     try:
-        one_machine.up()
+        started = one_machine.up()
     except one_machine.CannotStartError as reason:
         pytest.skip(f"no SLURM: {reason}")
     yield one_machine
-    one_machine.down()
+    if started:
+        one_machine.down()
 
 
 @pytest.fixture(scope="session")

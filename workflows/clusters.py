@@ -11,7 +11,7 @@ from pydantic import PositiveInt, ValidationInfo, model_validator
 
 from ..cluster import Place, Pool, PoolName
 from ..cluster.quantities import Size, parse_bytes
-from ..cluster.slurm.jobs import GpuJobs, Jobs
+from ..cluster.slurm.jobs import DriverJob, GpuJobs, Jobs
 from ..pipeline.errors import RequestError
 from . import strict_toml
 from .strict_toml import Section
@@ -24,6 +24,7 @@ class Pools(Section):
 
     cpu: Jobs = Jobs()
     gpu: GpuJobs = GpuJobs()  # only where the model's device is "cuda"
+    driver: DriverJob = DriverJob()  # of `petavox submit`; the partition, account and qos of cpu unless given
 
 
 class Cluster(Section):
@@ -80,6 +81,12 @@ class Cluster(Section):
         if self.kind != "slurm":
             return None
         return self.pools.gpu if pool == "gpu" else self.pools.cpu
+
+    def driver(self) -> DriverJob:
+        """What the driver's job is like."""
+        shared = {name: getattr(self.pools.cpu, name) for name in ("partition", "account", "qos")}
+        given = self.pools.driver.model_dump(exclude_none=True)
+        return DriverJob(**{**shared, **given})
 
 
 class _Preset(Section):

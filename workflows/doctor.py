@@ -11,6 +11,8 @@ from pathlib import Path
 
 from rich.table import Table
 
+from ..cluster.slurm import queue
+from ..pipeline.errors import QueueError, RequestError
 from .plan import in_bytes
 from .run import versions
 
@@ -27,7 +29,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything."""
-    return [*_versions(), *_machine(), _gpu(), _kernel_cache()]
+    return [*_versions(), *_machine(), _gpu(), _slurm(), _kernel_cache()]
 
 
 def findings_table(findings: list[Finding]) -> Table:
@@ -63,6 +65,18 @@ def _gpu() -> Finding:
     if not torch.cuda.is_available():
         return Finding("GPU", "none; networks run on the CPU")
     return Finding("GPU", ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))
+
+
+def _slurm() -> Finding:
+    """Whether jobs can be submitted from here, and whether SLURM answers."""
+    try:
+        queue.check_available()
+    except RequestError:
+        return Finding("SLURM", "none here")
+    try:
+        return Finding("SLURM", f"{queue.version()}; partitions {', '.join(queue.partitions())}")
+    except QueueError as error:
+        return Finding("SLURM", "does not answer", False, str(error))
 
 
 def _kernel_cache() -> Finding:

@@ -85,6 +85,15 @@ class Case:
         before = self.done
         return driver.until(lambda: self.done >= before + more)
 
+    def well_under_way(self, driver: Driver, more: int = 1) -> None:
+        """The same.
+
+        Raises:
+            RuntimeError: the driver ended first.
+        """
+        if not self.under_way(driver, more):
+            raise RuntimeError(f"the run ended before anything was done to it; it said: {_tail(driver.said)}")
+
     @property
     def done(self) -> int:
         return sum(entry.done for entry in books(self.run).values())
@@ -124,7 +133,7 @@ class Case:
         entries = books(self.run)
         self.repeated = sum(entry.attempts - 1 for entry in entries.values())
         self.lost = tasks(self.run) - sum(entry.done for entry in entries.values())
-        self.expect(not self.lost, f"{self.lost} tasks are not done")
+        self.expect(entries and not self.lost, f"{self.lost} tasks are not done")
 
 
 @dataclass(frozen=True)

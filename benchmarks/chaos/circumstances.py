@@ -50,7 +50,7 @@ def two_drivers(case: Case) -> None:
     case.injected += 1
     first = _settle(case, twins)
     for asleep in (False, True):
-        case.under_way(first)
+        case.well_under_way(first)
         if asleep:
             os.kill(first.pid, signal.SIGSTOP)
         case.refused(case.start(), "Only one driver", str(first.pid))
@@ -72,7 +72,7 @@ def _settle(case: Case, twins: list[Driver]) -> Driver:
 def moved(case: Case) -> None:
     """The run directory gets another name, once after a kill of the driver and once under it."""
     driver = case.start()
-    case.under_way(driver, more=case.random.randint(5, 60))
+    case.well_under_way(driver, more=case.random.randint(5, 60))
     driver.kill()
     case.nothing_left_of(driver)
     case.run = case.run.rename(case.folder / "moved")
@@ -80,7 +80,7 @@ def moved(case: Case) -> None:
     case.injected += 1
 
     driver = case.start()
-    case.under_way(driver, more=case.random.randint(5, 60))
+    case.well_under_way(driver, more=case.random.randint(5, 60))
     old, case.run = case.run, case.run.rename(case.folder / "moved-again")
     case.injected += 1
     status = driver.wait()

@@ -106,13 +106,13 @@ def _mend(case: Case) -> None:
 def ledger_away(case: Case) -> None:
     """The ledger is copied away; then an old copy comes back, then the right one."""
     driver = case.start()
-    case.under_way(driver)
+    case.well_under_way(driver)
     driver.kill()
     case.nothing_left_of(driver)
     old = _take_away(case)
     _put_back(case, old)
     driver = case.start()
-    case.under_way(driver, more=case.random.randint(20, 60))
+    case.well_under_way(driver, more=case.random.randint(20, 60))
     driver.kill()
     case.nothing_left_of(driver)
     kept = _take_away(case)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -139,14 +140,19 @@ Books = dict[tuple[str, int], Entry]
 
 def books(run: Path) -> Books:
     """Every task in the ledger of a run, by stage and number; none where there is no ledger yet."""
-    with contextlib.suppress(sqlite3.OperationalError):
-        with contextlib.closing(sqlite3.connect(f"file:{run / 'ledger.sqlite'}?mode=ro", uri=True)) as ledger:
-            rows = ledger.execute("SELECT stage, number, state, attempts, session, seconds FROM tasks").fetchall()
-        return {(stage, number): Entry(*rest) for stage, number, *rest in rows}
-    return {}
+    rows = _ask(run, "SELECT stage, number, state, attempts, session, seconds FROM tasks")
+    return {(stage, number): Entry(*rest) for stage, number, *rest in rows}
 
 
 def tasks(run: Path) -> int:
-    """How many tasks the present stages of a run have."""
-    with contextlib.closing(sqlite3.connect(f"file:{run / 'ledger.sqlite'}?mode=ro", uri=True)) as ledger:
-        return int(ledger.execute("SELECT SUM(tasks) FROM stages WHERE position IS NOT NULL").fetchone()[0])
+    """How many tasks the present stages of a run have; 0 where there is no ledger."""
+    return sum(count for (count,) in _ask(run, "SELECT tasks FROM stages WHERE position IS NOT NULL"))
+
+
+def _ask(run: Path, query: str) -> list[tuple[Any, ...]]:
+    address = f"file:{run / 'ledger.sqlite'}?mode=ro"
+    with contextlib.suppress(sqlite3.OperationalError):
+        connection = sqlite3.connect(address, uri=True)
+        with contextlib.closing(connection):
+            return connection.execute(query).fetchall()
+    return []

@@ -98,7 +98,7 @@ def partition(case: Case) -> None:
         commands = _queue(case.folder, other.name)
         case.recipe = case.job.recipe(case.folder, "slurm", f'interface = "{other.name}"\n{WORKERS}')
         driver = case.start(environment={"PATH": f"{commands}:{os.environ['PATH']}"})
-        case.under_way(driver, more=case.random.randint(5, 60))
+        case.well_under_way(driver, more=case.random.randint(5, 60))
         case.expect(driver.running, f"the run ended before the network was gone: {driver.said[-300:]}")
         before = books(case.run)
         other.link("down")

@@ -43,9 +43,7 @@ class QueuedJob:
 
 
 @contextlib.contextmanager
-def _slurm(
-    case: Case, maximum: int = 2, walltime: str = "00:10:00", margin: str = "00:01:00"
-) -> Iterator[Callable[..., str]]:
+def _slurm(case: Case, maximum: int = 2, walltime: str = "10min", margin: str = "1min") -> Iterator[Callable[..., str]]:
     """Have a case run on a SLURM of its own; yields what an administrator says to that.
 
     Raises:
@@ -113,7 +111,7 @@ def node_drained(case: Case) -> None:
     """The node of a worker is drained, and then lost."""
     with _slurm(case) as scontrol:
         driver = case.start()
-        case.under_way(driver, more=case.random.randint(2, 20))
+        case.well_under_way(driver, more=case.random.randint(2, 20))
         driver.until(lambda: any(job.works for job in _jobs(case)))
         node = case.random.choice([job for job in _jobs(case) if job.works]).node
         for state in ("DRAIN", "DOWN"):
@@ -126,7 +124,7 @@ def node_drained(case: Case) -> None:
 
 def walltime(case: Case) -> None:
     """One job at a time, of a minute each: several have to follow one another."""
-    with _slurm(case, maximum=1, walltime="00:01:00", margin="00:00:20"):
+    with _slurm(case, maximum=1, walltime="1min", margin="20s"):
         case.complete()
         _no_job_left(case)
     case.injected = len(list((case.run / "cluster" / "logs").glob("cpu-*"))) - 1
@@ -137,7 +135,7 @@ def driver_killed(case: Case) -> None:
     """Kill −9 of the driver, whose workers are jobs."""
     with _slurm(case):
         driver = case.start()
-        case.under_way(driver, more=case.random.randint(5, 60))
+        case.well_under_way(driver, more=case.random.randint(5, 60))
         driver.kill()
         case.injected += 1
         case.nothing_left_of(driver)

@@ -37,14 +37,11 @@ class Folder:
         self.id = self._identity()
 
     def _identity(self) -> str:
-        """The run's id, by which its jobs are known; another one for a copy of the folder."""
-        mine = {"inode": self.path.stat().st_ino}
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            known = json.loads((self.path / "id.json").read_text(encoding="utf-8"))
-            if known["inode"] == mine["inode"]:
-                return str(known["id"])
-        made = secrets.token_hex(4)
-        self.write("id.json", json.dumps({"id": made, **mine}))
+        """The run's id; another one for a copy of the folder."""
+        made = known_id(self.path.parent)
+        if made is None:
+            made = secrets.token_hex(4)
+            self.write("id.json", json.dumps({"id": made, "inode": self.path.stat().st_ino}))
         return made
 
     def write(self, name: str, text: str) -> Path:
@@ -99,6 +96,16 @@ class Folder:
             self.write("cancelled", "")
         else:
             (self.path / "cancelled").unlink(missing_ok=True)
+
+
+def known_id(run: Path) -> str | None:
+    """The id by which a run's jobs are known, where it has had any."""
+    folder = run / "cluster"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        known = json.loads((folder / "id.json").read_text(encoding="utf-8"))
+        if known["inode"] == folder.stat().st_ino:
+            return str(known["id"])
+    return None
 
 
 def read_session(path: Path) -> dict[str, Any] | None:

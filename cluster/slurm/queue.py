@@ -90,6 +90,20 @@ def cancel(ids: Sequence[str]) -> None:
         _run(["scancel", "--quiet", *ids[start : start + 500]])
 
 
+def version() -> str:
+    """SLURM's own."""
+    return _run(["sbatch", "--version"]).strip()
+
+
+def partitions() -> list[str]:
+    """Those that one can see; the default one has a star.
+
+    Raises:
+        QueueError: SLURM does not answer.
+    """
+    return _run(["sinfo", "--noheader", "--format=%P"]).split()
+
+
 def may_pass(error: QueueError) -> bool:
     """Whether SLURM may do later what it refuses now: it is busy or restarting, or one has enough jobs already."""
     return bool(re.search(r"no answer|timed out|contact|temporar|again|limit", str(error), re.IGNORECASE))

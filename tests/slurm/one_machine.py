@@ -27,6 +27,8 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sco
 NODES = {"cpu1": "", "cpu2": "", "gpu1": "Gres=gpu:2"}
 PARTITIONS = {"cpu": "cpu1,cpu2", "gpu": "gpu1"}
 CORES, MEMORY = 4, 6000  # of each node; there need not be as many
+DAEMONS = (*(f"slurmd-{node}" for node in NODES), "slurmctld", "munged")
+READY = {"idle", "mixed", "allocated"}
 PATIENCE = 30.0
 
 
@@ -34,8 +36,9 @@ class CannotStartError(Exception):
     """Why there is no SLURM here."""
 
 
-def up() -> None:
-    """Start whatever does not run, and wait until every node takes jobs."""
+def up() -> bool:
+    """Start whatever does not run, and wait until every node takes jobs; whether anything had to be started."""
+    was_up = all(_alive(name) for name in DAEMONS)
     missing = [program for program in PROGRAMS if not _found(program)]
     if missing:
         raise CannotStartError(
@@ -52,12 +55,13 @@ def up() -> None:
         if not _alive(f"slurmd-{node}"):
             _start("slurmd", "-f", str(CONF), "-N", node)
     deadline = time.monotonic() + PATIENCE
-    while (states := _node_states()) != dict.fromkeys(NODES, "idle"):
+    while not set((states := _node_states()).values()) <= READY or states.keys() != NODES.keys():
         if time.monotonic() > deadline:
             raise CannotStartError(
                 f"nodes are {states or 'not known'} after {PATIENCE:.0f} s; see the logs in {FOLDER}"
             )
         time.sleep(0.1)
+    return not was_up
 
 
 def down() -> None:
@@ -66,7 +70,7 @@ def down() -> None:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             _run("scancel", f"--user={getpass.getuser()}")
             time.sleep(1)
-    for name in (*(f"slurmd-{node}" for node in NODES), "slurmctld", "munged"):
+    for name in DAEMONS:
         if pid := _alive(name):
             os.kill(pid, signal.SIGTERM)
             deadline = time.monotonic() + 5

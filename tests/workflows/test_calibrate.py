@@ -1,10 +1,12 @@
 """Calibrations: one block of each stage is run for real, the run is left alone, and estimates go by what was found."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from petavox.cluster.serial import Serial
 from petavox.pipeline.affinities.checkpoint import CheckpointConfig, save_checkpoint
@@ -15,6 +17,7 @@ from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks
 from petavox.workflows import calibrate as calibrating
 from petavox.workflows import calibration as stored
 from petavox.workflows.calibrate import calibrate
+from petavox.workflows.cli import app
 from petavox.workflows.estimate import estimate
 from petavox.workflows.plan import make_plan
 from petavox.workflows.rates import shipped
@@ -212,3 +215,16 @@ def test_a_worker_process_measures_as_well(folder, monkeypatch):
     found = calibrated(planned(folder))
     assert found.costs["supervoxels"].seconds > 0
     assert found.costs["supervoxels"].written > 0
+
+
+def test_the_command_measures_keeps_and_takes_up_again(folder):
+    def petavox_plan(*options):
+        arguments = ["plan", str(folder / "recipe.toml"), "--run", str(folder / "run"), "--json", *options]
+        return json.loads(CliRunner().invoke(app, arguments, catch_exceptions=False).stdout)
+
+    kept = ["--calibration", str(folder / "found.json")]
+    measured = petavox_plan("--calibrate", *kept)
+    assert (folder / "found.json").exists()
+    assert not (folder / "run").exists()
+    assert petavox_plan(*kept)["stages"] == measured["stages"]
+    assert petavox_plan()["stages"] != measured["stages"]
