@@ -164,8 +164,9 @@ def face_contacts(
     table = _empty_table(int(behind.max(initial=0)), before.size, levels)
     found = _face(table, before, behind, affinities, origin, rows, columns, axis, level_of)
     contacts = _as_contacts(*found)
-    pairs = np.stack([before[picked], behind[picked]], axis=1).astype(np.int64) - 1
-    return contacts, np.unique(pairs, axis=0)
+    pairs = np.unique(before[picked].astype(np.uint64) << np.uint64(32) | behind[picked])
+    links = np.stack([pairs >> np.uint64(32), pairs & np.uint64(0xFFFFFFFF)], axis=1).astype(np.int64) - 1
+    return contacts, links
 
 
 def _check_edge_ids(volume: Triple) -> None:

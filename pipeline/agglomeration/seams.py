@@ -126,10 +126,10 @@ def _places(cluster: Int64s, unsure: Bools, fixed: Bools, ids: Ids, first: int) 
 def _face(kept: Contacts, cluster: Int64s, place: Int64s, ids: Ids, first: int) -> FaceTable:
     """What stays between the two blocks: contacts, and the clusters that are on both sides."""
     crossing = kept.select((kept.a < first) & (kept.b >= first))
-    nodes = np.unique(place)
+    nodes = np.flatnonzero(place == np.arange(len(place)))
+    before, behind = nodes[nodes < first], nodes[nodes >= first]
     of_cluster = np.full(len(ids), -1, dtype=np.int64)
-    of_cluster[cluster[nodes[nodes < first]]] = nodes[nodes < first]
-    behind = nodes[nodes >= first]
+    of_cluster[cluster[before]] = before
     behind = behind[of_cluster[cluster[behind]] >= 0]
     return FaceTable(
         ids[crossing.a],
