@@ -20,6 +20,8 @@ from .queue import Job
 
 IDLE = 60.0  # seconds after which a worker that nobody needs goes
 FAILED_STARTS = 5  # rounds in a row after which the run is stopped
+BATCH = 500  # clusters allow arrays of a thousand or so
+_AFTER_REFUSAL = 10.0
 _LONGEST = 1.5  # a worker retires this many of the longest calls so far before its walltime
 
 
@@ -40,6 +42,7 @@ class Pool:
         name: "cpu" or "gpu".
         jobs: what each is like, and how many there may be.
         ready: calls that could run now.
+        batch: jobs to submit at once; fewer after a refusal, since the limit of a user may leave room for some.
         failed_starts: rounds in a row in which jobs ended before their workers came up.
         failed: the last such job.
     """
@@ -47,6 +50,7 @@ class Pool:
     name: str
     jobs: Jobs
     ready: int = 0
+    batch: int = BATCH
     failed_starts: int = 0
     failed: str = ""
     _known: set[str] = field(default_factory=set)
@@ -88,16 +92,18 @@ class Pool:
             if (worker := known.get(self.worker(job.id))) and worker.retiring and worker.call is None
         ]
         self._cancelled |= {*waiting, *going}
-        missing = -surplus if surplus < 0 and now >= self._no_sooner else 0
+        missing = min(max(-surplus, 0), self.batch) if now >= self._no_sooner else 0
         return Decision(missing, [*waiting, *going], retire)
 
     def submitted(self, job: str, count: int) -> None:
         """An array of jobs is in the queue."""
         self._known |= {f"{job}_{n}" for n in range(count)}
+        self.batch = min(2 * self.batch, BATCH)
 
     def refused(self, now: float) -> None:
-        """No job could be submitted: wait, longer each time."""
-        self._no_sooner = now + 10.0
+        """No job could be submitted: wait, and ask for fewer."""
+        self.batch = max(1, self.batch // 2)
+        self._no_sooner = now + _AFTER_REFUSAL
 
     def _leaves(self, job: Job, known: dict[str, Worker], retire: Collection[str]) -> bool:
         name = self.worker(job.id)

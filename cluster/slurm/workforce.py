@@ -25,7 +25,6 @@ from .pools import FAILED_STARTS, Decision, Pool
 from .worker import TIMEOUTS
 
 INTERVAL = 2.0
-_ARRAY = 500  # jobs of one array; clusters allow a thousand or so
 _CLOSING = 30.0  # seconds for the queue to become empty
 
 log = logging.getLogger(__name__)
@@ -115,11 +114,14 @@ class SlurmWorkers:
 
     def _keep(self) -> None:
         """The loop: rounds until the end; what SLURM refuses once may succeed in the next."""
+        complaint = ""
         while not self._end.is_set():
             try:
                 self._round()
             except QueueError as error:
-                log.warning("%s", error)
+                if str(error) != complaint:
+                    log.warning("%s", error)
+                complaint = str(error)
             except BaseException as error:
                 self._error = error
                 return
@@ -148,11 +150,8 @@ class SlurmWorkers:
         self._roster.retire(decision.retire)
         if decision.cancel:
             queue.cancel(decision.cancel)
-        left = decision.submit
-        while left > 0:
-            count = min(left, _ARRAY)
-            self._submit(pool, count)
-            left -= count
+        if decision.submit:
+            self._submit(pool, decision.submit)
 
     def _submit(self, pool: Pool, count: int) -> None:
         script = worker_script(pool.jobs, pool.name, self._folder.id, self._folder.path, count)
@@ -162,7 +161,8 @@ class SlurmWorkers:
         except QueueError as error:
             pool.refused(time.monotonic())
             self._refusals += 1
-            if self._refusals >= FAILED_STARTS or not (self._roster.seen or queue.may_pass(error)):
+            hopeless = self._refusals >= FAILED_STARTS or not queue.may_pass(error)
+            if hopeless and not self._roster.workers():
                 raise ClusterError(f"SLURM refuses jobs of the pool '{pool.name}': {error}") from error
             raise
 

@@ -32,7 +32,7 @@ class Leaf:
         unsure: (n,) uint8 0, or the faces beyond which lies what a small cluster will join or grow by.
         core: the contacts between clusters, by their index, that are in no rim, and those between clusters that are
             unsure because of different faces.
-        rims: for each open face, by its bit, all contacts of its rim.
+        rims: for each face, by its bit, all contacts of its rim; none where nothing touches it.
     """
 
     ids: Ids
@@ -63,18 +63,17 @@ def grow_leaf(ids: Ids, sizes: Int64s, contacts: Contacts, faces: Faces, rule: J
     total = np.zeros(len(roots), dtype=np.int64)
     np.add.at(total, cluster_of, sizes)
     unsure = joined.unsure[roots]
-    touched = int(np.bitwise_or.reduce(faces, initial=0))
-    core, rims = _split(joined.settled(contacts).renamed(cluster_of), unsure, touched)
+    core, rims = _split(joined.settled(contacts).renamed(cluster_of), unsure)
     return Leaf(ids[roots], total, unsure, core, rims), cluster_of
 
 
-def _split(contacts: Contacts, unsure: Faces, open_faces: int) -> tuple[Contacts, dict[int, Contacts]]:
+def _split(contacts: Contacts, unsure: Faces) -> tuple[Contacts, dict[int, Contacts]]:
     """Core and rims. A contact between clusters that wait for different faces is in the core and in both rims: each
     seam has to see it, and neither may move it."""
     rim = np.where(np.isin(unsure, FACES), unsure, np.uint8(0))
     a, b = rim[contacts.a], rim[contacts.b]
     apart = ((a != 0) & (unsure[contacts.b] & ~a != 0)) | ((b != 0) & (unsure[contacts.a] & ~b != 0))
-    rims = {face: contacts.select((a == face) | (b == face)) for face in FACES if face & open_faces}
+    rims = {face: contacts.select((a == face) | (b == face)) for face in FACES}
     return contacts.select((a | b == 0) | apart), rims
 
 

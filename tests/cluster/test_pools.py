@@ -144,6 +144,19 @@ def test_jobs_that_we_cancel_ourselves_are_no_failed_starts():
     assert of.failed_starts == 0
 
 
+def test_after_a_refusal_fewer_jobs_are_asked_for_and_later_more_again():
+    of, now, asked = pool(ready=400, maximum=400), NOW, []
+    of.refused(now)
+    assert decide(of, [], now=now).submit == 0
+    for _ in range(3):
+        now += 60
+        asked.append(decide(of, [], now=now).submit)
+        of.refused(now)
+    of.submitted("7", 1)
+    asked.append(decide(of, [job(0, "PENDING")], now=now + 60).submit)
+    assert asked == [250, 125, 62, 62]
+
+
 def test_a_job_that_is_completing_counts_as_gone():
     assert decide(pool(ready=1), [job(0, "COMPLETING")], seen={"cpu-7_0"}).submit == 1
 
