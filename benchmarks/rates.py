@@ -24,15 +24,13 @@ import runs
 import tiles
 from scipy.optimize import nnls
 
-from petavox.pipeline.geometry import Box, Octree, Triple
+from petavox.pipeline.geometry import Triple
 from petavox.pipeline.volumes import create_volume
-from petavox.tasks import contingency
 from petavox.workflows import work as amounts
-from petavox.workflows.calibrate import Measured, one_worker
-from petavox.workflows.plan import Plan, make_plan
+from petavox.workflows.calibrate import Measured, growth_of, one_worker, run_all, work_of
+from petavox.workflows.plan import make_plan
 from petavox.workflows.rates import Cost, Rates
 from petavox.workflows.recipe import load
-from petavox.workflows.stages import Stage
 from petavox.workflows.work import Work, kind_of
 
 BLOCKS: tuple[Triple, ...] = ((32, 128, 128), (32, 256, 256))
@@ -42,53 +40,6 @@ TABLE = Path(__file__).parents[1] / "workflows" / "rates.json"
 BY_MEMORY = ("agglomerate", "assign")
 
 Row = tuple[Work, Cost]
-
-
-def all_tasks(plan: Plan, folder: Path) -> dict[str, dict[Triple, Measured]]:
-    """Run everything, stage by stage, for its costs."""
-    for path, spec in plan.volumes.items():
-        create_volume(path, spec)
-    with one_worker(plan, folder) as run:
-        found: dict[str, dict[Triple, Measured]] = {}
-        for stage in plan.stages:
-            print(f"  {stage.name}", flush=True)
-            run(stage, stage.index(0))  # code is loaded
-            found[stage.name] = {stage.index(i): run(stage, stage.index(i)) for i in range(len(stage))}
-    return found
-
-
-def work_of(plan: Plan, stage: Stage, index: Triple, found: dict[str, dict[Triple, Measured]]) -> Work:
-    """What a task had to do, contacts as they were."""
-    grid, box = plan.grid, plan.grid.box(index) if stage.grid == plan.grid.shape else None
-    if stage.task == "scores":
-        scored = stage.config.contingency
-        return Work(sum(1 for _ in contingency.blocks(scored)), Box(scored.start, scored.stop).voxels)
-    level = getattr(stage.config, "level", 0)
-    if level:
-        octree = Octree(grid.shape)
-        below = found[f"agglomerate-{level - 1}"]
-        passed_up = sum(below[child].counts["residual_contacts"] for child in octree.children(level, index))
-        return Work(1, 0, passed_up + across(plan, found) * amounts.inner_faces(grid, level, True))
-    assert box is not None
-    if stage.task == "contingency":
-        scored = Box(stage.config.start, stage.config.stop).intersect(box)
-        return Work(1, scored.voxels)
-    if stage.task == "faces":
-        return Work(1, amounts.faces_before(grid, index), found["faces"][index].counts["face_contacts"])
-    return Work(1, box.voxels, found["supervoxels"][index].counts["contacts"])
-
-
-def across(plan: Plan, found: dict[str, dict[Triple, Measured]]) -> float:
-    """Contacts through a face, for each voxel of it."""
-    contacts = sum(task.counts["face_contacts"] for task in found["faces"].values())
-    return contacts / amounts.between(plan.grid, 0, False)
-
-
-def passed_up(plan: Plan, found: dict[str, dict[Triple, Measured]]) -> float:
-    """Contacts that octree nodes pass up, for each voxel of their open surface; of the level that passes up most."""
-    levels = range(Octree(plan.grid.shape).height)
-    residuals = [sum(task.counts["residual_contacts"] for task in found[f"agglomerate-{k}"].values()) for k in levels]
-    return max(n / amounts.open_surface(plan.grid, k, False) for k, n in zip(levels, residuals, strict=True))
 
 
 def fit(kind: str, rows: list[Row]) -> dict[str, Cost]:
@@ -164,19 +115,23 @@ def main() -> None:
                 recipe = runs.write_recipe(folder / "recipe.toml", folder / "affinities.zarr", block, high=high)
                 scored = [f'evaluate.truth="{demo / "truth.zarr"}"', "evaluate.offset=[0,0,0]"]
                 plan = make_plan(load(recipe, scored), folder / "run")
-                found = all_tasks(plan, folder)
+                for path, spec in plan.volumes.items():
+                    create_volume(path, spec)
+                with one_worker(plan, folder) as run:
+                    found = run_all(plan, run, lambda text: print(f"  {text}", flush=True))
                 for stage in plan.stages:
                     rows = by_kind[kind_of(stage)]
                     rows += [
                         (work_of(plan, stage, index, found), of_processor(task))
                         for index, task in found[stage.name].items()
                     ]
-                face_ratios.append(across(plan, found) / plan.density.face_fragments)
-                up_ratios.append(passed_up(plan, found) / plan.density.face_fragments)
+                growth = growth_of(plan, found)
+                face_ratios.append(growth.across / plan.density.crossing)
+                up_ratios.append(growth.passed_up / plan.density.crossing)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     costs = {kind: fit_prediction(rows) if kind == "predict" else fit(kind, rows) for kind, rows in by_kind.items()}
-    print("contacts for each fragment cut by a face: across", face_ratios, "passed up", up_ratios)
+    print("over the sampled contacts through a plane: across", face_ratios, "passed up", up_ratios)
     table = Rates(
         measured=f"{time.strftime('%Y-%m-%d')}, {_cpu()}, {sum(map(len, by_kind.values()))} tasks of the demo",
         costs=costs,

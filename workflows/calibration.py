@@ -18,23 +18,28 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 LEAF = "agglomerate-0"
+UPPER = ("agglomerate", "assign", "scores")
+"""Kinds of stages whose largest tasks are larger than any that a calibration runs."""
+
 _UNCHANGED = Cost(seconds=1, read=1, written=1, memory=1)
 
 
 class Calibration(Section):
     """Args:
     made_from: what the blocks were run with, by the recipe's names.
-    block: index of the block in the middle.
-    fragments, contacts: for each voxel of that block, before small supervoxels join.
-    joined: contacts for each voxel of it, once they have.
-    across: contacts through a face to a block before it, for each voxel of it.
-    passed_up: contacts that it passed up the octree, for each voxel of its open surface.
-    costs: for each kind of stage that was measured, what the block took; memory is what it added to a worker.
-    factors: for each of them, the same over what the table of rates, or the task itself, states for such a block.
+    block: index of the block that it was made at.
+    window: voxels along each axis of the blocks that were run.
+    fragments, contacts: for each voxel of them, before small supervoxels join.
+    joined: contacts for each voxel, once they have.
+    across: contacts through a face between two of them, for each voxel of it.
+    passed_up: contacts that they passed up the octree, for each voxel of their open surface.
+    costs: for each kind of stage what a task took on average; memory is what the largest added to a worker.
+    factors: for each of them, the same over what the table of rates, or the task itself, states.
     """
 
     made_from: Mapping[str, str]
     block: tuple[int, int, int]
+    window: tuple[int, int, int]
     fragments: NonNegativeFloat
     contacts: NonNegativeFloat
     joined: NonNegativeFloat
@@ -58,8 +63,8 @@ class Calibration(Section):
     def notes(self, plan: Plan) -> Iterator[str]:
         """What a reader of an estimate has to know."""
         yield (
-            f"Measured on block {list(self.block)}; stages without a block of their own are extrapolated from it: the"
-            f" octree passes up {self.passed_up:.3g} contacts for each voxel of a node's open surface."
+            f"Measured on {list(self.window)} voxels at block {list(self.block)}; larger octree nodes are extrapolated:"
+            f" they pass up {self.passed_up:.3g} contacts for each voxel of open surface, as those blocks did."
         )
         now = made_from(plan)
         for name in sorted(self.made_from.keys() | now.keys()):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..pipeline.geometry import Triple
+from .calibration import UPPER
 from .rates import Cost, Rates
 from .stages import Stage
 from .work import Growth, Workload, kind_of
@@ -40,7 +41,7 @@ class StageEstimate:
         most_written: bytes of the largest task.
         memory: bytes that the largest task adds to a worker.
         contacts: that the largest task is given, where it is an octree node's.
-        basis: of these numbers: a block of this very stage, blocks of others, or the shipped table.
+        basis: of these numbers: blocks run through this very stage, or through others, or the shipped table.
     """
 
     name: str
@@ -141,7 +142,7 @@ def _stage(
     kind, work = kind_of(stage), workload.largest(stage)
     factors = Cost(seconds=1, read=1, written=1, memory=1) if calibration is None else calibration.factors_of(kind)
     total, largest = rates.cost(kind, workload.total(stage)), rates.cost(kind, work)
-    measured = calibration is not None and kind in calibration.factors
+    measured = calibration is not None and kind in calibration.factors and kind not in UPPER
     stated = float(stage.resources.memory)
     # Upper nodes state their memory from the density of fragments; a residual that was measured says more.
     memory = largest.memory if calibration is not None and kind in ("agglomerate", "assign") else stated
