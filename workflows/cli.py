@@ -136,7 +136,7 @@ def plan(
     workers: WorkersOption = None,
     overrides: SetOption = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Run one block of each stage, on scratch, and go by what it takes.")
+        bool, typer.Option("--calibrate", help="Run a few blocks, on scratch, and go by what they take.")
     ] = False,
     calibration: Annotated[
         Path | None,
