@@ -49,7 +49,7 @@ def extrapolate(result: Result, volume: Triple = PETAVOXEL) -> Result:
 
 
 def _levels(result: Result, grid: BlockGrid) -> list[Result]:
-    octree = Octree(grid.shape)
+    octree = Octree(grid)
     measured = [row for row in result["levels"] if row["level"]]
     given = sum(row["given_contacts_a_node"] * row["nodes"] for row in measured)
     cost = {
@@ -59,7 +59,7 @@ def _levels(result: Result, grid: BlockGrid) -> list[Result]:
     cost["memory"] = max(node["added"] / node["given_contacts"] for node in result["node_memory"])
     rows = []
     for level in range(1, octree.height + 1):
-        children = math.prod(min(2, n) for n in octree.shape(level - 1))
+        children = math.prod(map(min, octree.children_a_side(level), octree.shape(level - 1)))
         contacts = children * _passed_up(result, _surface(grid, level - 1))
         row = {
             "level": level,
@@ -74,7 +74,7 @@ def _levels(result: Result, grid: BlockGrid) -> list[Result]:
 
 def _surface(grid: BlockGrid, level: int) -> int:
     """Voxels on the faces of a node of a level that lies inside the volume as far as the volume allows."""
-    sides = [min(b << level, v) for b, v in zip(grid.block, grid.volume, strict=True)]
+    sides = [min(b * n, v) for b, n, v in zip(grid.block, Octree(grid).spans[level], grid.volume, strict=True)]
     return sum(2 * math.prod(sides) // side for side, v in zip(sides, grid.volume, strict=True) if side < v)
 
 

@@ -45,7 +45,7 @@ class Blockwise:
         self.affinities, self.rule = affinities, rule
         self.volume = triple(affinities.shape[1:])
         self.grid = BlockGrid(self.volume, block)
-        self.octree = Octree(self.grid.shape)
+        self.octree = Octree(self.grid)
         self.blocks = {index: self._fragments(index, thresholds) for index in self.grid.indices()}
         self.largest = 0  # contacts given to one node above the leaves
         self.leaves = {index: self._leaf(index) for index in self.grid.indices()}
@@ -97,11 +97,8 @@ class Blockwise:
 
     def _child(self, level: int, child: Triple) -> Region:
         still_open = ALL_FACES
-        for axis in range(3):
-            if child[axis] % 2:
-                still_open &= ~face_bit(axis, False)
-            elif child[axis] + 1 < self.octree.shape(level - 1)[axis]:
-                still_open &= ~face_bit(axis, True)
+        for axis, above in self.octree.siblings(level - 1, child):
+            still_open &= ~face_bit(axis, above)
         return self.decisions[level - 1, child].residual.with_faces(still_open)
 
     def _merge(self, contacts: Contacts, *nodes: np.ndarray) -> Merges:
@@ -136,7 +133,7 @@ class Blockwise:
         decision = self.decisions[level, node]
         result = decision.target.copy()
         if level < self.octree.height:
-            parent = self.octree.parent(node)
+            parent = self.octree.parent(level, node)
             above = self.decisions[level + 1, parent].given
             waiting = ~decision.final
             result[waiting] = look_up(decision.target[waiting], above, self._assigned(level + 1, parent))

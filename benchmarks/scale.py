@@ -41,7 +41,7 @@ def sizes(base: Triple, block: Triple, doublings: int) -> Iterator[Triple]:
 
 def open_surface(grid: BlockGrid, level: int, index: Triple) -> int:
     """Voxels on those faces of an octree node that are not faces of the volume."""
-    span = Octree(grid.shape).leaf_span(level, index)
+    span = Octree(grid).leaf_span(level, index)
     start = [a * b for a, b in zip(span.start, grid.block, strict=True)]
     stop = [min(a * b, v) for a, b, v in zip(span.stop, grid.block, grid.volume, strict=True)]
     voxels = math.prod(b - a for a, b in zip(start, stop, strict=True))
@@ -53,7 +53,7 @@ def open_surface(grid: BlockGrid, level: int, index: Triple) -> int:
 
 def nodes(grid: BlockGrid, tasks: list[Task]) -> list[dict[str, Any]]:
     """Every octree node: its open surface, the contacts that its children gave it, and what it passed up."""
-    octree = Octree(grid.shape)
+    octree = Octree(grid)
     agglomerated = [task for task in tasks if task.stage.startswith("agglomerate-")]
     passed_up, found = {}, []
     for task in sorted(agglomerated, key=lambda task: int(task.stage.partition("-")[2])):
@@ -123,7 +123,7 @@ def of_size(finished: Run, folder: Path, shape: Triple, tasks: list[Task]) -> di
 def node_memory(folder: Path, small: Path, grid: BlockGrid, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Memory that the last node of each upper level adds in a fresh process."""
     rows = []
-    for level in range(1, Octree(grid.shape).height + 1):
+    for level in range(1, Octree(grid).height + 1):
         added = memory.measured(folder, f"agglomerate-{level}", small)["added"]
         given = [node for node in found if node["level"] == level][-1]["given_contacts"]
         rows.append({"level": level, "given_contacts": given, "added": added})

@@ -6,6 +6,7 @@ Every grid is anchored at the volume's origin, so that a block's place depends o
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -146,31 +147,66 @@ class BlockGrid:
 
 @dataclass(frozen=True)
 class Octree:
-    """A tree over the blocks of a grid: a node at level k covers up to 2**k blocks a side; level 0 is the blocks."""
+    """A tree over the blocks of a grid; level 0 is the blocks, the last one the whole volume.
 
-    leaves: Triple
+    Each level doubles nodes along the axes where they are shortest, in voxels, so that they have little surface: three
+    times, which gives eight children, and for large nodes once, for the fewer children they have, the less they hold.
+
+    Args:
+        grid: of the blocks.
+        large: voxels from which on a node counts as large.
+    """
+
+    grid: BlockGrid
+    large: int = 1 << 36
 
     @cached_property
+    def spans(self) -> tuple[Triple, ...]:
+        """For each level how many blocks a node has along each axis."""
+        spans = [(1, 1, 1)]
+        while any(a < b for a, b in zip(spans[-1], self.grid.shape, strict=True)):
+            span = list(spans[-1])
+            sides = [a * b for a, b in zip(span, self.grid.block, strict=True)]
+            for _ in range(3 if math.prod(sides) < self.large else 1):
+                growing = [axis for axis in range(3) if span[axis] < self.grid.shape[axis]]
+                if growing:
+                    axis = min(growing, key=lambda axis: span[axis] * self.grid.block[axis])
+                    span[axis] *= 2
+            spans.append(triple(span))
+        return tuple(spans)
+
+    @property
     def height(self) -> int:
         """The level of the root."""
-        return max(n - 1 for n in self.leaves).bit_length()
+        return len(self.spans) - 1
 
     def shape(self, level: int) -> Triple:
         """How many nodes a level has along each axis."""
-        return triple([-(-n // (1 << level)) for n in self.leaves])
+        return triple([-(-n // span) for n, span in zip(self.grid.shape, self.spans[level], strict=True)])
 
     def children(self, level: int, index: Triple) -> Iterator[Triple]:
         """The nodes of the level below that a node covers."""
-        below = self.shape(level - 1)
-        yield from itertools.product(*(range(2 * i, min(2 * i + 2, n)) for i, n in zip(index, below, strict=True)))
+        below, each = self.shape(level - 1), self.children_a_side(level)
+        ranges = (range(k * i, min(k * i + k, n)) for i, k, n in zip(index, each, below, strict=True))
+        yield from itertools.product(*ranges)
 
-    def parent(self, index: Triple) -> Triple:
-        return index[0] // 2, index[1] // 2, index[2] // 2
+    def parent(self, level: int, index: Triple) -> Triple:
+        """The node of the level above that covers a node of a level."""
+        return triple([i // k for i, k in zip(index, self.children_a_side(level + 1), strict=True)])
+
+    def siblings(self, level: int, index: Triple) -> Iterator[tuple[int, bool]]:
+        """The sides on which a node of a level meets another one of the same parent: (axis, whether it is above)."""
+        shape, each = self.shape(level), self.children_a_side(level + 1)
+        for axis in range(3):
+            if index[axis] % each[axis] > 0:
+                yield axis, False
+            if index[axis] % each[axis] + 1 < each[axis] and index[axis] + 1 < shape[axis]:
+                yield axis, True
 
     def leaf_span(self, level: int, index: Triple) -> Box:
         """The blocks that a node covers, as a box in block indices."""
-        start = triple([i << level for i in index])
-        return Box.of_shape((1 << level,) * 3, start).intersect(Box.of_shape(self.leaves))
+        start = [i * span for i, span in zip(index, self.spans[level], strict=True)]
+        return Box.of_shape(self.spans[level], start).intersect(Box.of_shape(self.grid.shape))
 
     def inner_faces(self, level: int, index: Triple) -> Iterator[tuple[int, Triple]]:
         """Faces between blocks that lie inside a node and inside none of its children.
@@ -179,10 +215,12 @@ class Octree:
         """
         span = self.leaf_span(level, index)
         for axis in range(3):
-            middle = (2 * index[axis] + 1) << (level - 1)
-            if not span.start[axis] < middle < span.stop[axis]:
-                continue
             ranges = [range(a, b) for a, b in zip(span.start, span.stop, strict=True)]
-            ranges[axis] = range(middle, middle + 1)
+            step = self.spans[level - 1][axis]
+            ranges[axis] = range(span.start[axis] + step, span.stop[axis], step)
             for block in itertools.product(*ranges):
                 yield axis, triple(block)
+
+    def children_a_side(self, level: int) -> Triple:
+        """How many children a node of a level has along each axis, unless the volume ends before."""
+        return triple([a // b for a, b in zip(self.spans[level], self.spans[level - 1], strict=True)])

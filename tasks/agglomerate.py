@@ -105,10 +105,10 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
 
 
 def _given(config: Config, index: Triple) -> tuple[list[Region], Placement | None]:
-    octree = Octree(BlockGrid(config.volume, config.block).shape)
+    octree = Octree(BlockGrid(config.volume, config.block))
     if config.level:
         return [_child(config, octree, index, child) for child in octree.children(config.level, index)], None
-    region, placement = region_of_block(config.leaves, octree.leaves, index, config.levels)
+    region, placement = region_of_block(config.leaves, octree.grid.shape, index, config.levels)
     return [region], placement
 
 
@@ -136,7 +136,7 @@ def region_of_block(leaves: str, blocks: Triple, index: Triple, levels: int) -> 
 def _faces(config: Config, index: Triple) -> list[FaceTable]:
     if config.level == 0:
         return []
-    faces = Octree(BlockGrid(config.volume, config.block).shape).inner_faces(config.level, index)
+    faces = Octree(BlockGrid(config.volume, config.block)).inner_faces(config.level, index)
     return [records.read_face(config.leaves, block, axis, config.levels) for axis, block in faces]
 
 
@@ -157,10 +157,6 @@ def _merge(config: Config) -> Merge:
 def _child(config: Config, octree: Octree, index: Triple, child: Triple) -> Region:
     """A child's residual; its faces to other children of the same node are closed now."""
     still_open = ALL_FACES
-    below = octree.shape(config.level - 1)
-    for axis in range(3):
-        if child[axis] % 2:
-            still_open &= ~face_bit(axis, above=False)
-        elif child[axis] + 1 < below[axis]:
-            still_open &= ~face_bit(axis, above=True)
+    for axis, above in octree.siblings(config.level - 1, child):
+        still_open &= ~face_bit(axis, above)
     return records.read_residual(config.tables, config.level - 1, child, config.levels).with_faces(still_open)

@@ -38,9 +38,7 @@ def resources(config: Config, density: Density) -> Resources:
 
 
 def run(config: Config, index: Triple) -> Outcome:
-    given, segments = segments_of(
-        config.tables, Octree(BlockGrid(config.volume, config.block).shape), config.level, index
-    )
+    given, segments = segments_of(config.tables, Octree(BlockGrid(config.volume, config.block)), config.level, index)
     written = records.write_assignment(config.tables, config.level, index, given, segments)
     return Outcome(counts={"table_bytes": written.bytes}, checksum=written.checksum)
 
@@ -54,7 +52,7 @@ def segments_of(tables: str, octree: Octree, level: int, index: Triple) -> tuple
     node = records.read_targets(tables, level, index)
     segments = node.target.copy()
     if level < octree.height:
-        known, values = records.read_assignment(tables, level + 1, octree.parent(index))
+        known, values = records.read_assignment(tables, level + 1, octree.parent(level, index))
         passed_up = ~node.final
         segments[passed_up] = look_up(node.target[passed_up], known, values)
     return node.given, segments

@@ -41,7 +41,7 @@ def run(config: Config, index: Triple) -> Outcome:
     grid = BlockGrid(config.volume, config.block)
     block = grid.box(index)
     fragments = open_volume(config.fragments).read(block)
-    segments = segments_of_leaf(config.tables, Octree(grid.shape), index)
+    segments = segments_of_leaf(config.tables, Octree(grid), index)
     table = np.concatenate([np.zeros(1, dtype=np.uint64), segments])
     segmentation = relabel(fragments, table)
     open_volume(config.segmentation, writable=True).write(block, segmentation)

@@ -111,7 +111,7 @@ def _open(directory: Path) -> _Run:
 
 def _inside(run: _Run, box: Box) -> tuple[set[Triple], dict[int, int]]:
     """The blocks whose regions have nodes with a voxel in a box, and the segment of each of these nodes, by id."""
-    volume, octree = open_volume(run.places.fragments), Octree(run.grid.shape)
+    volume, octree = open_volume(run.places.fragments), Octree(run.grid)
     blocks: set[Triple] = set()
     found: dict[int, int] = {}
     for index in run.grid.touching(box):

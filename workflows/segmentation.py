@@ -80,7 +80,7 @@ class SegmentationStages:
     ) -> None:
         self._recipe, self._grid, self._places = recipe, grid, places
         self._offsets, self._affinity_bytes, self._density = offsets, affinity_bytes, density
-        self._octree = Octree(grid.shape)
+        self._octree = Octree(grid)
         self._geometry = {"volume": grid.volume, "block": grid.block}
 
     def build(self, predict: TaskConfig | None, contingency: TaskConfig | None) -> tuple[Stage, ...]:
@@ -184,7 +184,7 @@ class SegmentationStages:
         )
         needs: Needs = {"agglomerate-0": self._and_neighbours}
         if self._octree.height:
-            needs = {**needs, "assign-1": lambda i: set(map(self._octree.parent, self._and_neighbours(i)))}
+            needs = {**needs, "assign-1": lambda i: {self._octree.parent(0, n) for n in self._and_neighbours(i)}}
         return self._stage("relabel", config, needs, outputs=(places.segmentation,))
 
     def _contingency(self, config: TaskConfig) -> Stage:
@@ -200,7 +200,7 @@ class SegmentationStages:
         """What comes down to a node of a level: nothing at the root."""
         if level == self._octree.height:
             return {}
-        return {f"assign-{level + 1}": lambda i: [self._octree.parent(i)]}
+        return {f"assign-{level + 1}": lambda i: [self._octree.parent(level, i)]}
 
     def _around(self, index: Triple) -> Iterator[Triple]:
         """The blocks that hold the faces of a block: itself, and the next one along each axis."""

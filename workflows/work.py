@@ -102,8 +102,7 @@ class Workload:
 
     def _given(self, level: int, largest: bool) -> float:
         """Contacts that octree nodes of a level start from: what children pass up, and the faces between these."""
-        octree = Octree(self.grid.shape)
-        children = math.prod(min(2, n) for n in octree.shape(level - 1)) if largest else 1
+        children = math.prod(_children(self.grid, level)) if largest else 1
         inner = inner_faces(self.grid, level, largest)
         return (
             children * self.growth.passed_up * open_surface(self.grid, level - 1, largest) + self.growth.across * inner
@@ -126,16 +125,16 @@ def kind_of(stage: Stage) -> str:
 
 def between(grid: BlockGrid, level: int, largest: bool) -> int:
     """Voxels of the faces between octree nodes of a level: all of them, or those of one node to the nodes before it."""
-    shape = Octree(grid.shape).shape(level)
+    shape = Octree(grid).shape(level)
     planes = [min(1, n - 1) if largest else n - 1 for n in shape]
     return _planes(planes, _sides(grid, level) if largest else grid.volume)
 
 
 def inner_faces(grid: BlockGrid, level: int, largest: bool) -> int:
     """Voxels of the faces between the children of octree nodes of a level: of all nodes, or of the largest."""
-    octree = Octree(grid.shape)
+    octree = Octree(grid)
     if largest:
-        return _planes([min(1, n - 1) for n in octree.shape(level - 1)], _sides(grid, level))
+        return _planes([n - 1 for n in _children(grid, level)], _sides(grid, level))
     here, below = octree.shape(level), octree.shape(level - 1)
     return _planes([b - h for b, h in zip(below, here, strict=True)], grid.volume)
 
@@ -144,7 +143,7 @@ def open_surface(grid: BlockGrid, level: int, largest: bool) -> int:
     """Voxels on faces of octree nodes that are not faces of the volume: of all nodes of a level, or of the largest."""
     if not largest:
         return 2 * between(grid, level, False)
-    return _planes([min(2, n - 1) for n in Octree(grid.shape).shape(level)], _sides(grid, level))
+    return _planes([min(2, n - 1) for n in Octree(grid).shape(level)], _sides(grid, level))
 
 
 def open_surface_of(grid: BlockGrid, index: Triple) -> int:
@@ -168,8 +167,15 @@ def _planes(planes: list[int], sides: Triple) -> int:
     return sum(n * math.prod(sides) // side for n, side in zip(planes, sides, strict=True))
 
 
+def _children(grid: BlockGrid, level: int) -> Triple:
+    """Of the largest octree node of a level, along each axis."""
+    octree = Octree(grid)
+    z, y, x = map(min, octree.children_a_side(level), octree.shape(level - 1))
+    return z, y, x
+
+
 def _sides(grid: BlockGrid, level: int) -> Triple:
-    z, y, x = (min(b << level, v) for b, v in zip(grid.block, grid.volume, strict=True))
+    z, y, x = (min(b * n, v) for b, n, v in zip(grid.block, Octree(grid).spans[level], grid.volume, strict=True))
     return z, y, x
 
 

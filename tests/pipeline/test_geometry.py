@@ -1,6 +1,7 @@
 """Boxes, grids and the octree say the same thing whichever way they are asked."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -56,29 +57,66 @@ def test_touching_blocks_are_those_that_share_a_voxel(grid, box):
     assert set(grid.touching(box)) == {i for i in grid.indices() if not grid.box(i).intersect(box).is_empty}
 
 
-@given(st.tuples(*[st.integers(1, 9)] * 3))
-def test_every_face_between_blocks_lies_inside_exactly_one_octree_node(leaves):
-    tree = Octree(leaves)
+OCTREES = st.builds(
+    Octree,
+    st.builds(BlockGrid, st.tuples(*[st.integers(1, 40)] * 3), st.tuples(*[st.integers(4, 9)] * 3)),
+    st.sampled_from([1, 3000, 1 << 36]),
+)
+
+
+def nodes(tree, level):
+    return list(BlockGrid(tree.shape(level), (1, 1, 1)).indices())
+
+
+@given(OCTREES)
+def test_every_face_between_blocks_lies_inside_exactly_one_octree_node(tree):
     faces = [
         face
         for level in range(1, tree.height + 1)
-        for node in BlockGrid(tree.shape(level), (1, 1, 1)).indices()
+        for node in nodes(tree, level)
         for face in tree.inner_faces(level, node)
     ]
-    blocks = list(BlockGrid(leaves, (1, 1, 1)).indices())
+    blocks = list(tree.grid.indices())
     assert sorted(faces) == sorted((axis, block) for axis in range(3) for block in blocks if block[axis] > 0)
 
 
-@given(st.tuples(*[st.integers(1, 9)] * 3))
-def test_children_and_parents_agree_up_to_a_single_root(leaves):
-    tree = Octree(leaves)
-    assert tree.shape(0) == leaves
+@given(OCTREES)
+def test_children_and_parents_agree_up_to_a_single_root(tree):
+    assert tree.shape(0) == tree.grid.shape
     assert tree.shape(tree.height) == (1, 1, 1)
     for level in range(1, tree.height + 1):
-        nodes = list(BlockGrid(tree.shape(level), (1, 1, 1)).indices())
-        children = [(child, node) for node in nodes for child in tree.children(level, node)]
-        assert all(tree.parent(child) == node for child, node in children)
-        assert sorted(child for child, _ in children) == list(BlockGrid(tree.shape(level - 1), (1, 1, 1)).indices())
+        children = [(child, node) for node in nodes(tree, level) for child in tree.children(level, node)]
+        assert all(tree.parent(level - 1, child) == node for child, node in children)
+        assert sorted(child for child, _ in children) == nodes(tree, level - 1)
+        assert max(math.prod(tree.children_a_side(level)) for level in range(1, tree.height + 1)) <= 8
+
+
+@given(OCTREES)
+def test_siblings_are_the_neighbours_with_the_same_parent(tree):
+    for level in range(tree.height):
+        present = set(nodes(tree, level))
+        for node in present:
+            beyond = {
+                (axis, above): tuple(i + (k == axis) * (1 if above else -1) for k, i in enumerate(node))
+                for axis in range(3)
+                for above in (False, True)
+            }
+            expected = {
+                side
+                for side, other in beyond.items()
+                if other in present and tree.parent(level, other) == tree.parent(level, node)
+            }
+            assert set(tree.siblings(level, node)) == expected
+
+
+def test_large_nodes_have_two_children_and_no_node_is_longer_than_twice_its_width():
+    tree = Octree(BlockGrid((40_960, 156_250, 156_250), (64, 512, 512)))
+    for level in range(1, tree.height + 1):
+        sides = [a * b for a, b in zip(tree.spans[level], tree.grid.block, strict=True)]
+        below = math.prod(a * b for a, b in zip(tree.spans[level - 1], tree.grid.block, strict=True))
+        assert math.prod(tree.children_a_side(level)) == (2 if below >= tree.large else 8)
+        if sides[0] < 40_960:
+            assert max(sides) <= 2 * min(sides)
 
 
 def test_sizes_below_one_are_refused():

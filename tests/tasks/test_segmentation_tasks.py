@@ -47,7 +47,7 @@ class StoredRun:
         self.levels, self.linkage = levels, linkage or {}
         self.volume = affinities.shape[1:]
         self.grid = BlockGrid(self.volume, block)
-        self.octree = Octree(self.grid.shape)
+        self.octree = Octree(self.grid)
         self.order = random.Random(seed)
         folder.mkdir()
         source = store(folder / "affinities.zarr", affinities, block, len(affinities))

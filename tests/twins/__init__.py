@@ -20,6 +20,7 @@ class Case:
     low: Threshold
     high: Threshold
     seed: int
+    large: int  # octree nodes of so many voxels have two children
 
 
 @st.composite
@@ -33,7 +34,8 @@ def volumes_and_blocks(draw, largest=6):
     grey = np.linspace(0, 255, levels).round().astype(np.uint8)
     affinities = np.random.default_rng(seed).choice(grey, size=(3, *shape))
     low, high = sorted(draw(st.tuples(*[st.integers(0, 1000)] * 2)))
-    return Case(affinities, block, Threshold(low * 1000), Threshold(high * 1000), seed)
+    large = draw(st.sampled_from([1, 40, 1 << 36]))
+    return Case(affinities, block, Threshold(low * 1000), Threshold(high * 1000), seed, large)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ GRIDS = st.builds(
 
 def nodes(grid, level):
     """(box in voxels, index, nodes along each axis) of every octree node of a level."""
-    octree = Octree(grid.shape)
+    octree = Octree(grid)
     shape = octree.shape(level)
     for index in BlockGrid(shape, (1, 1, 1)).indices():
         span = octree.leaf_span(level, index)
@@ -31,7 +31,7 @@ def area(sides, axis):
 
 @given(GRIDS)
 def test_open_surfaces_are_those_of_all_nodes_and_none_is_larger_than_the_largest(grid):
-    for level in range(Octree(grid.shape).height + 1):
+    for level in range(Octree(grid).height + 1):
         surfaces = [
             sum(area(sides, axis) * ((index[axis] > 0) + (index[axis] + 1 < shape[axis])) for axis in range(3))
             for sides, index, shape in nodes(grid, level)
@@ -42,7 +42,7 @@ def test_open_surfaces_are_those_of_all_nodes_and_none_is_larger_than_the_larges
 
 @given(GRIDS)
 def test_faces_between_children_are_those_that_the_octree_lists(grid):
-    octree = Octree(grid.shape)
+    octree = Octree(grid)
     for level in range(1, octree.height + 1):
         inner = [
             sum(area(grid.box(block).shape, axis) for axis, block in octree.inner_faces(level, index))
@@ -54,7 +54,7 @@ def test_faces_between_children_are_those_that_the_octree_lists(grid):
 
 @given(GRIDS)
 def test_every_face_is_closed_once_on_the_way_up(grid):
-    height = Octree(grid.shape).height
+    height = Octree(grid).height
     assert work.between(grid, 0, False) == sum(work.inner_faces(grid, level, False) for level in range(1, height + 1))
     assert work.open_surface(grid, height, False) == 0
 

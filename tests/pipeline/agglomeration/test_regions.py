@@ -34,7 +34,7 @@ class Blockwise:
         self.case, self.rules = case, rules
         self.volume = case.affinities.shape[1:]
         self.grid = BlockGrid(self.volume, case.block)
-        self.octree = Octree(self.grid.shape)
+        self.octree = Octree(self.grid, large=case.large)
         self.order = random.Random(case.seed)
 
     def fragments(self, index):
@@ -90,11 +90,8 @@ class Blockwise:
 
     def child(self, level, child):
         still_open = ALL_FACES
-        for axis in range(3):
-            if child[axis] % 2:
-                still_open &= ~face_bit(axis, False)
-            elif child[axis] + 1 < self.octree.shape(level - 1)[axis]:
-                still_open &= ~face_bit(axis, True)
+        for axis, above in self.octree.siblings(level - 1, child):
+            still_open &= ~face_bit(axis, above)
         return self.decisions[level - 1, child].residual.with_faces(still_open)
 
     def decide(self, parts, faces):
@@ -137,7 +134,7 @@ class Blockwise:
         decision = self.decisions[level, node]
         result = decision.target.copy()
         if level < self.octree.height:
-            parent = self.octree.parent(node)
+            parent = self.octree.parent(level, node)
             waiting = ~decision.final
             known = self.decisions[level + 1, parent].given
             result[waiting] = look_up(decision.target[waiting], known, self.assigned(level + 1, parent))
