@@ -38,6 +38,7 @@ def steps(demo: Path, work: Path, full: bool) -> dict[str, list[str]]:
         "memory": data,
         "overhead": data,
         "noop": ["--work", str(work)],
+        "plan": data,
         "multicut": [affinities, "--block", "64 256 256", "32 128 128"],
         "blocks": [affinities, str(work / "blocks")],
     }

@@ -102,6 +102,14 @@ TITLES: dict[str, tuple[str, str, tuple[Column, ...]]] = {
         " last.",
         columns("command", "tasks", "start", "waiting", "between", "end", "overhead=overhead, %"),
     ),
+    "plan": (
+        "Planning",
+        "`petavox plan` of volumes of which only the metadata exists: seconds of the clock and of the processor, and the"
+        " most that the process held.",
+        columns(
+            "voxels", "source=from", "blocks", "tasks", "seconds=s", "processor_seconds=processor, s", memory="memory"
+        ),
+    ),
     "scale": (
         "While the volume doubles",
         "Mirrored affinities, two workers. ns: of all tasks together, a voxel.",
@@ -140,6 +148,20 @@ def targets(results: Sequence[Result]) -> list[str]:
         for line in result["targets"]
     ]
     return table(columns("what", "measured", "target", "met"), rows)
+
+
+def plan_further(result: Result) -> list[str]:
+    """What a small run took, and estimates over it."""
+    measured = columns("stage", "tasks", "basis", "seconds=s", written="written", memory="memory")
+    ratios = columns(
+        *(f"{name}_calibrated={name}, calibrated ×" for name in ("seconds", "written", "memory")),
+        *(f"{name}_table={name}, table ×" for name in ("seconds", "written", "memory")),
+    )
+    return [
+        "A run on one worker, and its estimates over what it took, with a calibration and by the table of rates alone."
+        " Memory is what the largest task added to its worker:\n",
+        *table((*measured, *ratios), result["stages"]),
+    ]
 
 
 def scale_further(result: Result) -> list[str]:
@@ -196,6 +218,8 @@ def section(result: Result) -> list[str]:
     lines += table(chosen, result["rows"])
     if result["name"].startswith("scale"):
         lines += scale_further(result)
+    if result["name"].startswith("plan"):
+        lines += plan_further(result)
     hidden = ("results", "work", "name")
     settings = " ".join(f"{k}={v}" for k, v in result["settings"].items() if v is not None and k not in hidden)
     memory, day = in_bytes(result["memory_bytes"]), result["date"]

@@ -27,6 +27,9 @@ class Piece(Protocol):
             PetavoxError: it is missing, or cannot be read.
         """
 
+    def is_blank(self) -> bool:
+        """Whether it reads as what was never written, though nothing says so on reading."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -38,6 +41,10 @@ class Part:
     def checksum(self) -> int:
         return checksums.of_array(open_volume(self.path).read(self.box))
 
+    def is_blank(self) -> bool:
+        volume = open_volume(self.path)
+        return bool((volume.read(self.box) == volume.spec.fill_value).all())
+
 
 @dataclass(frozen=True)
 class Table:
@@ -47,6 +54,9 @@ class Table:
 
     def checksum(self) -> int:
         return tables.checksum(self.path)
+
+    def is_blank(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -61,3 +71,6 @@ class File:
         except OSError as error:
             raise StorageError(f"{self.path} cannot be read: {error.strerror or error}.") from error
         return checksum
+
+    def is_blank(self) -> bool:
+        return False

@@ -156,7 +156,7 @@ class Bulletin:
     """
 
     def __init__(self, directory: Path, driver: Holder, ledger: Ledger, stages: Sequence[Stage], recipe: str) -> None:
-        self._path = directory / STATUS
+        self._path, self._ledger = directory / STATUS, ledger
         self._status = from_ledger(ledger)
         self._status.driver, self._status.recipe, self._status.seconds = driver, recipe, 0.0
         self._status.failures = []  # what was set aside before is tried again
@@ -173,6 +173,13 @@ class Bulletin:
         self._gpu_seconds = self._gpu_worker_seconds = 0.0
         self._writing = threading.Lock()
         ledger.tell(self.recorded)
+
+    def recount(self) -> None:
+        """Begin anew from what the ledger has, after something that was done has been undone."""
+        for summary in self._ledger.summaries():
+            stage = self._by_name[summary.name]
+            stage.done, stage.seconds, stage.aside = summary.settled, summary.seconds, 0
+        self._past.clear()
 
     def watch(self, running: Callable[[], Mapping[str, int]], capacity: Callable[[], Mapping[Any, int]]) -> None:
         """Ask these for the tasks of each stage that workers have, and for what the pools can run."""

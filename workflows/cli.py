@@ -299,6 +299,28 @@ def status(
 
 
 @_command
+def audit(
+    run: RunPath,
+    repair: Annotated[bool, typer.Option("--repair", help="Make what is missing or damaged again.")] = False,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Is everything that a run has made there, and what it was? Exit status 1: no, and it was not repaired."""
+    from .audit import audit as audit_run
+    from .progress import on_standard_error
+    from .show_audit import audit_json, audit_text
+
+    found = audit_run(run, on_standard_error, repair=repair, overrides=_overrides(cluster, workers, None))
+    if as_json:
+        _print(audit_json(found), as_json)
+    else:
+        print(audit_text(found))
+    if found.exit_status:
+        raise typer.Exit(found.exit_status)
+
+
+@_command
 def evaluate(
     segmentation: Annotated[str, typer.Argument(metavar="SEGMENTATION", help="Labels to score.")],
     truth: Annotated[str, typer.Argument(metavar="TRUTH", help="True labels; 0 is not scored.")],

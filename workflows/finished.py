@@ -14,6 +14,8 @@ from .ledger import Ledger, Summary
 from .lock import read_locked
 
 LEDGER = "ledger.sqlite"
+COPY = "ledger.copy.sqlite"
+"""Of the ledger, as it was when a driver last began or ended."""
 RECIPE = "recipe.toml"
 
 LEAVES = ("supervoxels", "faces")
@@ -26,6 +28,11 @@ def check_run_directory(directory: Path) -> None:
     Raises:
         RequestError: it holds no ledger.
     """
+    if (directory / COPY).exists() and not (directory / LEDGER).exists():
+        raise RequestError(
+            f"The ledger of {directory} has gone. Put {LEDGER} back if you have it; or go on from the copy of it:"
+            f" petavox audit {directory} --repair"
+        )
     if not (directory / LEDGER).exists():
         raise RequestError(f"A run directory holds a {LEDGER}; {directory} does not. Name the directory of a run.")
 

@@ -17,7 +17,7 @@ from . import attempt, strict_toml
 from .bulletin import Bulletin, recipe_digest
 from .feasible import check
 from .fingerprint import ingredients
-from .finished import LEDGER, RECIPE, left_alone
+from .finished import COPY, LEDGER, RECIPE, check_run_directory, left_alone
 from .ledger import Ledger, Summary
 from .lock import Lock, locked
 from .loop import Loop, Result
@@ -25,6 +25,7 @@ from .plan import Plan, look_through, make_plan
 from .progress import Progress
 from .recipe import Recipe
 from .renewal import Fingerprints, changes, check_foundation, check_outputs, forced, renew
+from .safekeeping import keep_copy
 
 if TYPE_CHECKING:
     from ..pipeline.evaluation.scores import Scores
@@ -125,6 +126,7 @@ def session(plan: Plan, lock: Lock, ledger: Ledger, progress: Progress) -> Itera
     bulletin = Bulletin(plan.directory, lock.holder, ledger, plan.stages, recipe_digest(plan.directory, RECIPE))
     lock.with_every_beat(bulletin.publish)
     bulletin.publish()
+    keep_copy(ledger)
     try:
         yield bulletin
     except BaseException as error:
@@ -137,6 +139,7 @@ def session(plan: Plan, lock: Lock, ledger: Ledger, progress: Progress) -> Itera
         progress.close()
     ledger.end(bulletin.verdict)
     bulletin.end(bulletin.verdict)
+    keep_copy(ledger)
 
 
 @contextlib.contextmanager
@@ -164,6 +167,8 @@ def opened(directory: Path) -> Iterator[tuple[Lock, Ledger]]:
 
 
 def _check_directory(directory: Path) -> None:
+    if (directory / COPY).exists():
+        check_run_directory(directory)
     if (directory / RECIPE).exists() and not (directory / LEDGER).exists():
         raise RequestError(
             f"A run writes its own {RECIPE} into its directory; {directory} holds one but no {LEDGER}, so it is not a"

@@ -159,7 +159,7 @@ class SegmentationStages:
             leaves=self._places.leaves,
             tables=self._places.tables,
         )
-        leaves: Needs = {"faces": self._around}
+        leaves: Needs = {"faces": self._around, "supervoxels": _itself}
         below: Needs = {}
         if level:
             leaves = {"faces": lambda i: (block for _, block in self._octree.inner_faces(level, i))}
@@ -185,6 +185,8 @@ class SegmentationStages:
         needs: Needs = {"agglomerate-0": self._and_neighbours}
         if self._octree.height:
             needs = {**needs, "assign-1": lambda i: {self._octree.parent(0, n) for n in self._and_neighbours(i)}}
+        if self._offsets is not None:
+            needs = {**needs, "supervoxels": _itself}
         return self._stage("relabel", config, needs, outputs=(places.segmentation,))
 
     def _contingency(self, config: TaskConfig) -> Stage:

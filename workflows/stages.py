@@ -33,7 +33,7 @@ class Stage:
         version: of the code that computes the result.
         config: what every task of the stage is given.
         grid: how many tasks there are along each axis.
-        needs: for each stage that must come first, which of its indices a task of this one needs, or `Whole`.
+        needs: for each stage from which a task of this one reads anything, which of its indices, or `Whole`.
         resources: what one task takes.
         outputs: volumes and folders that this stage alone writes.
     """
