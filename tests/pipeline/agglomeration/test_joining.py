@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petavox.pipeline.agglomeration.joining import JoinRule, join_small
+from petavox.pipeline.agglomeration.joining import JoinRule, join_small, linked
 from petavox.pipeline.thresholds import Threshold
 from twins import graphs, greedy
 
@@ -14,8 +14,9 @@ from twins import graphs, greedy
 def test_a_whole_graph_equals_the_slow_twin(graph):
     edges, sizes, rules, _ = graph
     found = join_small(graphs.contacts_of(edges, 0), sizes, np.zeros(len(sizes), np.uint8), rules.join)
-    cluster, _, _ = greedy.join_small(dict(enumerate(sizes.tolist())), edges, rules.join)
+    cluster, total, _ = greedy.join_small(dict(enumerate(sizes.tolist())), edges, rules.join)
     assert found.node.tolist() == list(cluster.values())
+    assert found.crumb.tolist() == [total[root] < rules.join.size for root in cluster.values()]
     assert not found.unsure.any()
     assert not found.waiting.any()
 
@@ -42,3 +43,16 @@ def test_a_small_node_joins_a_large_open_one_and_waits_for_a_small_open_one():
     assert found.node.tolist() == [0, 0, 2, 3]
     assert found.unsure.tolist() == [0, 0, 1, 1]
     assert found.waiting.tolist() == [False, False, True, True]
+
+
+def test_a_large_node_waits_for_a_small_open_one_and_knows_what_it_is_itself():
+    edges = {(0, 1): [(200, 0)], (2, 3): [(200, 1)]}
+    sizes, faces = np.array([1, 50, 50, 1]), np.array([1, 0, 0, 1], np.uint8)
+    found = join_small(graphs.contacts_of(edges, 0), sizes, faces, JoinRule(10, Threshold(100_000)))
+    assert found.node.tolist() == [0, 1, 2, 3]
+    assert found.unsure.tolist() == [1, 0, 0, 1]
+    assert found.waiting.tolist() == [True, True, True, True]
+
+
+def test_what_is_linked_has_the_smallest_node_of_all():
+    assert linked(np.array([3, 1, 4]), np.array([4, 2, 0]), 6).tolist() == [0, 1, 1, 0, 0, 5]

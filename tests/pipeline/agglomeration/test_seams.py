@@ -1,6 +1,7 @@
 """A seam joins what is small at a face, hands it to one side, and touches nothing that may go elsewhere."""
 
 import numpy as np
+import pytest
 
 from petavox.pipeline.agglomeration.joining import JoinRule
 from petavox.pipeline.agglomeration.seams import Side, sew
@@ -54,13 +55,31 @@ def test_a_small_cluster_joins_on_its_own_side_what_is_stronger_there():
     assert rows(seam.face) == [(1, 8, 200)]
 
 
-def test_what_touches_what_waits_for_another_face_stays_with_that_contact():
-    before = side(ABOVE, (1, 50, 0), (2, 3, ABOVE), (5, 3, OTHER), rim={(0, 1): 150, (1, 2): 20})
-    seam = sewn(before, side(BELOW, (8, 50, 0)), {(1, 0): 200})
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_what_touches_what_waits_for_another_face_stays_with_that_contact(order):
+    small, waiting = order
+    clusters = sorted([(0, (1, 50, 0)), (small, (2, 3, ABOVE)), (waiting, (5, 3, OTHER))])
+    before = side(ABOVE, *(cluster for _, cluster in clusters), rim={(0, small): 150, (1, 2): 20})
+    seam = sewn(before, side(BELOW, (8, 50, 0)), {(small, 0): 200})
     assert seam.before.gone.tolist() == seam.behind.gone.tolist() == []
     assert links(seam.face) == [(2, 8)]
-    assert rows(seam.before.contacts) == [(0, 1, 150)]  # that of 2 and 5 is in the core
+    assert rows(seam.before.contacts) == [(0, small, 150)]  # that of 2 and 5 is in the core
     assert rows(seam.face) == []
+
+
+def test_what_is_linked_to_what_waits_for_another_face_joins_nothing():
+    before = side(ABOVE, (1, 50, 0), (2, 3, ABOVE), rim={(0, 1): 200})
+    seam = sewn(before, side(BELOW, (8, 3, BELOW | OTHER)), {}, [(1, 0)])
+    assert seam.before.joined.tolist() == []
+    assert rows(seam.face) == [(1, 8, 200)]
+
+
+def test_what_reaches_through_another_face_too_stays():
+    waits, large = (4, 3, ABOVE | OTHER), (8, 50, 0)
+    for before, behind, link in ((waits, large, (4, 8)), (large, (4, 3, BELOW | OTHER), (8, 4))):
+        seam = sewn(side(ABOVE, before), side(BELOW, behind), {}, [(0, 0)])
+        assert seam.before.gone.tolist() == seam.behind.gone.tolist() == []
+        assert links(seam.face) == [link]
 
 
 def test_what_waits_for_a_cluster_that_waits_for_another_face_stays_on_both_sides():
