@@ -20,7 +20,8 @@ from petavox.pipeline.volumes import VolumeSpec, create_volume
 from petavox.tasks.contract import Resources
 from petavox.workflows import status as statuses
 from petavox.workflows.bulletin import Bulletin, read_bulletin
-from petavox.workflows.ledger import Ledger, Row
+from petavox.workflows.entries import Row
+from petavox.workflows.ledger import Ledger
 from petavox.workflows.lock import Holder, locked
 from petavox.workflows.recipe import load
 from petavox.workflows.run import run
