@@ -157,6 +157,14 @@ def test_what_another_driver_told_before_is_not_taken_for_what_this_one_tells(dr
     assert look(tmp_path).status.stages[0].done == 2, "read from the ledger"
 
 
+def test_on_a_shared_disk_a_driver_that_has_told_nothing_yet_is_waited_for(driver, tmp_path, monkeypatch):
+    monkeypatch.setattr(statuses, "is_local", lambda folder: False)
+    with pytest.raises(RequestError, match=r"is just starting\. Ask again"):
+        look(tmp_path)
+    driver[1].publish()
+    assert look(tmp_path).status.stages[0].done == 1
+
+
 def test_a_status_file_in_other_words_is_nobodys(tmp_path):
     for text in ("", "{}", '{"stages": [{"name": "a"}], "driver": {}}', "[]"):
         (tmp_path / "status.json").write_text(text)
