@@ -5,9 +5,9 @@
 Every task of small runs over the demo's affinities, mirrored to more than a worker's cache holds, in two block shapes
 and with two thresholds, runs in one worker process. Seconds, bytes read and bytes written of each kind of task are
 fitted to its tasks, voxels and contacts, with no negative coefficient. Tasks state their memory; that of a contact in
-an octree node is taken from the large nodes of `scale.py`. Prediction is fitted to the operations of the demo's network.
-Seconds are those of the processor, so that the table does not depend on what else the machine was doing; what storage
-adds, a calibration measures.
+an octree node is taken from the large nodes of `scale.py`. Prediction is fitted to the operations of the demo's
+network. Seconds are those of the processor, so that the table does not depend on what else the machine was doing; what
+storage adds, a calibration measures.
 """
 
 from __future__ import annotations
