@@ -104,8 +104,8 @@ TITLES: dict[str, tuple[str, str, tuple[Column, ...]]] = {
     ),
     "plan": (
         "Planning",
-        "`petavox plan` of volumes of which only the metadata exists: seconds of the clock and of the processor, and the"
-        " most that the process held.",
+        "`petavox plan` of volumes of which only the metadata exists: seconds of the clock and of the processor, and"
+        " what the process held at most.",
         columns(
             "voxels", "source=from", "blocks", "tasks", "seconds=s", "processor_seconds=processor, s", memory="memory"
         ),

@@ -4,14 +4,16 @@
 
 Every task of small runs over the demo's affinities, mirrored to more than a worker's cache holds, in two block shapes
 and with two thresholds, runs in one worker process. Seconds, bytes read and bytes written of each kind of task are
-fitted to its tasks, voxels and contacts, with no negative coefficient; memory only for octree nodes, since other tasks
-state theirs. Prediction is fitted to the operations of the demo's network. Seconds are those of the processor, so that
-the table does not depend on what else the machine was doing; what storage adds, a calibration measures.
+fitted to its tasks, voxels and contacts, with no negative coefficient. Tasks state their memory; that of a contact in
+an octree node is taken from the large nodes of `scale.py`. Prediction is fitted to the operations of the demo's
+network. Seconds are those of the processor, so that the table does not depend on what else the machine was doing; what
+storage adds, a calibration measures.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import shutil
 import time
@@ -37,19 +39,20 @@ BLOCKS: tuple[Triple, ...] = ((32, 128, 128), (32, 256, 256))
 SHAPE: Triple = (64, 512, 1024)
 HIGHS = (0.98, 0.9999)
 TABLE = Path(__file__).parents[1] / "workflows" / "rates.json"
-BY_MEMORY = ("agglomerate", "assign")
+RESULTS = Path(__file__).parent / "results"
+LARGE_NODE = 1_000_000  # contacts, from which on they and not the process decide over a node's memory
 
 Row = tuple[Work, Cost]
 
 
-def fit(kind: str, rows: list[Row]) -> dict[str, Cost]:
+def fit(rows: list[Row]) -> dict[str, Cost]:
     """Cost of a unit of each amount: least squares, no negative coefficients, small tasks counting as much as large."""
     names = [name for name in amounts.AMOUNTS if any(getattr(work, name) for work, _ in rows)]
     units = np.array([[getattr(work, name) for name in names] for work, _ in rows])
     coefficients = {}
     for quantity in Cost.model_fields:
         values = np.array([getattr(cost, quantity) for _, cost in rows])
-        if not values.any() or (quantity == "memory" and kind not in BY_MEMORY):
+        if not values.any() or quantity == "memory":
             continue
         weights = 1 / (values + values.mean())  # what was in a cache reads nothing, and must not count for more
         scale = np.maximum(units.mean(axis=0), 1e-12)
@@ -59,6 +62,12 @@ def fit(kind: str, rows: list[Row]) -> dict[str, Cost]:
         name: Cost(**{quantity: float(f"{solution[i]:.3g}") for quantity, solution in coefficients.items()})
         for i, name in enumerate(names)
     }
+
+
+def node_memory(results: Path) -> float:
+    """Bytes of a contact in a large octree node, by the last result of `scale.py`."""
+    nodes = json.loads((results / "scale.json").read_text(encoding="utf-8"))["node_memory"]
+    return max(node["added"] / node["given_contacts"] for node in nodes if node["given_contacts"] >= LARGE_NODE)
 
 
 def of_processor(task: Measured) -> Cost:
@@ -130,7 +139,9 @@ def main() -> None:
                 up_ratios.append(growth.passed_up / plan.density.crossing)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    costs = {kind: fit_prediction(rows) if kind == "predict" else fit(kind, rows) for kind, rows in by_kind.items()}
+    costs = {kind: fit_prediction(rows) if kind == "predict" else fit(rows) for kind, rows in by_kind.items()}
+    of_a_contact = costs["agglomerate"]["contacts"].model_copy(update={"memory": round(node_memory(RESULTS))})
+    costs["agglomerate"] |= {"contacts": of_a_contact}
     print("over the sampled contacts through a plane: across", face_ratios, "passed up", up_ratios)
     table = Rates(
         measured=f"{time.strftime('%Y-%m-%d')}, {_cpu()}, {sum(map(len, by_kind.values()))} tasks of the demo",

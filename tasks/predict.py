@@ -6,6 +6,8 @@ network's patches saw nothing but fill values there.
 
 from __future__ import annotations
 
+import logging
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -22,6 +24,8 @@ from ..pipeline.geometry import BlockGrid, Triple, triple
 from ..pipeline.volumes import VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
 from .pieces import Part, Piece
+
+log = logging.getLogger(__name__)
 
 VERSION = 1
 TORCH_BYTES = 450_000_000
@@ -48,7 +52,7 @@ class Config(TaskConfig):
     patch: Triple | None
     batch: int
     threads: int
-    device: Literal["cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
 
 
@@ -97,7 +101,11 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
 def _predictor(config: Config, fill_value: float) -> Predictor:
     """The network, loaded once in a worker."""
     checkpoint, network = load_checkpoint(Path(config.checkpoint))
-    return Predictor(network, _inference(config, checkpoint.patch, fill_value))
+    predictor = Predictor(network, _inference(config, checkpoint.patch, fill_value))
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given and predictor.device == "cpu" and config.device == "auto":
+        log.warning("The network computes on the CPU: torch %s cannot use GPU %s.", torch.__version__, given)
+    return predictor
 
 
 def _inference(config: Config, trained_patch: Triple, fill_value: float) -> Inference:

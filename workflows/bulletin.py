@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ..pipeline.errors import StorageError
-from .ledger import SETTLED, STATES, Ledger, Row
+from .entries import SETTLED, STATES, Row
+from .ledger import Ledger
 from .lock import Holder
 from .stages import Stage
 

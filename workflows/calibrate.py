@@ -98,8 +98,6 @@ def calibrate(plan: Plan, rates: Rates, note: Callable[[str], None]) -> Calibrat
         source, measured = _on_the_volume(plan, block, folder, run, note)
         window = _window_plan(plan, block, source, folder)
         found = run_all(window, run, note)
-        # Once more, now that code is loaded; a network takes so long that its loading does not matter.
-        measured["supervoxels"] = source.measure(run, "supervoxels")
     return _calibration(plan, rates, block, window, found, measured)
 
 
@@ -117,7 +115,9 @@ class _Source:
 def _on_the_volume(
     plan: Plan, block: Triple, folder: Path, run: Runner, note: Callable[[str], None]
 ) -> tuple[_Source, dict[str, Measured]]:
-    """Make a block's affinities, if there are none. What comes out lies where the returned source says."""
+    """Predict a block, if there are no affinities, and make its supervoxels, of which the first time loads code; a
+    network takes so long that its loading does not matter.
+    """
     output = Output(chunk=plan.recipe.output.chunk)
     scratch = make_plan(plan.recipe.model_copy(update={"output": output, "evaluate": None}), folder / "volume")
     for path, spec in scratch.volumes.items():
@@ -126,6 +126,9 @@ def _on_the_volume(
     if plan.recipe.input.raw is not None:
         note(f"Predicting block {list(block)}")
         measured["predict"] = source.measure(run, "predict")
+    note(f"Measuring supervoxels on block {list(block)}")
+    for _ in range(2):
+        measured["supervoxels"] = source.measure(run, "supervoxels")
     return source, measured
 
 

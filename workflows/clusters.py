@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import PositiveInt, ValidationInfo, model_validator
+from pydantic import NonNegativeInt, PositiveInt, ValidationInfo, model_validator
 
 from ..cluster import Place, Pool, PoolName
 from ..cluster.quantities import Size, parse_bytes
@@ -23,7 +23,7 @@ class Pools(Section):
     """With kind = "slurm": what jobs are like, and how many there may be."""
 
     cpu: Jobs = Jobs()
-    gpu: GpuJobs = GpuJobs()  # only where the model's device is "cuda"
+    gpu: GpuJobs | None = None  # that predict, unless the model's device is "cpu"; as they come, where it is "cuda"
     driver: DriverJob = DriverJob()  # of `petavox submit`; the partition, account and qos of cpu unless given
 
 
@@ -33,7 +33,7 @@ class Cluster(Section):
     preset: str | None = None  # a name, or a path that ends in .toml; what follows is laid over it
     kind: Literal["serial", "local", "slurm"] = "local"
     workers: PositiveInt = 2  # processes on this machine
-    gpus: PositiveInt = 1  # processes on this machine with a GPU each; only where the model's device is "cuda"
+    gpus: NonNegativeInt = 0  # processes on this machine with a GPU each, that predict; with device "cuda", at least 1
     memory: Size | None = None  # of one worker on this machine; its share of what is free unless given
     pools: Pools = Pools()
     interface: str | None = None  # the network between nodes, such as "ib0"; that of the default route unless given
@@ -63,7 +63,12 @@ class Cluster(Section):
         """How many workers a pool has, at most."""
         if jobs := self.jobs(pool):
             return jobs.maximum
-        return self.gpus if pool == "gpu" else self.workers
+        return max(1, self.gpus) if pool == "gpu" else self.workers
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether it says that there are GPU workers."""
+        return {"serial": False, "local": self.gpus > 0, "slurm": self.pools.gpu is not None}[self.kind]
 
     def place(self, directory: Path, memory: int, pools: set[PoolName]) -> Place:
         """What is to be started for a run.
@@ -80,7 +85,7 @@ class Cluster(Section):
         """What the jobs of a pool are like; None where there are none."""
         if self.kind != "slurm":
             return None
-        return self.pools.gpu if pool == "gpu" else self.pools.cpu
+        return (self.pools.gpu or GpuJobs()) if pool == "gpu" else self.pools.cpu
 
     def driver(self) -> DriverJob:
         """What the driver's job is like."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..pipeline.geometry import Triple
-from .calibration import UPPER
+from .calibration import LEAF, UPPER
 from .rates import Cost, Rates
 from .stages import Stage
 from .work import Growth, Workload, kind_of
@@ -143,9 +143,10 @@ def _stage(
     factors = Cost(seconds=1, read=1, written=1, memory=1) if calibration is None else calibration.factors_of(kind)
     total, largest = rates.cost(kind, workload.total(stage)), rates.cost(kind, work)
     measured = calibration is not None and kind in calibration.factors and kind not in UPPER
-    stated = float(stage.resources.memory)
-    # Upper nodes state their memory from the density of fragments; a residual that was measured says more.
-    memory = largest.memory if calibration is not None and kind in ("agglomerate", "assign") else stated
+    memory = float(stage.resources.memory)
+    if calibration is not None and kind == "agglomerate":
+        # Stated from a sampled density; what blocks passed up says more. A process that merged a block is as large.
+        memory = max(largest.memory, calibration.costs[LEAF].memory)
     pool: Literal["cpu", "gpu"] = "gpu" if stage.resources.gpu else "cpu"
     return StageEstimate(
         name=stage.name,

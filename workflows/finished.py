@@ -9,8 +9,9 @@ from typing import Any
 
 from .. import tasks
 from ..pipeline.errors import RequestError
+from .entries import Summary
 from .fingerprint import Ingredients, differences, digest
-from .ledger import Ledger, Summary
+from .ledger import Ledger
 from .lock import read_locked
 
 LEDGER = "ledger.sqlite"

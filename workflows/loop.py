@@ -23,8 +23,9 @@ from ..cluster import Completion, Executor, PoolName
 from ..pipeline.errors import ClusterError, RequestError, StorageError
 from .attempt import Attempt, Failure, Report, Terms
 from .crash_budget import CrashBudget
+from .entries import Row, State
 from .hangs import Hangs
-from .ledger import Ledger, Row, State
+from .ledger import Ledger
 from .pace import CALL_SECONDS, Pace
 from .progress import Progress
 from .readiness import Readiness, Task

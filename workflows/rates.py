@@ -1,7 +1,7 @@
 """What a unit of work costs: the shipped table of measured constants, in `rates.json`.
 
-`python benchmarks/plan.py --rates` measures the table anew and writes it. Memory of tasks is not in it where a task
-states its own; of upper octree nodes it is, for what is extrapolated from a calibration.
+`python benchmarks/rates.py` measures the table anew and writes it. Tasks state their own memory; that of a contact in
+an upper octree node is in the table too, for what is extrapolated from a calibration.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class Model(Section):
     patch: Shape | None = None  # voxels; the checkpoint's unless given
     batch: PositiveInt = 2  # patches computed together
     threads: PositiveInt = 1  # of one task on a CPU
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # "auto": GPU workers if there are any, and a GPU if torch can
     precision: Literal["float32", "bfloat16"] = "float32"
 
     @model_validator(mode="after")

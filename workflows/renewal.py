@@ -72,7 +72,8 @@ def changes(before: Mapping[str, Ingredients], after: Fingerprints, settled: Map
     for reason, names in reasons.items():
         yield f"Computing {', '.join(names)} again: {reason}."
     if dependents:
-        yield f"Computing {', '.join(dependents)} again: they depend on that."
+        why = "they depend on that" if reasons else "they need other stages than before"
+        yield f"Computing {', '.join(dependents)} again: {why}."
 
 
 def forced(stages: Sequence[Stage], names: Sequence[str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ..pipeline.affinities.nearest import Channels, read_nearest
 from ..pipeline.errors import PetavoxError, StorageError
 from ..pipeline.geometry import Box, Triple
-from .ledger import Summary
+from .entries import Summary
 
 if TYPE_CHECKING:
     from ..pipeline.evaluation.scores import Scores

@@ -15,10 +15,11 @@ from .. import cluster
 from ..pipeline.errors import RequestError, StorageError
 from . import attempt, strict_toml
 from .bulletin import Bulletin, recipe_digest
+from .entries import Summary
 from .feasible import check
 from .fingerprint import ingredients
 from .finished import COPY, LEDGER, RECIPE, check_run_directory, left_alone
-from .ledger import Ledger, Summary
+from .ledger import Ledger
 from .lock import Lock, locked
 from .loop import Loop, Result
 from .plan import Plan, look_through, make_plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import tasks
@@ -85,7 +85,7 @@ class SegmentationStages:
 
     def build(self, predict: TaskConfig | None, contingency: TaskConfig | None) -> tuple[Stage, ...]:
         """All stages: from raw data if there is a config to predict with, to scores if there is one to count with."""
-        stages = [] if predict is None else [self._stage("predict", predict, outputs=(str(self._places.affinities),))]
+        stages = [] if predict is None else [self._predict(predict)]
         if self._offsets is not None:
             stages += [self._supervoxels(self._offsets, after_predict=predict is not None), self._faces()]
         stages += [self._agglomerate(level) for level in range(self._octree.height + 1)]
@@ -94,6 +94,17 @@ class SegmentationStages:
         if contingency is not None:
             stages += [self._contingency(contingency), self._scores(contingency)]
         return tuple(stages)
+
+    def _predict(self, config: TaskConfig) -> Stage:
+        """On GPU workers where the recipe has any, if its model leaves that open.
+
+        This is no part of the config: where a block was computed is not what was asked for.
+        """
+        stage = self._stage("predict", config, outputs=(str(self._places.affinities),))
+        model = self._recipe.model
+        if model is None or model.device != "auto":
+            return stage
+        return replace(stage, resources=replace(stage.resources, gpu=self._recipe.cluster.has_gpus))
 
     def _supervoxels(self, offsets: Offsets, after_predict: bool) -> Stage:
         places, channels = self._places, Channels.of_offsets(offsets)

@@ -135,6 +135,7 @@ def worker_script(jobs: Jobs, pool: str, run: str, folder: Path, count: int) -> 
     body = [
         f'export TMPDIR="{jobs.scratch}" && mkdir -p "$TMPDIR"',
         *(f"export {name}={value}" for name, value in {**ENVIRONMENT, **_QUIET}.items()),
+        *(() if pool == "gpu" else ("export CUDA_VISIBLE_DEVICES=",)),  # GPUs of its node are for others
         f"exec {shlex.join(command)}",
     ]
     return _script(options, jobs, body)

@@ -8,6 +8,7 @@ for bit, given the same number of patches in a batch; a GPU's kernels may differ
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Inference:
         normalisation: of the volume's grey values.
         fill_value: grey value of voxels that hold no image; a patch that holds nothing else has affinity 0.
         batch: patches that are computed together; from two on, torch takes its faster kernels for small maps.
-        device: "cpu" or "cuda".
+        device: "cpu" or "cuda"; "auto" is the GPU where torch can use one.
         precision: "bfloat16" computes the convolutions in it, by autocast.
     """
 
@@ -44,7 +45,7 @@ class Inference:
     normalisation: Normalisation
     fill_value: float | None
     batch: int
-    device: Literal["cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
 
 
@@ -62,10 +63,11 @@ class Predictor:
     def __init__(self, network: ResidualSymmetricUNet, inference: Inference) -> None:
         check_patch(inference.patch, network.config)
         self.inference = inference
+        self.device = usable_device() if inference.device == "auto" else inference.device
         self.grid = PatchGrid(inference.patch)
         self.weights = [blending_weights(length) for length in inference.patch]
         folded = network.fold(CHANNELS)
-        self.network = folded.to(device=inference.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network = folded.to(device=self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def predict(self, read: Callable[[Box], NDArray[np.generic]], volume: Triple, block: Box) -> NDArray[np.uint8]:
         """Affinities of a block.
@@ -102,9 +104,9 @@ class Predictor:
             image[0] = torch.from_numpy(inference.normalisation.apply(grey[box.slices(span.start)]))
         with (
             torch.inference_mode(),
-            torch.autocast(inference.device, dtype=torch.bfloat16, enabled=inference.precision == "bfloat16"),
+            torch.autocast(self.device, dtype=torch.bfloat16, enabled=inference.precision == "bfloat16"),
         ):
-            affinities = self.network(images.to(inference.device)).float().sigmoid_()
+            affinities = self.network(images.to(self.device)).float().sigmoid_()
         return affinities.cpu().numpy()  # type: ignore[no-any-return]
 
     def _add(self, total: NDArray[np.float32], affinities: NDArray[np.float32], box: Box, block: Box) -> None:
@@ -113,6 +115,15 @@ class Predictor:
         weights = [weight[part] for weight, part in zip(self.weights, (z, y, x), strict=True)]
         blended = affinities[:, z, y, x] * (weights[0][:, None, None] * weights[1][:, None] * weights[2])
         total[:, *common.slices(block.start)] += blended
+
+
+def usable_device() -> Literal["cpu", "cuda"]:
+    """The GPU where this process sees one that this build of torch can compute on, else the CPU."""
+    if torch.cuda.is_available():
+        with contextlib.suppress(RuntimeError):  # a GPU may be seen and still be too old, or be kept by others
+            torch.ones(1, device="cuda").add(1).item()
+            return "cuda"
+    return "cpu"
 
 
 def read_mirrored(read: Callable[[Box], NDArray[np.generic]], volume: Triple, span: Box) -> NDArray[np.generic]:

@@ -60,6 +60,12 @@ def test_workers_ignore_the_current_folder_and_use_one_core():
     assert shlex.split(body[-1])[2:5] == ["-P", "-m", "petavox.cluster.slurm.worker"]
 
 
+def test_only_workers_of_the_gpu_pool_see_gpus():
+    hidden = "export CUDA_VISIBLE_DEVICES="
+    assert hidden in text().splitlines()
+    assert hidden not in text(GpuJobs(), "gpu")
+
+
 def test_the_worker_gets_less_memory_than_its_job_has():
     words = shlex.split(text(Jobs(memory="10GB")).splitlines()[-1])
     assert int(words[words.index("--memory") + 1]) == 9 * 10**9

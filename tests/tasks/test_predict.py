@@ -83,6 +83,26 @@ def test_blocks_without_image_are_empty_and_not_written(make):
     assert not read_all(config)[..., 24:].any()
 
 
+def test_a_worker_whose_gpu_torch_cannot_use_computes_on_the_cpu_and_says_so_once(make, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    strict, auto = make((6, 8, 8)), make((6, 24, 8)).model_copy(update={"device": "auto"})
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    run_all(strict)
+    assert not caplog.messages
+    run_all(auto)
+    (message,) = caplog.messages
+    assert "computes on the CPU" in message
+    assert "GPU 3" in message
+    np.testing.assert_array_equal(read_all(auto), read_all(strict))
+
+
+def test_a_cpu_worker_computes_on_the_cpu_without_a_word(make, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    run_all(make(SHAPE).model_copy(update={"device": "auto"}))
+    assert not caplog.messages
+
+
 def test_memory_grows_with_the_block(make):
     small, large = predict.resources(make((2, 8, 8)), Density()), predict.resources(make((4, 24, 40)), Density())
     assert predict.TORCH_BYTES < small.memory < large.memory

@@ -85,8 +85,8 @@ def test_denser_supervoxels_cost_more():
         assert getattr(thin, name) < getattr(dense, name)
 
 
-def test_a_top_node_with_too_little_memory_or_too_many_contacts_is_refused_with_the_cure(monkeypatch):
-    plan = plan_of((100_000,) * 3, (64, 512, 512), memory=10**15)
+def test_a_top_node_with_too_little_memory_or_too_many_contacts_is_refused_with_the_cure():
+    plan = plan_of((100_000,) * 3, (64, 512, 512), memory=10**15, density=Density(0.1, 0.46, 0.05, 0.2, 0.5))
     found = feasible.refusals(plan, estimate(plan, RATES), new=False)
     assert len(found) == 1
     assert "1,073,741,824 contacts" in found[0]

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from petavox.pipeline.errors import LockError, RequestError, StorageError
 from petavox.workflows import ledger as ledgers
-from petavox.workflows.ledger import STATES, Ledger, Row
+from petavox.workflows.entries import STATES, Row
+from petavox.workflows.ledger import Ledger
 
 
 @pytest.fixture
@@ -197,7 +198,8 @@ WRITE_AND_DIE = """
 import os, sys
 from pathlib import Path
 from petavox.workflows import ledger
-from petavox.workflows.ledger import Ledger, Row
+from petavox.workflows.entries import Row
+from petavox.workflows.ledger import Ledger
 ledger.is_local = lambda folder: False
 opened = Ledger(Path(sys.argv[1]))
 opened.begin()

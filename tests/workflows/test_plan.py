@@ -89,6 +89,32 @@ def test_another_network_or_another_use_of_it_is_another_recipe(folder):
         run(load(folder / "recipe.toml"), folder / "run", Silent())
 
 
+@pytest.mark.parametrize(
+    ("cluster", "has_gpus"),
+    [
+        (["cluster.kind=serial", "cluster.gpus=1"], False),
+        (["cluster.kind=local"], False),
+        (["cluster.kind=local", "cluster.gpus=1"], True),
+        (["cluster.kind=slurm"], False),
+        (["cluster.kind=slurm", "cluster.pools.gpu={partition='gpu'}"], True),
+    ],
+)
+def test_prediction_goes_to_gpu_workers_where_there_are_any_unless_the_device_says_where(folder, cluster, has_gpus):
+    pools = {
+        device: [stage.resources.gpu for stage in plan(folder, f"model.device={device}", *cluster).stages]
+        for device in ("auto", "cpu", "cuda")
+    }
+    assert {device: found[0] for device, found in pools.items()} == {"auto": has_gpus, "cpu": False, "cuda": True}
+    assert not any(gpu for found in pools.values() for gpu in found[1:])
+
+
+def test_a_finished_run_stays_finished_when_its_cluster_gets_gpus(folder):
+    run(load(folder / "recipe.toml"), folder / "run", Silent())
+    again = Silent()
+    run(load(folder / "recipe.toml", ["cluster.kind=local", "cluster.gpus=1"]), folder / "run", again)
+    assert again.lines == ["Everything is done already."]
+
+
 def test_a_plan_writes_nothing(folder):
     before = sorted(folder.rglob("*"))
     plan(folder)

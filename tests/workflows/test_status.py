@@ -20,7 +20,8 @@ from petavox.pipeline.volumes import VolumeSpec, create_volume
 from petavox.tasks.contract import Resources
 from petavox.workflows import status as statuses
 from petavox.workflows.bulletin import Bulletin, read_bulletin
-from petavox.workflows.ledger import Ledger, Row
+from petavox.workflows.entries import Row
+from petavox.workflows.ledger import Ledger
 from petavox.workflows.lock import Holder, locked
 from petavox.workflows.recipe import load
 from petavox.workflows.run import run
@@ -154,6 +155,14 @@ def test_what_another_driver_told_before_is_not_taken_for_what_this_one_tells(dr
     bulletin.publish()
     ledger.record([row("a", 5, "done")])
     assert look(tmp_path).status.stages[0].done == 2, "read from the ledger"
+
+
+def test_on_a_shared_disk_a_driver_that_has_told_nothing_yet_is_waited_for(driver, tmp_path, monkeypatch):
+    monkeypatch.setattr(statuses, "is_local", lambda folder: False)
+    with pytest.raises(RequestError, match=r"is just starting\. Ask again"):
+        look(tmp_path)
+    driver[1].publish()
+    assert look(tmp_path).status.stages[0].done == 1
 
 
 def test_a_status_file_in_other_words_is_nobodys(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from petavox.pipeline.affinities.inference import Inference, Predictor, working_memory
+from petavox.pipeline.affinities.inference import Inference, Predictor, usable_device, working_memory
 from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.affinities.normalisation import Normalisation
 from petavox.pipeline.affinities.patches import PatchGrid, mirrored
@@ -131,3 +131,14 @@ def test_arrays_stay_within_the_memory_known_in_advance():
 def test_a_patch_that_the_network_cannot_take_is_refused_with_one_that_it_can():
     with pytest.raises(RequestError, match=r"divisible by \(1, 4, 4\).*\(4, 12, 12\)"):
         predictor(patch=(4, 10, 12))
+
+
+def test_a_gpu_that_torch_sees_but_cannot_compute_on_is_not_used(monkeypatch):
+    def too_old(*_, **__):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", too_old)
+    assert usable_device() == "cpu"
+    monkeypatch.setattr(torch, "ones", lambda *_, device: torch.zeros(1))
+    assert usable_device() == "cuda"
