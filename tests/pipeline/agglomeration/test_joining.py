@@ -56,3 +56,11 @@ def test_a_large_node_waits_for_a_small_open_one_and_knows_what_it_is_itself():
 
 def test_what_is_linked_has_the_smallest_node_of_all():
     assert linked(np.array([3, 1, 4]), np.array([4, 2, 0]), 6).tolist() == [0, 1, 1, 0, 0, 5]
+
+
+def test_an_edge_may_just_pass_and_a_node_of_just_the_size_is_not_small():
+    edges = {(0, 1): [(128, 0)], (2, 3): [(128, 1)], (4, 5): [(127, 2)]}
+    sizes, none = np.array([9, 50, 10, 50, 9, 50]), np.zeros(6, np.uint8)
+    found = join_small(graphs.contacts_of(edges, 0), sizes, none, JoinRule(10, Threshold.parse("0.5")))
+    assert found.node.tolist() == [0, 0, 2, 3, 4, 5]
+    assert found.crumb.tolist() == [False, False, False, False, True, False]
