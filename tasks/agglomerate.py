@@ -25,6 +25,7 @@ from .pieces import Piece
 
 VERSION = 3
 _TABLES = 20_000_000  # bytes that reading and writing tables take, however small
+_PASSED_UP = 4  # contacts, for each that crosses an open face: clusters that reach it touch one another inside, too
 
 
 class Config(TaskConfig):
@@ -74,7 +75,7 @@ def resources(config: Config, density: Density) -> Resources:
     z, y, x = (min(v, side) for v, side in zip(config.volume, sides, strict=True))
     children = math.prod(min(2, -(-v // side)) for v, side in zip(config.volume, sides, strict=True))
     surface = children * 2 * (z * y + z * x + y * x)
-    return Resources(memory=_TABLES + round(density.crossing * surface * (contact + 100)))
+    return Resources(memory=_TABLES + round(_PASSED_UP * density.crossing * surface * (contact + 100)))
 
 
 def run(config: Config, index: Triple) -> Outcome:

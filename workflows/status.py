@@ -135,7 +135,10 @@ def _driver_line(found: Look) -> str:
         if found.lost is None:
             return f"{found.directory}: no driver is at work."
         return f"{found.directory}: no driver is at work; the last, {found.lost}, ended without a word."
-    workers = ", ".join(f"{count} {pool} workers" for pool, count in status.workers.items()) or "no workers yet"
+    workers = (
+        ", ".join(f"{count} {pool} workers" for pool, count in status.workers.items() if count or pool == "cpu")
+        or "no workers yet"
+    )
     gpu = "" if status.gpu_share is None else f"; GPU workers were busy {status.gpu_share:.0%} of the time"
     left = _duration(status.time_left)
     return (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -150,9 +152,11 @@ def _put_back(case: Case, folder: Path) -> None:
 def ledger_truncated(case: Case) -> None:
     """Half of the ledger's file is gone: the run refuses it, and `audit --repair` makes another."""
     interrupted(case)
-    for path in _ledger(case):
-        with path.open("r+b") as file:
-            file.truncate(path.stat().st_size // 2)
+    path = case.run / "ledger.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as ledger:
+        ledger.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # or SQLite mends the file from the one beside it
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
     case.injected += 1
     case.refused(case.start(), "ledger")
     mending = case.start("audit", str(case.run), "--repair")
