@@ -64,6 +64,7 @@ def _levels(result: Result, grid: BlockGrid) -> list[Result]:
         row = {
             "level": level,
             "nodes": math.prod(octree.shape(level)),
+            "voxels": math.prod(_sides(grid, level)),
             "surface": _surface(grid, level),
             "given_contacts": contacts,
             "too_many_contacts": contacts >= MOST_CONTACTS,
@@ -72,9 +73,14 @@ def _levels(result: Result, grid: BlockGrid) -> list[Result]:
     return rows
 
 
+def _sides(grid: BlockGrid, level: int) -> list[int]:
+    """Of a node of a level that the volume does not cut."""
+    return [min(b * n, v) for b, n, v in zip(grid.block, Octree(grid).spans[level], grid.volume, strict=True)]
+
+
 def _surface(grid: BlockGrid, level: int) -> int:
     """Voxels on the faces of a node of a level that lies inside the volume as far as the volume allows."""
-    sides = [min(b * n, v) for b, n, v in zip(grid.block, Octree(grid).spans[level], grid.volume, strict=True)]
+    sides = _sides(grid, level)
     return sum(2 * math.prod(sides) // side for side, v in zip(sides, grid.volume, strict=True) if side < v)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -179,7 +178,7 @@ def scale_further(result: Result) -> list[str]:
         for key, value in far["totals"].items()
     ]
     ahead = columns(
-        *("level", "nodes", "surface=open surface", "given_contacts=contacts given", "seconds=s a node"),
+        *("level", "nodes", "voxels", "surface=open surface", "given_contacts=contacts given", "seconds=s a node"),
         "too_many_contacts=more than one node can hold",
         memory="memory a node",
         table_bytes="tables a node",
@@ -193,21 +192,26 @@ def scale_further(result: Result) -> list[str]:
         "A straight continuation, not a measurement: `benchmarks/extrapolation.py` says how.\n",
         *table(columns("what", "value"), rows),
         *table(ahead, far["levels"]),
-        what_breaks(result, far["levels"]),
+        what_breaks(far["levels"]),
         "",
     ]
 
 
-def what_breaks(result: Result, levels: Sequence[Result]) -> str:
-    """Up to which level of the octree a node fits a machine, and how large a volume has no higher one."""
-    fitting = max((row["level"] for row in levels if row["memory"] <= NODE_MEMORY), default=0)
-    holding = max((row["level"] for row in levels if not row["too_many_contacts"]), default=0)
-    block = math.prod(result["settings"]["block"])
-    return (
-        f"**What breaks first: the memory of the top nodes.** Up to level {fitting} one fits {in_bytes(NODE_MEMORY)},"
-        f" enough for {number(block * 8.0**fitting)} voxels; from level {holding + 1} on it has more contacts than one"
-        " task can number. What goes up are mostly fragments that a face cuts, in proportion to its area; a lower"
-        " `high`, which makes them larger, and larger blocks put the limit further out."
+def what_breaks(levels: Sequence[Result]) -> str:
+    """Whether every octree node of the large volume fits a machine, or up to what size it does."""
+    worst = max(levels, key=lambda row: row["memory"])
+    first = next((row for row in levels if row["memory"] > NODE_MEMORY), None)
+    text = (
+        f"**What breaks first: the memory of large octree nodes.** The largest takes {in_bytes(worst['memory'])} (level"
+        f" {worst['level']}, {number(worst['given_contacts'])} contacts)."
+    )
+    if first is not None:
+        text += f" {in_bytes(NODE_MEMORY)} are passed from nodes of {number(first['voxels'])} voxels on."
+    if any(row["too_many_contacts"] for row in levels):
+        text += " One task cannot number the contacts of the largest ones."
+    return text + (
+        " What goes up are contacts between segments that run on beyond a node; small supervoxels that a face cuts do"
+        " not (docs/segmentation.md, seams)."
     )
 
 
