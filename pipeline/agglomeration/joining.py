@@ -20,7 +20,8 @@ import numpy.typing as npt
 from numba import njit
 
 from ..thresholds import MAXIMUM, Threshold
-from .contacts import EDGE_BITS, Contacts, Int64s
+from .contacts import Contacts, Int64s
+from .pair_table import EDGE_BITS
 
 Bools = npt.NDArray[np.bool_]
 Faces = npt.NDArray[np.uint8]
