@@ -145,7 +145,7 @@ def test_status_and_plan_show_a_line_for_every_stage(petavox, recipe, directory)
         ),
         (["run", "RECIPE", "--set", "blocks.shape=[3,10,10]", "--set", "output.chunk=[2,10,10]"], "whole chunks"),
         (["run", "RECIPE", "--set", "cluster.memory=1MB"], "A worker may use 1 MB"),
-        (["run", "RECIPE", "--cluster", "cloud"], "'serial' or 'local'"),
+        (["run", "RECIPE", "--cluster", "cloud"], "'serial', 'local' or 'slurm'"),
         (["run", "RECIPE", "--workers", "0"], "cluster.workers"),
         (["plan", "RECIPE", "--set", "evaluate.truth=nowhere.zarr"], "nowhere.zarr"),
         (["status", "FOLDER"], "holds a ledger.sqlite"),
