@@ -13,10 +13,14 @@ from pathlib import Path
 
 from case import Case, Fault, UnavailableError
 from driver import books
+from job import BLOCK, SHAPE
+
+from petavox.pipeline.geometry import BlockGrid
 
 Harm = Callable[[Path, random.Random], None]
 
-CHUNKS, TABLES = "supervoxels.zarr/0/c", "tables/agglomerate-0"
+CHUNKS, TABLES, RESULT = "supervoxels.zarr/0/c", "tables/agglomerate-0", "segmentation.zarr/0/c"
+WRITERS = {CHUNKS: "supervoxels", TABLES: "agglomerate-0", RESULT: "relabel"}
 
 
 def truncate(path: Path, chance: random.Random) -> None:
@@ -36,7 +40,7 @@ def remove(path: Path, chance: random.Random) -> None:
 
 
 def interrupted(case: Case) -> None:
-    """Give a case the copy of a run that was killed when all supervoxels were done, and no block was relabelled."""
+    """Give a case the copy of a run that was killed in the middle, before any block was relabelled."""
     shutil.copytree(_interrupted(case.folder.parent / "interrupted", case), case.run, symlinks=True)
 
 
@@ -82,8 +86,11 @@ def _in_the_end(harm: Harm, where: str, case: Case) -> None:
 
 
 def _harm(case: Case, harm: Harm, where: str) -> Path:
-    files = sorted(path for path in (case.run / where).rglob("*") if path.is_file())
-    victim = case.random.choice(files)
+    grid, entries = BlockGrid(SHAPE, BLOCK), books(case.run)
+    # What a task left that was cut short is written anew anyway.
+    done = [grid.unravel(n) for n in range(len(grid)) if (entry := entries.get((WRITERS[where], n))) and entry.done]
+    z, y, x = case.random.choice(done)
+    (victim,) = (case.run / where / str(z) / str(y)).glob(f"{x}*")
     harm(victim, case.random)
     case.injected += 1
     case.notes.append(str(victim.relative_to(case.run)))
@@ -184,7 +191,7 @@ FAULTS = (
         "result-flipped",
         "a bit of the segmentation of a finished run is flipped",
         "`audit` finds it, `audit --repair` mends it",
-        partial(_in_the_end, flip, "segmentation.zarr/0/c"),
+        partial(_in_the_end, flip, RESULT),
     ),
     Fault(
         "ledger-away",
