@@ -91,6 +91,7 @@ def inspect_stage(
     flying: dict[tuple[int, int], int] = {}
     first = 0
     while first < len(numbers) or waiting or flying:
+        executor.expect({"cpu": len(waiting) + len(flying) - (first - len(numbers)) // GROUP})
         while len(flying) < executor.capacity().get("cpu", 0) and (waiting or first < len(numbers)):
             group = waiting.pop() if waiting else (first, 0)
             first = max(first, group[0] + GROUP)

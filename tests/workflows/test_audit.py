@@ -249,15 +249,18 @@ def test_dependents_are_those_that_need_one_of_them(tmp_path):
 
 
 class Losing:
-    """An executor that loses every third call."""
+    """An elastic executor that loses every third call, and has no workers until it is told what waits for them."""
 
     dashboard = None
 
     def __init__(self, place, function):
-        self.function, self.calls, self.made = function, [], 0
+        self.function, self.calls, self.made, self.workers = function, [], 0, 0
+
+    def expect(self, ready):
+        self.workers = min(2, ready["cpu"])
 
     def capacity(self):
-        return {"cpu": 2}
+        return {"cpu": self.workers}
 
     def submit(self, key, pool, *arguments):
         self.calls.append((key, arguments))
