@@ -1,8 +1,8 @@
 """From what was measured while the volume doubled to a volume of any size: tasks, bytes, hours, and the octree's top.
 
 A straight continuation, level by level: what a node passes up goes with its open surface, from the largest nodes that
-were measured on (or faster, where the fit over all nodes says so); memory, seconds and table bytes of a node go with
-the contacts that it is given. Nothing is assumed to get better with size.
+were measured on (or faster, where the fit over all nodes says so); seconds and table bytes of a node go with the
+contacts that it is given, and memory as in the node that was given most. Nothing is assumed to get better with size.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def _levels(result: Result, grid: BlockGrid) -> list[Result]:
         name: sum(row[f"{name}_a_node"] * row["nodes"] for row in measured) / given
         for name in ("seconds", "table_bytes")
     }
-    cost["memory"] = max(node["added"] / node["given_contacts"] for node in result["node_memory"])
+    fullest = max(result["node_memory"], key=lambda node: node["given_contacts"])
+    cost["memory"] = fullest["added"] / fullest["given_contacts"]
     rows = []
     for level in range(1, octree.height + 1):
         children = math.prod(map(min, octree.children_a_side(level), octree.shape(level - 1)))
@@ -85,7 +86,8 @@ def _surface(grid: BlockGrid, level: int) -> int:
 
 
 def _passed_up(result: Result, surface: int) -> float:
-    largest = max((row for row in result["levels"] if row["surface_a_node"]), key=lambda row: row["surface_a_node"])
+    opened = (row for row in result["levels"] if row["surface_a_node"])
+    largest = max(opened, key=lambda row: (row["level"], row["surface_a_node"]))
     a_voxel = largest["residual_contacts_a_node"] / largest["surface_a_node"]
     growth = max(0.0, result["fit"]["exponent"] - 1)
     return a_voxel * surface * max(1.0, surface / largest["surface_a_node"]) ** growth
