@@ -31,9 +31,9 @@ def pieces(directory: str, stage: str, index: Triple) -> tuple[Table]:
     return (Table(str(path(directory, stage, index))),)
 
 
-def write_leaf(directory: str, index: Triple, leaf: Leaf, planes: Arrays) -> tables.Written:
-    """The graph of a block, and the planes at its faces."""
-    graph: Arrays = {"id": leaf.ids, "size": leaf.sizes, "unsure": leaf.unsure}
+def write_leaf(directory: str, index: Triple, leaf: Leaf, planes: Arrays, labels: int) -> tables.Written:
+    """The graph of a block, the planes at its faces, and the checksum of its labels in the fragments volume."""
+    graph: Arrays = {"id": leaf.ids, "size": leaf.sizes, "unsure": leaf.unsure, "labels": np.array([labels], np.uint32)}
     rims = [_contact_arrays(f"rim{face}", contacts) for face, contacts in leaf.rims.items()]
     parts = [graph, _contact_arrays("core", leaf.core), *rims, planes]
     return tables.write(path(directory, "supervoxels", index), {k: v for part in parts for k, v in part.items()})
@@ -56,6 +56,12 @@ def read_side(directory: str, index: Triple, face: int, levels: int, planes: Seq
 
 def read_block_columns(directory: str, index: Triple, names: Sequence[str]) -> Arrays:
     return tables.read(path(directory, "supervoxels", index), names)
+
+
+def read_checksum_of_labels(directory: str, index: Triple) -> int:
+    """Of a block of the fragments volume, as its task wrote it."""
+    (checksum,) = read_block_columns(directory, index, ["labels"])["labels"].tolist()
+    return int(checksum)
 
 
 def write_seams(directory: str, index: Triple, seams: dict[int, Seam]) -> tables.Written:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from ..pipeline import checksums
+from ..pipeline.errors import TableError
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from ..pipeline.segmentation.relabel import relabel
 from ..pipeline.volumes import CACHE_BYTES, open_volume
+from . import records
 from .assign import segments_of_leaf
 from .contract import Density, Outcome, Resources, TaskConfig
 from .pieces import Part, Piece
 
-VERSION = 2
+VERSION = 3
 
 
 class Config(TaskConfig):
@@ -21,6 +23,7 @@ class Config(TaskConfig):
     block: shape of a block.
     fragments: path of the fragments volume.
     segmentation: path of the segmentation volume, which exists.
+    leaves: folder of the tables of supervoxels: the run's own, or those of the run that it was cut from.
     tables: folder of the run's tables.
     """
 
@@ -28,6 +31,7 @@ class Config(TaskConfig):
     block: Triple
     fragments: str
     segmentation: str
+    leaves: str
     tables: str
 
 
@@ -41,6 +45,12 @@ def run(config: Config, index: Triple) -> Outcome:
     grid = BlockGrid(config.volume, config.block)
     block = grid.box(index)
     fragments = open_volume(config.fragments).read(block)
+    # A chunk that has gone reads as background.
+    if checksums.of_array(fragments) != records.read_checksum_of_labels(config.leaves, index):
+        raise TableError(
+            f"Supervoxels are relabelled as they were written; box {block} of {config.fragments} holds others: a chunk"
+            " is missing or damaged. `petavox audit RUN --repair` makes it again."
+        )
     segments = segments_of_leaf(config.tables, Octree(grid), index)
     table = np.concatenate([np.zeros(1, dtype=np.uint64), segments])
     segmentation = relabel(fragments, table)

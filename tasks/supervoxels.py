@@ -31,7 +31,7 @@ from . import records
 from .contract import Density, Outcome, Resources, TaskConfig
 from .pieces import Part, Piece
 
-VERSION = 3
+VERSION = 4
 
 
 class Config(TaskConfig):
@@ -104,11 +104,12 @@ def run(config: Config, index: Triple) -> Outcome:
     table = np.concatenate([[0], cluster_of + 1]).astype(np.uint32)
     labels = relabel(fragments.labels, table, out=fragments.labels)
     open_volume(config.fragments, writable=True).write(block, labels)
-    written = records.write_leaf(config.tables, index, leaf, _planes(fragments, inner, block, grid))
+    checksum = checksums.of_array(labels)
+    written = records.write_leaf(config.tables, index, leaf, _planes(fragments, inner, block, grid), checksum)
     return Outcome(
         voxels=block.voxels,
         counts={**found, "clusters": len(leaf.ids), "table_bytes": written.bytes},
-        checksum=checksums.packed([checksums.of_array(labels), written.checksum]),
+        checksum=checksums.packed([checksum, written.checksum]),
     )
 
 

@@ -191,6 +191,7 @@ class SegmentationStages:
             **self._geometry,
             fragments=places.fragments,
             segmentation=places.segmentation,
+            leaves=places.leaves,
             tables=places.tables,
         )
         needs: Needs = {"agglomerate-0": self._and_neighbours}

@@ -1,6 +1,7 @@
 """The tasks of a segmentation, on stored volumes and in any order, give what segmenting in memory gives."""
 
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import petavox
 from petavox import tasks
 from petavox.pipeline.checksums import packed
+from petavox.pipeline.errors import TableError
 from petavox.pipeline.geometry import BlockGrid, Octree
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
 from petavox.tasks.contract import Density
@@ -76,7 +78,9 @@ class StoredRun:
             self.stage("agglomerate", self.octree.shape(level), level=level, **settings)
         for level in range(self.octree.height, 0, -1):
             self.stage("assign", self.octree.shape(level), level=level)
-        self.stage("relabel", self.grid.shape, fragments=self.fragments, segmentation=self.segmentation)
+        leaves = self.common["tables"]
+        volumes = {"fragments": self.fragments, "segmentation": self.segmentation}
+        self.stage("relabel", self.grid.shape, leaves=leaves, **volumes)
         written = open_volume(self.segmentation)
         return written.read(written.spec.box)
 
@@ -131,3 +135,13 @@ def test_float_affinities_of_another_order_and_sign_give_the_same_segments(tmp_p
     stored[0, :, :, :-1] = affinities[2][:, :, 1:] / np.float32(255)
     run = StoredRun(tmp_path / "run", stored, (4, 20, 8), seed=2, order=(3, 1, 0), signs=(1, 1, -1))
     assert np.array_equal(run.run(), expected)
+
+
+def test_supervoxels_that_are_not_as_they_were_written_are_refused(tmp_path):
+    run = StoredRun(tmp_path / "run", smooth_affinities((12, 30, 31)), (6, 16, 31), seed=1)
+    run.run()
+    shutil.rmtree(Path(run.fragments) / "0" / "c")
+    settings = {"fragments": run.fragments, "segmentation": run.segmentation, "leaves": run.common["tables"]}
+    module = tasks.load("relabel")
+    with pytest.raises(TableError, match="missing or damaged"):
+        module.run(module.Config(**run.common, **settings), (0, 0, 0))
