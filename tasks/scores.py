@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
-from ..pipeline.errors import StorageError
 from ..pipeline.evaluation.contingency import total
 from ..pipeline.evaluation.scores import Scores, score
+from ..pipeline.files import write_text
 from ..pipeline.geometry import Box, Triple
 from . import contingency
 from .contract import Density, Outcome, Resources, TaskConfig
@@ -57,14 +56,7 @@ def write(path: str | Path, scores: Scores) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
-    target = Path(path)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        scratch.write_text(json.dumps(scores.to_json(), indent=1) + "\n")
-        scratch.replace(target)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise StorageError(f"Scores could not be written to {target}: {error.strerror or error}.") from error
+    write_text(path, json.dumps(scores.to_json(), indent=1) + "\n")
 
 
 def read(path: str | Path) -> Scores:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..pipeline.errors import StorageError
+from ..pipeline.files import write_text
 from .entries import SETTLED, STATES, Row
 from .ledger import Ledger
 from .lock import Holder
@@ -219,16 +220,9 @@ class Bulletin:
         Raises:
             StorageError: it cannot be written.
         """
-        scratch = self._path.with_name(f".{STATUS}.partial")
         with self._writing:
             self._measure(time.monotonic())
-            try:
-                scratch.write_text(json.dumps(asdict(self._status), indent=1), encoding="utf-8")
-                scratch.replace(self._path)
-            except OSError as error:
-                with contextlib.suppress(OSError):
-                    scratch.unlink()
-                raise StorageError(f"{self._path} cannot be written: {error.strerror}.") from error
+            write_text(self._path, json.dumps(asdict(self._status), indent=1))
 
     @property
     def verdict(self) -> int:

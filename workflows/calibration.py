@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import NonNegativeFloat, ValidationError
 
-from ..pipeline.errors import RequestError, StorageError
+from ..pipeline.errors import RequestError
+from ..pipeline.files import write_text
 from .rates import Cost
 from .strict_toml import Section
 from .work import Growth
@@ -77,13 +77,7 @@ class Calibration(Section):
         Raises:
             StorageError: the file cannot be written.
         """
-        scratch = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            scratch.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            scratch.replace(path)
-        except OSError as error:
-            scratch.unlink(missing_ok=True)
-            raise StorageError(f"The calibration cannot be written to {path}: {error.strerror}.") from error
+        write_text(path, self.model_dump_json(indent=1) + "\n")
 
 
 def read(path: Path) -> Calibration:

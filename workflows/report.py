@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -14,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..pipeline.affinities.nearest import Channels, read_nearest
-from ..pipeline.errors import PetavoxError, StorageError
+from ..pipeline.errors import PetavoxError
+from ..pipeline.files import write_text
 from ..pipeline.geometry import Box, Triple
 from .entries import Summary
 
@@ -102,13 +102,7 @@ def write_report(run_directory: str | Path, data: ReportData) -> Path:
         **_scores(data.scores),
     )
     target = Path(run_directory) / "report.html"
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        scratch.write_text(page, "utf-8")
-        scratch.replace(target)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise StorageError(f"The report could not be written to {target}: {error.strerror or error}.") from error
+    write_text(target, page)
     return target
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .. import cluster
 from ..pipeline.errors import RequestError, StorageError
+from ..pipeline.files import write_text
 from . import attempt, strict_toml
 from .bulletin import Bulletin, recipe_digest
 from .entries import Summary
@@ -103,7 +104,7 @@ def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -
         check_outputs(ledger.outputs(), plan)
         ledger.begin()
         ledger.lay_foundation(plan.foundation)
-        _write(plan.directory / RECIPE, strict_toml.dump(plan.recipe))
+        write_text(plan.directory / RECIPE, strict_toml.dump(plan.recipe))
         _announce(ledger, fingerprints, again, progress)
         renew(ledger, plan, fingerprints, again)
         with session(plan, lock, ledger, progress) as bulletin:
@@ -273,13 +274,3 @@ def _own_version() -> str:
     from .. import __version__
 
     return __version__
-
-
-def _write(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.partial")
-    try:
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise StorageError(f"{path} cannot be written: {error.strerror}.") from error
