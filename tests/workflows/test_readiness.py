@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from petavox.pipeline.geometry import Triple
@@ -50,6 +50,7 @@ def links(draw: st.DrawFn) -> Links:
 
 
 @given(links(), st.integers(0, 99), st.floats(0, 0.5), st.integers(1, 3))
+@example([[[]] * 7, [[]] * 2, [[], [(0, 4), (0, 5)], [(0, 0)]], [[]] * 6], 3, 0.5, 1)
 def test_any_order_of_completion_settles_every_task_after_what_it_needs(wanted, seed, share_failing, lookahead):
     stages = [stage(position, tasks) for position, tasks in enumerate(wanted)]
     with pytest.MonkeyPatch.context() as patch:
@@ -75,7 +76,8 @@ def settle_all(ready: Readiness, wanted: Links, draw: random.Random, share_faili
                 assert (position, number) not in done | failed | set(flying), "started twice"
                 flying.append(Task(position, number))
         if not flying:
-            assert any(ready.ready(position, 1) for position in range(len(wanted))), "locked up"
+            can_start = [ready.ready(position, 1) for position in range(len(wanted))]
+            assert any(can_start) or not ready.left, "locked up"  # looking may have settled what was left, as blocked
             continue
         task = flying.pop(draw.randrange(len(flying)))
         if draw.random() < share_failing:
