@@ -13,8 +13,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +34,7 @@ from .calibration import UPPER, Calibration, made_from
 from .plan import WORKER_BYTES, Plan, make_plan
 from .rates import Cost, Rates
 from .recipe import Evaluate, Input, Output
+from .scratch import scratch_folder
 from .stages import Stage
 from .work import Growth, Work, Workload, between, faces_before, inner_faces, kind_of, open_surface, seen
 
@@ -94,7 +93,7 @@ def calibrate(plan: Plan, rates: Rates, note: Callable[[str], None]) -> Calibrat
             f" {plan.recipe.input.run}. Plan without --calibrate."
         )
     block = _find_block(plan)
-    with _folder(plan.directory) as folder, one_worker(plan, folder) as run:
+    with _scratch(plan.directory) as folder, one_worker(plan, folder) as run:
         source, measured = _on_the_volume(plan, block, folder, run, note)
         window = _window_plan(plan, block, source, folder)
         found = run_all(window, run, note)
@@ -299,20 +298,12 @@ def _find_block(plan: Plan) -> Triple:
     )
 
 
-@contextlib.contextmanager
-def _folder(directory: Path) -> Iterator[Path]:
-    """A folder beside a run directory, on the same disk, that is removed again."""
+def _scratch(directory: Path) -> contextlib.AbstractContextManager[Path]:
+    """A folder on the disk of a run directory."""
     parent = directory.parent
     while not parent.exists():
         parent = parent.parent
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{directory.name}-calibration-", dir=parent))
-    except OSError as error:
-        raise StorageError(f"{parent} cannot be written: {error.strerror}. Choose another with --run.") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return scratch_folder(parent, f".{directory.name}-calibration-", "Choose another with --run.")
 
 
 @contextlib.contextmanager

@@ -11,14 +11,29 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from ..pipeline.errors import PetavoxError, RequestError, StorageError
+from .options import (
+    BoxOption,
+    ClusterOption,
+    ForceOption,
+    JsonOption,
+    RecipePath,
+    RunOption,
+    RunPath,
+    SetOption,
+    WorkersOption,
+    all_overrides,
+    load_recipe,
+    parse_box,
+    parse_three,
+    run_directory,
+)
 
 if TYPE_CHECKING:
-    from ..pipeline.geometry import Box
     from .recipe import Recipe
     from .run import Ending
 
@@ -30,7 +45,6 @@ app = typer.Typer(
     help="Electron-microscopy volumes into neurons, block by block. --debug, anywhere, shows tracebacks.",
 )
 
-Number = TypeVar("Number", int, float)
 _DEBUG = "PETAVOX_DEBUG"
 
 
@@ -56,28 +70,6 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(2 if isinstance(error, RequestError | StorageError) else 1) from error
 
     return app.command()(guarded)
-
-
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML recipe.")]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
-RunOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--run", metavar="DIR", help="Run directory. Default: the recipe's, if it lies in one; else runs/NAME."
-    ),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe, as in blocks.shape=[64,256,256]."),
-]
-ClusterOption = Annotated[str | None, typer.Option("--cluster", metavar="KIND", help="serial, local or slurm.")]
-WorkersOption = Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes.")]
-BoxOption = Annotated[str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this part, in voxels.")]
-ForceOption = Annotated[
-    list[str] | None,
-    typer.Option("--force-stage", metavar="NAME", help="Compute this stage, and what depends on it, again."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON on standard output.")]
 
 
 @_command
@@ -117,12 +109,12 @@ def convert(
     volume = convert_volume(
         source,
         destination,
-        voxel_size=None if voxel_size is None else _three(float, voxel_size, "--voxel-size"),
+        voxel_size=None if voxel_size is None else parse_three(float, voxel_size, "--voxel-size"),
         axes=axes,
         dataset=dataset,
-        box=None if box is None else _box(box),
-        chunk=None if chunk is None else _three(int, chunk, "--chunk"),
-        offsets=None if offsets is None else [_three(int, offset, "--offsets") for offset in offsets.split(";")],
+        box=parse_box(box),
+        chunk=None if chunk is None else parse_three(int, chunk, "--chunk"),
+        offsets=None if offsets is None else [parse_three(int, offset, "--offsets") for offset in offsets.split(";")],
         progress=on_standard_error(),
     )
     print(volume.path)
@@ -156,7 +148,7 @@ def plan(
     from .plan import look_through, make_plan
     from .rates import shipped
 
-    planned = make_plan(_recipe(recipe, cluster, workers, overrides), _run_directory(recipe, run))
+    planned = make_plan(load_recipe(recipe, cluster, workers, overrides), run_directory(recipe, run))
     if show_jobs:
         from .submit import scripts
 
@@ -190,8 +182,8 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run a recipe, or continue its run: what is done is not done again."""
-    directory = _run_directory(recipe, run)
-    _run(_recipe(recipe, cluster, workers, overrides), directory, as_json, force or ())
+    directory = run_directory(recipe, run)
+    _run(load_recipe(recipe, cluster, workers, overrides), directory, as_json, force or ())
 
 
 @_command
@@ -204,8 +196,8 @@ def submit(
     """Run a recipe on SLURM with a driver that is a job itself, so that you can log out."""
     from .submit import submit as submit_run
 
-    directory = _run_directory(recipe, run)
-    print(submit_run(_recipe(recipe, cluster, None, overrides), directory))
+    directory = run_directory(recipe, run)
+    print(submit_run(load_recipe(recipe, cluster, None, overrides), directory))
     _say(f"Submitted. `petavox status {directory}` shows how far it is, `petavox cancel {directory}` ends it.")
 
 
@@ -225,7 +217,7 @@ def retry(
     from .finished import RECIPE, check_run_directory
 
     check_run_directory(run)
-    _run(_recipe(run / RECIPE, cluster, workers, None), run, as_json)
+    _run(load_recipe(run / RECIPE, cluster, workers, None), run, as_json)
 
 
 @_command
@@ -243,7 +235,7 @@ def cut(
     """Another segmentation from a finished run's supervoxels, without its affinities: only merging is done again."""
     from .cut import plan_cut
 
-    _run(*plan_cut(run, threshold, _overrides(cluster, workers, overrides), out), as_json)
+    _run(*plan_cut(run, threshold, all_overrides(cluster, workers, overrides), out), as_json)
 
 
 @_command
@@ -271,10 +263,10 @@ def verify(
     check_run_directory(run)
     verdict = verify_run(
         run,
-        box=None if box is None else _box(box),
-        blocks=[triple(_three(int, shape, "--block")) for shape in block or ()],
+        box=parse_box(box),
+        blocks=[triple(parse_three(int, shape, "--block")) for shape in block or ()],
         scratch=scratch,
-        overrides=_overrides(cluster, workers, None),
+        overrides=all_overrides(cluster, workers, None),
         progress=on_standard_error,
     )
     _print(show.verdict_json(verdict) if as_json else show.verdict_table(verdict), as_json)
@@ -311,7 +303,7 @@ def audit(
     from .progress import on_standard_error
     from .show_audit import audit_json, audit_text
 
-    found = audit_run(run, on_standard_error, repair=repair, overrides=_overrides(cluster, workers, None))
+    found = audit_run(run, on_standard_error, repair=repair, overrides=all_overrides(cluster, workers, None))
     if as_json:
         _print(audit_json(found), as_json)
     else:
@@ -350,8 +342,8 @@ def evaluate(
             segmentation,
             truth,
             mask=mask,
-            offset=None if offset is None else _three(int, offset, "--offset"),
-            box=None if box is None else _box(box),
+            offset=None if offset is None else parse_three(int, offset, "--offset"),
+            box=parse_box(box),
             tolerance=tolerance,
             progress=counted,
         )
@@ -418,43 +410,6 @@ def _finish(ending: Ending, as_json: bool, again: str) -> None:
     _say(show.ending_text(ending, again))
     if ending.exit_status:
         raise typer.Exit(ending.exit_status)
-
-
-def _recipe(path: Path, cluster: str | None, workers: int | None, overrides: Sequence[str] | None) -> Recipe:
-    from .recipe import load
-
-    return load(path, _overrides(cluster, workers, overrides))
-
-
-def _overrides(cluster: str | None, workers: int | None, overrides: Sequence[str] | None) -> list[str]:
-    chosen = {"cluster.kind": cluster, "cluster.workers": workers}
-    return [*(overrides or ()), *(f"{key}={value}" for key, value in chosen.items() if value is not None)]
-
-
-def _run_directory(recipe: Path, run: Path | None) -> Path:
-    from .finished import LEDGER
-
-    if run is not None:
-        return run
-    return recipe.parent if (recipe.parent / LEDGER).exists() else Path("runs") / recipe.stem
-
-
-def _three(kind: Callable[[str], Number], text: str, option: str) -> list[Number]:
-    try:
-        z, y, x = (kind(part) for part in text.split(","))
-    except ValueError as error:
-        raise RequestError(f"{option} takes three numbers z,y,x; found '{text}'.") from error
-    return [z, y, x]
-
-
-def _box(text: str) -> Box:
-    from ..pipeline.geometry import Box, triple
-
-    try:
-        start, stop = zip(*(map(int, part.split(":")) for part in text.split(",")), strict=True)
-        return Box(triple(start), triple(stop))
-    except (ValueError, RequestError) as error:
-        raise RequestError(f"--box takes three ranges such as 0:64,0:512,0:512; found '{text}'.") from error
 
 
 def _print(result: Any, as_json: bool) -> None:

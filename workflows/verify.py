@@ -11,10 +11,8 @@ Nothing is held of a volume but a block, or the box that fits.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..pipeline.affinities.nearest import Channels, read_nearest
-from ..pipeline.errors import RequestError, StorageError, TaskError
+from ..pipeline.errors import RequestError, TaskError
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
 from .cut import plan_cut
@@ -31,6 +29,7 @@ from .finished import RECIPE, check_segmentation
 from .progress import Progress
 from .recipe import Blocks, Input, Output, Recipe, load
 from .run import Ending, run
+from .scratch import scratch_folder
 from .segmentation import Places
 
 # No mean is 1: edges of affinity 1 never lie between supervoxels, since no `high` is above 1.
@@ -142,7 +141,8 @@ def verify(
     shapes = list(dict.fromkeys(blocks)) or other_blocks(recipe.blocks.shape, looked_at.shape)
     grid = BlockGrid(looked_at.shape, recipe.blocks.shape)
     again = _from_affinities(recipe, directory)
-    with _folder(scratch or directory.parent, directory.name) as folder:
+    prefix, cure = f".{directory.name}-verify-", "Choose another with --scratch."
+    with scratch_folder(scratch or directory.parent, prefix, cure) as folder:
         if looked_at == whole:
             reference = _own(directory, recipe, overrides, folder, progress)
         else:
@@ -275,17 +275,3 @@ def difference(one: Read, other: Read, grid: BlockGrid, origin: Triple) -> Diffe
             place = triple([int(i) + b + o for i, b, o in zip(inside, box.start, origin, strict=True)])
             voxels, first = voxels + found, place if first is None else min(first, place)
     return Difference(voxels, first)
-
-
-@contextlib.contextmanager
-def _folder(parent: Path, name: str) -> Iterator[Path]:
-    """A folder that is removed afterwards."""
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{name}-verify-", dir=parent))
-    except OSError as error:
-        raise StorageError(f"{parent} cannot be written: {error.strerror}. Choose another with --scratch.") from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

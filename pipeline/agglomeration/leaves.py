@@ -125,7 +125,7 @@ def as_region(leaf: Leaf, shares: Mapping[int, Share]) -> tuple[Region, Placemen
         shares: by the bit of the face, for every face of the block that is not one of the volume.
     """
     n, found = len(leaf.ids), list(shares.values())
-    node = _together([share.joined for share in found], [share.into for share in found], n)
+    node = linked(_concatenated([share.joined for share in found]), _concatenated([share.into for share in found]), n)
     gone = _concatenated([share.gone for share in found])
     stays = np.ones(n, dtype=np.bool_)
     stays[gone] = False
@@ -156,10 +156,6 @@ def as_region(leaf: Leaf, shares: Mapping[int, Share]) -> tuple[Region, Placemen
     gone_face = np.repeat(np.array(list(shares), dtype=np.uint8), [len(share.gone) for share in found])
     gone_to = _concatenated([share.gone_to for share in found]).astype(np.int32)
     return region, Placement(place, gone_face, gone_to, pairs)
-
-
-def _together(one: list[Int64s], other: list[Int64s], nodes: int) -> Int64s:
-    return linked(_concatenated(one), _concatenated(other), nodes)
 
 
 def _concatenated(parts: list[Int64s]) -> Int64s:
