@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import queue
 import time
@@ -11,8 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from distributed import Client, Future, SpecCluster
+from distributed.batched import BatchedSend
+from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
+from ..pipeline.errors import ClusterError
+from .clock import send_whatever_the_clock
 from .executor import Completion, Function, PoolName
 from .packing import pack, unpack
 from .roster import Answer, Roster, Worker
@@ -72,6 +77,8 @@ class DaskExecutor:
     def __init__(self, workforce: Workforce, roster: Roster, function: Function) -> None:
         self._workforce, self._roster, self._function = workforce, roster, function
         self._client = Client(workforce.cluster)
+        loop = self._client.loop.asyncio_loop
+        self._clock = asyncio.run_coroutine_threadsafe(send_whatever_the_clock(self._streams), loop)
         self.dashboard = workforce.dashboard
         self._count = 0
         self._calls: dict[str, _Call] = {}
@@ -79,6 +86,11 @@ class DaskExecutor:
         self._completions: list[Completion] = []
         self._lost: deque[tuple[float, Worker]] = deque()
         self._broken: queue.SimpleQueue[Future] = queue.SimpleQueue()
+
+    def _streams(self) -> list[BatchedSend | None]:
+        """What carries the messages of this process."""
+        scheduler = self._workforce.cluster.scheduler
+        return [*scheduler.stream_comms.values(), *scheduler.client_comms.values(), self._client.scheduler_comm]
 
     def capacity(self) -> Mapping[PoolName, int]:
         return {pool: self._roster.size(pool) for pool in self._waiting}
@@ -101,7 +113,13 @@ class DaskExecutor:
                 return
             self._count += 1
             key, packed = waiting.popleft()
-            future = self._client.submit(answer, name, packed, key=name, workers=[address], pure=False)
+            try:
+                future = self._client.submit(answer, name, packed, key=name, workers=[address], pure=False)
+            except ClosedClientError as error:
+                raise ClusterError(
+                    "The driver lost the connection to its own scheduler, as a machine that slept for long may have it."
+                    " What is done is kept; the same command continues."
+                ) from error
             self._calls[name] = _Call(key, address, future)
             future.add_done_callback(self._done)
 
@@ -168,6 +186,7 @@ class DaskExecutor:
 
     def close(self) -> None:
         self.cancel()
+        self._clock.cancel()
         # Whatever Dask makes of it, such as a timeout in the middle of a restart: no process stays.
         with contextlib.suppress(Exception):
             self._client.close(timeout=5)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+from typing import TYPE_CHECKING
 
 from .packing import run_packed
+
+if TYPE_CHECKING:
+    from distributed import Worker
 
 # One core a worker; libraries that bring threads of their own are told so before they load.
 ENVIRONMENT = {
@@ -18,10 +23,15 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(128 << 20),
 }
 
+_tasks: set[asyncio.Task[None]] = set()  # a loop alone would not keep them
 
-def dask_setup(worker: object) -> None:
+
+async def dask_setup(worker: Worker) -> None:
     """Dask calls this in a new worker. Ctrl-C is left to the driver: a terminal sends it to all processes."""
+    from .clock import send_whatever_the_clock
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _tasks.add(asyncio.create_task(send_whatever_the_clock(lambda: [worker.batched_stream])))
 
 
 def answer(call: str, packed: bytes) -> None:

@@ -129,7 +129,7 @@ def png(picture: Pixels) -> bytes:
     """A picture (Y, X, 3) as a PNG file."""
     import imagecodecs
 
-    return bytes(imagecodecs.png_encode(picture, level=9))
+    return bytes(imagecodecs.png_encode(picture, level=6))
 
 
 def _tint(image: Pixels, labels: Pane) -> Pixels:

@@ -14,7 +14,7 @@ from fakes.calls import Unpicklable, call
 
 from petavox import cluster
 from petavox.cluster.slurm.jobs import GpuJobs, Jobs
-from petavox.pipeline.errors import RequestError
+from petavox.pipeline.errors import ClusterError, RequestError
 
 WORKERS = 2
 MEMORY = 600_000_000
@@ -225,6 +225,16 @@ def test_closing_leaves_no_process_and_no_waiting_behind():
     assert not closing.is_alive()
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive
+
+
+def test_a_driver_without_its_scheduler_says_so_and_how_to_go_on():
+    executor = cluster.start(local_place(1), call)
+    try:
+        executor._client.close()
+        with pytest.raises(ClusterError, match="the same command continues"):
+            executor.submit("key", "cpu", "echo", 1)
+    finally:
+        executor.close()
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are():
