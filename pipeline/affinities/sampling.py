@@ -7,15 +7,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..errors import RequestError
 from ..geometry import Box, Triple, triple
-from .augmentation import AugmentationConfig, Patch, augment_geometry, augment_image, sampling_shape
+from .appearance import change_appearance
+from .augmentation import AugmentationConfig
+from .deformation import Patch, displace_sections, draw_warp, flip
 from .normalisation import Normalisation
 from .offsets import Offsets
-from .targets import affinity_targets, erode_labels
+from .targets import affinity_targets, erode_labels, known_labels
 
+PATCHES = 2
+"""Version of what patch number n of a seed is: trainings of another version cannot be resumed."""
 ATTEMPTS = 1000
 """How many places are tried for a patch with enough labelled voxels."""
 
@@ -64,21 +70,25 @@ class TrainingVolume:
 class Example:
     """What the network sees and should answer: image (1, Z, Y, X) float32, targets (C, Z, Y, X) uint8."""
 
-    image: NDArray[np.float32]
-    targets: NDArray[np.uint8]
+    image: Tensor
+    targets: Tensor
 
 
 class PatchSampler:
     """Draws augmented training patches; patch number n depends on the seed and n alone.
+
+    The volumes are copied to the device, in the type in which they are stored where torch computes with it, and patches
+    are made there.
 
     Args:
         volumes: what to draw from.
         shape: of a patch, in voxels.
         offsets: of the target channels.
         augmentation: how patches are varied.
-        labelled: least fraction of a patch whose labels are known.
+        labelled: least fraction of known labels where a patch is taken from, before it is warped.
         erosion: voxels by which labels are eroded in the plane.
         seed: of everything random.
+        device: where the volumes are kept and the patches made.
 
     Raises:
         RequestError: a volume is smaller than a patch, or has nowhere enough labelled voxels (then on drawing).
@@ -94,6 +104,7 @@ class PatchSampler:
         labelled: float,
         erosion: int,
         seed: int,
+        device: str,
     ) -> None:
         for volume in volumes:
             if any(v < s for v, s in zip(volume.image.shape, shape, strict=True)):
@@ -101,8 +112,12 @@ class PatchSampler:
                     f"A training volume must be at least as large as a patch {shape}, found {volume.image.shape}. "
                     "Choose a smaller patch."
                 )
-        self.volumes = volumes
         self.masks = [volume.learnable() for volume in volumes]
+        self.volumes = [
+            Patch(as_tensor(volume.image).to(device), known_labels(volume.labels, mask).to(device))
+            for volume, mask in zip(volumes, self.masks, strict=True)
+        ]
+        self.normalisations = [volume.normalisation for volume in volumes]
         self.odds = np.array([volume.weight for volume in volumes]) / sum(volume.weight for volume in volumes)
         self.shape, self.offsets, self.augmentation = shape, offsets, augmentation
         self.labelled, self.erosion, self.seed = labelled, erosion, seed
@@ -111,16 +126,22 @@ class PatchSampler:
         """Training patch number `number`."""
         random = np.random.default_rng([self.seed, number])
         which = int(random.choice(len(self.volumes), p=self.odds))
-        volume, mask = self.volumes[which], self.masks[which]
-        wanted = sampling_shape(self.augmentation, self.shape)
-        extent = triple([min(w, v) for w, v in zip(wanted, mask.shape, strict=True)])
-        box = self._place(mask, extent, random).slices()
-        patch = augment_geometry(
-            Patch(volume.image[box], volume.labels[box], mask[box]), self.shape, self.augmentation, random
-        )
-        image = augment_image(volume.normalisation.apply(patch.image), self.augmentation, random)
-        labels = erode_labels(patch.labels, self.erosion)
-        return Example(image[np.newaxis], affinity_targets(labels, patch.mask, self.offsets))
+        patch = self._cut(self.volumes[which], self.masks[which], random)
+        normalisation = self.normalisations[which]
+        image = (patch.image.float() - normalisation.mean).mul_(1 / normalisation.deviation)
+        image = change_appearance(image, self.augmentation, random)
+        return Example(image[None], affinity_targets(erode_labels(patch.labels, self.erosion), self.offsets))
+
+    def _cut(self, volume: Patch, mask: NDArray[np.bool_], random: np.random.Generator) -> Patch:
+        """A patch from a random place: sections displaced, then warped, then flipped."""
+        warp, margin = draw_warp(self.shape, self.augmentation, random), self.augmentation.margin
+        wanted = self.shape if warp is None else warp.extent(self.shape)
+        sections = triple([min(w, v) for w, v in zip(wanted, mask.shape, strict=True)])
+        box = triple([min(s + m, v) for s, m, v in zip(sections, (0, margin, margin), mask.shape, strict=True)])
+        patch = displace_sections(volume, self._place(mask, box, random), sections, self.augmentation, random)
+        if warp is not None:
+            patch = warp.apply(patch, self.shape)
+        return flip(patch, random) if self.augmentation.flips else patch
 
     def _place(self, mask: NDArray[np.bool_], extent: Triple, random: np.random.Generator) -> Box:
         """A random box with enough labelled voxels, judged by every 8th of them along y and x."""
@@ -135,6 +156,11 @@ class PatchSampler:
         )
 
 
+def as_tensor(image: NDArray[np.generic]) -> Tensor:
+    """Grey values as a contiguous tensor: bytes as bytes, all else as float32."""
+    return torch.from_numpy(np.ascontiguousarray(image if image.dtype == np.uint8 else image.astype(np.float32)))
+
+
 def validation_examples(
     volumes: Sequence[TrainingVolume], shape: Triple, offsets: Offsets, limit: int
 ) -> list[Example]:
@@ -147,8 +173,8 @@ def validation_examples(
     chosen = [places[i * len(places) // limit] for i in range(limit)] if len(places) > limit else places
     return [
         Example(
-            volume.normalisation.apply(volume.image[box.slices()])[np.newaxis],
-            affinity_targets(volume.labels[box.slices()], volume.mask[box.slices()], offsets),
+            torch.from_numpy(volume.normalisation.apply(volume.image[box.slices()]))[None],
+            affinity_targets(known_labels(volume.labels[box.slices()], volume.mask[box.slices()]), offsets),
         )
         for volume, box in chosen
     ]

@@ -1,53 +1,75 @@
-"""What the network should answer: the affinities of a labelled volume, with a mask where nothing is known."""
+"""What the network should answer: the affinities of labels, with a mask where nothing is known."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..geometry import Triple
 
+UNKNOWN = -1
+"""Label of a voxel whose object is not known."""
 MASKED = 2
 """Target value of an edge that has no known answer."""
 
 
-def affinity_targets(
-    labels: NDArray[np.integer], mask: NDArray[np.bool_], offsets: Sequence[Triple]
-) -> NDArray[np.uint8]:
+LARGEST = 2**24 - 2
+"""Labels up to this are exact in float32, in which a warp looks them up."""
+
+
+def known_labels(labels: NDArray[np.integer], mask: NDArray[np.bool_]) -> Tensor:
+    """Labels as int32, `UNKNOWN` outside the mask; renumbered, 0 staying 0, where one is negative or too large."""
+    if labels.size and (labels.max() > LARGEST or labels.min() < 0):
+        names, numbers = np.unique(np.append(labels, labels.dtype.type(0)), return_inverse=True)
+        zero = np.searchsorted(names, 0)
+        numbers = np.where(numbers == zero, 0, numbers + (numbers < zero))
+        labels = numbers[:-1].reshape(labels.shape)
+    known = labels.astype(np.int32)
+    known[~mask] = UNKNOWN
+    return torch.from_numpy(known)
+
+
+def affinity_targets(labels: Tensor, offsets: Sequence[Triple]) -> Tensor:
     """Affinities of labels, for every offset: 1 inside one object, 0 across a border or in background, else `MASKED`.
 
-    Channel c at p is the edge between p and p − offset[c]; it is masked where either end lies outside the mask or
-    outside the array. Label 0 inside the mask is background, which has affinity 0 to everything.
+    Channel c at p is the edge between p and p − offset[c]; it is masked where either end is `UNKNOWN` or lies outside
+    the array. Label 0 is background, which has affinity 0 to everything.
 
     Args:
-        labels: objects (Z, Y, X).
-        mask: where the labels are known (Z, Y, X).
+        labels: objects (Z, Y, X), integers, on any device.
         offsets: in voxels z, y, x, of either sign.
 
     Returns:
-        uint8 (C, Z, Y, X).
+        uint8 (C, Z, Y, X), on the same device.
     """
-    targets = np.full((len(offsets), *labels.shape), MASKED, dtype=np.uint8)
+    targets = torch.full((len(offsets), *labels.shape), MASKED, dtype=torch.uint8, device=labels.device)
+    # On bytes and in bits, which a CPU is fastest at.
+    masked, objects = (labels == UNKNOWN).byte() * MASKED, (labels > 0).byte()
     for target, offset in zip(targets, offsets, strict=True):
         here = tuple(slice(max(o, 0), max(0, n + min(o, 0))) for o, n in zip(offset, labels.shape, strict=True))
         there = tuple(slice(max(-o, 0), max(0, n - max(o, 0))) for o, n in zip(offset, labels.shape, strict=True))
-        joined = (labels[here] == labels[there]) & (labels[here] != 0)
-        known = mask[here] & mask[there]
-        target[here] = np.where(known, joined, np.uint8(MASKED))
+        joined = (labels[here] == labels[there]).byte().bitwise_and_(objects[here])
+        torch.bitwise_or(joined, masked[here] | masked[there], out=target[here])
     return targets
 
 
-def erode_labels(labels: NDArray[np.integer], steps: int) -> NDArray[np.integer]:
-    """Labels (Z, Y, X) with `steps` voxels of every border in the plane turned into background on either side."""
+def erode_labels(labels: Tensor, steps: int) -> Tensor:
+    """Labels (Z, Y, X) with `steps` voxels of every border in the plane turned into background on either side.
+
+    Where the neighbour is `UNKNOWN` there is no border, and what is unknown stays so.
+    """
+    known = labels != UNKNOWN
     for _ in range(steps):
-        border = np.zeros(labels.shape, dtype=np.bool_)
+        border = torch.zeros_like(known)
         for axis in (1, 2):
-            below = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
-            above = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
-            differs = labels[below] != labels[above]
+            length = labels.shape[axis] - 1
+            below, above = (slice(None),) * axis + (slice(length),), (slice(None),) * axis + (slice(1, None),)
+            differs = (labels[below] != labels[above]) & known[below] & known[above]
             border[below] |= differs
             border[above] |= differs
-        labels = np.where(border, labels.dtype.type(0), labels)
+        labels = labels.masked_fill(border, 0)
     return labels

@@ -23,7 +23,7 @@ from ..geometry import Triple
 from .augmentation import AugmentationConfig
 from .checkpoint import CheckpointConfig, save_checkpoint, write_atomically
 from .network import NetworkConfig, ResidualSymmetricUNet, check_patch
-from .sampling import Example, PatchSampler, TrainingVolume, validation_examples
+from .sampling import PATCHES, Example, PatchSampler, TrainingVolume, validation_examples
 
 STATE = "state.safetensors"
 LOG = "training_log.jsonl"
@@ -139,6 +139,7 @@ class Trainer:
         check_patch(training.patch, network)
         self.config, self.directory, self.report = training, directory, report
         self.settings = {
+            "sampling": {"patches": PATCHES},
             "network": network.model_dump(mode="json"),
             "augmentation": augmentation.model_dump(mode="json"),
             "training": training.model_dump(mode="json"),
@@ -151,6 +152,7 @@ class Trainer:
             labelled=training.labelled,
             erosion=training.erosion,
             seed=training.seed,
+            device=training.device,
         )
         self.validation = validation_examples(volumes, training.patch, network.offsets, training.validation_patches)
         self.checkpoint = CheckpointConfig(
@@ -235,8 +237,8 @@ class Trainer:
 
     def _logits_and_targets(self, model: ResidualSymmetricUNet, examples: list[Example]) -> tuple[Tensor, Tensor]:
         device = self.config.device
-        images = torch.stack([torch.from_numpy(example.image) for example in examples]).to(device)
-        targets = torch.stack([torch.from_numpy(example.targets) for example in examples]).to(device)
+        images = torch.stack([example.image for example in examples]).to(device)
+        targets = torch.stack([example.targets for example in examples]).to(device)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             return model(images), targets
 
@@ -299,10 +301,10 @@ class Trainer:
     def _check_settings(self, before: dict[str, dict[str, Any]]) -> None:
         for table, settings in self.settings.items():
             for name, value in settings.items():
-                if name not in MAY_CHANGE and before[table].get(name) != value:
+                if name not in MAY_CHANGE and before.get(table, {}).get(name) != value:
                     raise CheckpointError(
                         f"A resumed training must have the settings that it began with: [{table}] {name} was "
-                        f"{before[table].get(name)} in {self.directory} and is {value} now. Use another directory."
+                        f"{before.get(table, {}).get(name)} in {self.directory} and is {value} now. Use another directory."
                     )
 
     def _log(self, **line: Any) -> None:

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+import torch
 
 from petavox.pipeline.affinities.augmentation import AugmentationConfig
 from petavox.pipeline.affinities.normalisation import Normalisation
 from petavox.pipeline.affinities.offsets import NEAREST
 from petavox.pipeline.affinities.sampling import PatchSampler, TrainingVolume, validation_examples
-from petavox.pipeline.affinities.targets import MASKED
+from petavox.pipeline.affinities.targets import MASKED, UNKNOWN, affinity_targets
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 
@@ -22,21 +23,41 @@ def volume(**changes):
 
 
 def sampler(*volumes, **changes):
-    settings = {"augmentation": PLAIN, "labelled": 0.0, "erosion": 0, "seed": 3} | changes
+    settings = {"augmentation": PLAIN, "labelled": 0.0, "erosion": 0, "seed": 3, "device": "cpu"} | changes
     return PatchSampler(volumes, shape=PATCH, offsets=NEAREST, **settings)
 
 
 def same(a, b):
-    return np.array_equal(a.image, b.image) and np.array_equal(a.targets, b.targets)
+    return torch.equal(a.image, b.image) and torch.equal(a.targets, b.targets)
 
 
 def test_a_patch_depends_on_its_number_and_the_seed_alone():
-    augmented = {"augmentation": AugmentationConfig(displacement=4)}
+    augmented = {"augmentation": AugmentationConfig(displacement=4, warp=0.5, elastic=0.5)}
     one, other = sampler(volume(), **augmented), sampler(volume(), **augmented)
     one.draw(0)
     assert same(one.draw(7), other.draw(7))
     assert not same(one.draw(7), one.draw(8))
     assert not same(one.draw(7), sampler(volume(), seed=4, **augmented).draw(7))
+
+
+@pytest.mark.parametrize(
+    "alone", [{"flips": True}, {"slip": 1.0}, {"step": 1.0}, {"warp": 1.0}, {"elastic": 1.0}], ids=str
+)
+def test_targets_are_those_of_the_image_whichever_change_of_place_is_switched_on(alone):
+    z, y, x = np.ogrid[tuple(slice(n) for n in SHAPE)]
+    cells = (1 + z // 2 + 8 * (y // 7) + 64 * (x // 7)).astype(np.uint16)
+    drawer = sampler(
+        volume(image=cells, labels=cells), augmentation=PLAIN.model_copy(update={"displacement": 4} | alone)
+    )
+    for number in range(5):
+        example = drawer.draw(number)
+        seen = example.image[0].round()
+        pure = (example.image[0] - seen).abs() < 1e-3  # not grey between two cells
+        assert bool(pure.all()) == (not {"warp", "elastic"} & set(alone))
+        of_image = affinity_targets(torch.where(pure, seen, UNKNOWN).int(), NEAREST)
+        compared = (of_image != MASKED) & (example.targets != MASKED)
+        assert compared.float().mean() > 0.3
+        assert (of_image == example.targets)[compared].float().mean() > 0.97
 
 
 def test_nothing_is_learned_from_validation_and_excluded_boxes():
@@ -48,7 +69,7 @@ def test_nothing_is_learned_from_validation_and_excluded_boxes():
     for number in range(50):
         example = drawer.draw(number)
         known = (example.targets != MASKED).any(0)
-        seen = example.image[0].astype(int) - 1
+        seen = example.image[0].int().numpy() - 1
         assert not forbidden.ravel()[seen[known]].any()
 
 

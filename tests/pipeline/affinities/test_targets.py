@@ -1,12 +1,14 @@
 import itertools
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from petavox.pipeline.affinities.offsets import LONG_RANGE
-from petavox.pipeline.affinities.targets import MASKED, affinity_targets, erode_labels
+from petavox.pipeline.affinities.targets import LARGEST, MASKED, UNKNOWN, affinity_targets, erode_labels, known_labels
 
 
 def affinity_targets_voxel_by_voxel(labels, mask, offsets):
@@ -28,20 +30,36 @@ offset = st.tuples(*(st.integers(-5, 5),) * 3)
     offsets=st.lists(offset, min_size=1, max_size=4),
 )
 def test_targets_equal_those_made_voxel_by_voxel(labels, mask, offsets):
-    found = affinity_targets(labels, mask, offsets)
+    found = affinity_targets(known_labels(labels, mask), offsets)
+    assert found.dtype == torch.uint8
     np.testing.assert_array_equal(found, affinity_targets_voxel_by_voxel(labels, mask, offsets))
 
 
 def test_background_has_affinity_0_and_the_border_is_masked():
-    labels = np.array([[[1, 1, 0, 0, 2]]])
-    x = affinity_targets(labels, np.ones(labels.shape, bool), LONG_RANGE)[2]
+    x = affinity_targets(torch.tensor([[[1, 1, 0, 0, 2]]]), LONG_RANGE)[2]
     assert x.tolist() == [[[MASKED, 1, 0, 0, 0]]]
 
 
 def test_erosion_takes_a_voxel_from_either_side_of_a_border_in_the_plane_only():
-    labels = np.stack([np.repeat([[1, 2]], [3, 5], axis=1).repeat(2, axis=0), np.full((2, 8), 1)])
+    labels = torch.from_numpy(np.stack([np.repeat([[1, 2]], [3, 5], axis=1).repeat(2, axis=0), np.full((2, 8), 1)]))
     eroded = erode_labels(labels, 1)
     assert eroded[0].tolist() == [[1, 1, 0, 0, 2, 2, 2, 2]] * 2
     assert eroded[1].tolist() == labels[1].tolist()
     assert erode_labels(labels, 2)[0, 0].tolist() == [1, 0, 0, 0, 0, 2, 2, 2]
     assert erode_labels(labels, 0) is labels
+
+
+def test_erosion_leaves_the_edge_of_what_is_known_alone():
+    labels = torch.tensor([[[1, 1, UNKNOWN, UNKNOWN, 1, 2, 2]]])
+    assert erode_labels(labels, 1)[0, 0].tolist() == [1, 1, UNKNOWN, UNKNOWN, 0, 0, 2]
+
+
+@pytest.mark.parametrize("names", [[0, 1, 2], [0, 5, 2**60], [-3, 0, 2], [7, 2**40, LARGEST]], ids=str)
+def test_labels_of_any_size_stay_apart_and_background_stays_background(names):
+    labels = np.array(names)[np.random.default_rng(0).integers(0, 3, (2, 3, 4))]
+    mask = np.random.default_rng(1).random(labels.shape) < 0.8
+    known = known_labels(labels, mask).numpy()
+    assert ((known == UNKNOWN) == ~mask).all()
+    assert known.max() <= LARGEST
+    assert ((known == 0) == ((labels == 0) & mask)).all()
+    assert len({(a, b) for a, b in zip(labels[mask], known[mask], strict=True)}) == len(np.unique(known[mask]))

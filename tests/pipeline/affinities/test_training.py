@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from petavox.pipeline.affinities import training
 from petavox.pipeline.affinities.augmentation import AugmentationConfig
 from petavox.pipeline.affinities.checkpoint import load_checkpoint
 from petavox.pipeline.affinities.network import NetworkConfig
 from petavox.pipeline.affinities.normalisation import Normalisation
-from petavox.pipeline.affinities.sampling import TrainingVolume
+from petavox.pipeline.affinities.sampling import PATCHES, TrainingVolume
 from petavox.pipeline.affinities.targets import MASKED
 from petavox.pipeline.affinities.training import LOG, STATE, Trainer, TrainingConfig, balanced_loss, learning_rate
 from petavox.pipeline.errors import CheckpointError, RequestError
@@ -94,6 +95,13 @@ def test_settings_may_not_change_on_resuming_but_for_the_length(tmp_path):
     assert trainer(tmp_path, steps=4).next_step == 2
     with pytest.raises(CheckpointError, match=r"\[training\] seed was 1"):
         trainer(tmp_path, seed=9)
+
+
+def test_a_state_of_other_patches_is_not_continued(tmp_path, monkeypatch):
+    trainer(tmp_path, steps=1).run()
+    monkeypatch.setattr(training, "PATCHES", PATCHES + 1)
+    with pytest.raises(CheckpointError, match=rf"\[sampling\] patches was {PATCHES} in"):
+        trainer(tmp_path)
 
 
 def test_a_damaged_state_is_noticed(tmp_path):
