@@ -301,10 +301,11 @@ class Trainer:
     def _check_settings(self, before: dict[str, dict[str, Any]]) -> None:
         for table, settings in self.settings.items():
             for name, value in settings.items():
-                if name not in MAY_CHANGE and before.get(table, {}).get(name) != value:
+                began_with = before.get(table, {}).get(name)
+                if name not in MAY_CHANGE and began_with != value:
                     raise CheckpointError(
                         f"A resumed training must have the settings that it began with: [{table}] {name} was "
-                        f"{before.get(table, {}).get(name)} in {self.directory} and is {value} now. Use another directory."
+                        f"{began_with} in {self.directory} and is {value} now. Use another directory."
                     )
 
     def _log(self, **line: Any) -> None:
