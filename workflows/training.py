@@ -17,6 +17,7 @@ from pydantic import PositiveFloat, model_validator
 from ..pipeline.affinities.augmentation import AugmentationConfig
 from ..pipeline.affinities.network import NetworkConfig
 from ..pipeline.affinities.normalisation import Normalisation, estimate_normalisation
+from ..pipeline.affinities.processes import joined_processes
 from ..pipeline.affinities.sampling import TrainingVolume
 from ..pipeline.affinities.training import Trainer, TrainingConfig
 from ..pipeline.errors import RequestError, VolumeError
@@ -107,6 +108,8 @@ def train_from_recipe(
 ) -> Path:
     """Trains as a recipe says; continues a training that the directory already holds.
 
+    Under torchrun, all its processes train one network together.
+
     Args:
         path: the recipe.
         directory: for state, log (training_log.jsonl) and checkpoint.
@@ -120,6 +123,13 @@ def train_from_recipe(
         RequestError: the recipe or a volume is wrong, or the directory holds another training.
     """
     recipe = strict_toml.read(path, TrainingRecipe, overrides)
+    with joined_processes(recipe.training.device):
+        return _train(recipe, path, directory, report)
+
+
+def _train(
+    recipe: TrainingRecipe, path: Path, directory: Path, report: Callable[[dict[str, Any]], None] | None
+) -> Path:
     volumes = [_load(volume, path.parent) for volume in recipe.volume]
     volumes += [_draw(phantom, recipe.voxel_size) for phantom in recipe.phantom]
     provenance: dict[str, str | int | float] = {"recipe": path.name}

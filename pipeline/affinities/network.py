@@ -9,12 +9,13 @@ from itertools import pairwise
 from math import prod
 
 import torch
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveFloat, model_validator
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import RequestError
 from ..geometry import Triple, triple
+from .descriptors import DESCRIPTORS
 from .offsets import LONG_RANGE, Offsets
 
 
@@ -30,6 +31,8 @@ class NetworkConfig(BaseModel):
         stride: step of the embedding convolution; the head then makes prod(stride) voxels of each of its own
             (sub-voxel convolution, Shi et al. 2016, arXiv 1609.05158). (1, 1, 1) is the paper.
         offsets: one output channel each, in voxels z, y, x.
+        descriptors: the Gaussian's standard deviation along z, y, x, in voxels, of local shape descriptors: ten more
+            output channels, which are learned beside the affinities and are no part of `fold`; or None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -41,6 +44,7 @@ class NetworkConfig(BaseModel):
     kernel: Triple = (3, 3, 3)
     stride: Triple = (1, 1, 1)
     offsets: Offsets = LONG_RANGE
+    descriptors: tuple[PositiveFloat, PositiveFloat, PositiveFloat] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> NetworkConfig:
@@ -53,6 +57,11 @@ class NetworkConfig(BaseModel):
         if not self.offsets:
             raise ValueError("offsets must name at least one output channel")
         return self
+
+    @property
+    def outputs(self) -> int:
+        """How many channels come out: the affinities, then the descriptors."""
+        return len(self.offsets) + (0 if self.descriptors is None else DESCRIPTORS)
 
     @property
     def multiple(self) -> Triple:
@@ -126,7 +135,8 @@ class ResidualSymmetricUNet(nn.Module):
     """Grey values in, one logit of affinity a channel out, at the same resolution.
 
     The input has the shape (N, 1, Z, Y, X) with Z, Y, X divisible by `config.multiple`; the output has the shape
-    (N, C, Z, Y, X) with one channel an offset: the logit at p is that of the edge between p and p − offset.
+    (N, C, Z, Y, X) with one channel an offset: the logit at p is that of the edge between p and p − offset. Logits of
+    the ten local shape descriptors follow where the config asks for them.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -141,7 +151,7 @@ class ResidualSymmetricUNet(nn.Module):
         self.enlarge = nn.Upsample(scale_factor=tuple(float(p) for p in config.pooling), mode="nearest")
         self.up = nn.ModuleList(Module(width, width, config) for width in widths[:-1])
         self.unembed = NormalisedConvolution(widths[0], widths[0], config.embedding)
-        self.head = nn.Conv3d(widths[0], len(config.offsets) * prod(config.stride), 1)
+        self.head = nn.Conv3d(widths[0], config.outputs * prod(config.stride), 1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv3d):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

@@ -16,6 +16,7 @@ from ..geometry import Box, Triple, triple
 from .appearance import change_appearance
 from .augmentation import AugmentationConfig
 from .deformation import Patch, displace_sections, draw_warp, flip
+from .descriptors import Deviation, shape_descriptors
 from .normalisation import Normalisation
 from .offsets import Offsets
 from .targets import affinity_targets, erode_labels, known_labels
@@ -68,10 +69,17 @@ class TrainingVolume:
 
 @dataclass(frozen=True)
 class Example:
-    """What the network sees and should answer: image (1, Z, Y, X) float32, targets (C, Z, Y, X) uint8."""
+    """What the network sees and should answer.
+
+    Args:
+        image: float32 (1, Z, Y, X).
+        targets: of the affinities, uint8 (C, Z, Y, X).
+        descriptors: float32 (10, Z, Y, X), not a number where there are none; or None.
+    """
 
     image: Tensor
     targets: Tensor
+    descriptors: Tensor | None = None
 
 
 class PatchSampler:
@@ -89,6 +97,7 @@ class PatchSampler:
         erosion: voxels by which labels are eroded in the plane.
         seed: of everything random.
         device: where the volumes are kept and the patches made.
+        descriptors: standard deviation of local shape descriptors along z, y, x, in voxels; or None.
 
     Raises:
         RequestError: a volume is smaller than a patch, or has nowhere enough labelled voxels (then on drawing).
@@ -105,6 +114,7 @@ class PatchSampler:
         erosion: int,
         seed: int,
         device: str,
+        descriptors: Deviation | None = None,
     ) -> None:
         for volume in volumes:
             if any(v < s for v, s in zip(volume.image.shape, shape, strict=True)):
@@ -120,7 +130,7 @@ class PatchSampler:
         self.normalisations = [volume.normalisation for volume in volumes]
         self.odds = np.array([volume.weight for volume in volumes]) / sum(volume.weight for volume in volumes)
         self.shape, self.offsets, self.augmentation = shape, offsets, augmentation
-        self.labelled, self.erosion, self.seed = labelled, erosion, seed
+        self.labelled, self.erosion, self.seed, self.descriptors = labelled, erosion, seed, descriptors
 
     def draw(self, number: int) -> Example:
         """Training patch number `number`."""
@@ -130,7 +140,9 @@ class PatchSampler:
         normalisation = self.normalisations[which]
         image = (patch.image.float() - normalisation.mean).mul_(1 / normalisation.deviation)
         image = change_appearance(image, self.augmentation, random)
-        return Example(image[None], affinity_targets(erode_labels(patch.labels, self.erosion), self.offsets))
+        targets = affinity_targets(erode_labels(patch.labels, self.erosion), self.offsets)
+        shapes = None if self.descriptors is None else shape_descriptors(patch.labels, self.descriptors)
+        return Example(image[None], targets, shapes)
 
     def _cut(self, volume: Patch, mask: NDArray[np.bool_], random: np.random.Generator) -> Patch:
         """A patch from a random place: sections displaced, then warped, then flipped."""

@@ -16,19 +16,20 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import CheckpointError
 from ..geometry import Triple
 from .augmentation import AugmentationConfig
 from .checkpoint import CheckpointConfig, save_checkpoint, write_atomically
+from .losses import balanced_loss, descriptor_loss
 from .network import NetworkConfig, ResidualSymmetricUNet, check_patch
+from .processes import current_processes
 from .sampling import PATCHES, Example, PatchSampler, TrainingVolume, validation_examples
 
 STATE = "state.safetensors"
 LOG = "training_log.jsonl"
 CHECKPOINT = "checkpoint"
-MAY_CHANGE = {"steps", "threads", "device", "log_every", "validate_every", "save_every"}
+MAY_CHANGE = {"steps", "threads", "device", "compile", "log_every", "validate_every", "save_every"}
 """Settings that a resumed run may have other values of than the run that it resumes."""
 
 
@@ -37,7 +38,7 @@ class TrainingConfig(BaseModel):
 
     Args:
         patch: shape of a training patch, in voxels.
-        batch: patches in a step.
+        batch: patches in a step, of all processes together.
         steps: how many steps the schedule has.
         learning_rate: of AdamW after the warm-up; it then falls to 0 as a cosine.
         warm_up: steps over which it rises from 0.
@@ -45,6 +46,7 @@ class TrainingConfig(BaseModel):
         clip: the gradient's largest norm.
         average: decay of the exponential moving average of the weights, which is what is validated and kept.
         balance_limit: the largest weight of an edge by the rarity of its class, in a channel.
+        descriptor_weight: of the error of the shape descriptors, if the network has any, beside that of the affinities.
         labelled: least fraction of a patch whose labels are known.
         erosion: voxels by which labels are eroded in the plane.
         validation_patches: the most patches that are validated on.
@@ -53,6 +55,7 @@ class TrainingConfig(BaseModel):
         threads: that torch computes with on a CPU.
         device: "cpu" or "cuda".
         precision: "bfloat16" computes the convolutions in it, by autocast.
+        compile: whether torch compiles the network, which takes a minute or more when training begins.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -66,6 +69,7 @@ class TrainingConfig(BaseModel):
     clip: PositiveFloat = 1.0
     average: float = Field(default=0.999, ge=0, lt=1)
     balance_limit: float = Field(default=10.0, ge=1)
+    descriptor_weight: NonNegativeFloat = 1.0
     labelled: float = Field(default=0.5, ge=0, le=1)
     erosion: NonNegativeInt = 0
     validation_patches: PositiveInt = 8
@@ -76,26 +80,7 @@ class TrainingConfig(BaseModel):
     threads: PositiveInt = 2
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16"] = "float32"
-
-
-def balanced_loss(logits: Tensor, targets: Tensor, limit: float) -> Tensor:
-    """Sigmoid cross-entropy where the targets are known, either class of each channel with the same total weight.
-
-    An edge weighs 0.5 / frequency of its class in its channel, at most `limit`.
-
-    Args:
-        logits: (N, C, Z, Y, X).
-        targets: uint8 of the same shape: 0, 1 or `MASKED`.
-        limit: the largest weight.
-    """
-    positive, negative = targets == 1, targets == 0
-    axes = (0, 2, 3, 4)
-    positives, negatives = (known.sum(axes, keepdim=True).clamp(min=1) for known in (positive, negative))
-    total = positives + negatives
-    weights = positive * (total / (2 * positives)).clamp(max=limit)
-    weights += negative * (total / (2 * negatives)).clamp(max=limit)
-    loss = F.binary_cross_entropy_with_logits(logits.float(), positive.float(), weight=weights, reduction="sum")
-    return loss / weights.sum().clamp(min=1)
+    compile: bool = False
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
@@ -108,6 +93,8 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
 
 class Trainer:
     """A network on its way: weights, their moving average, the optimiser and the step that comes next.
+
+    Where processes have been joined (`processes`), every one has a trainer, and the first one writes.
 
     Args:
         network: what is trained.
@@ -138,6 +125,8 @@ class Trainer:
     ) -> None:
         check_patch(training.patch, network)
         self.config, self.directory, self.report = training, directory, report
+        self.processes = current_processes()
+        self.share = self.processes.share(training.batch)
         self.settings = {
             "sampling": {"patches": PATCHES},
             "network": network.model_dump(mode="json"),
@@ -153,6 +142,7 @@ class Trainer:
             erosion=training.erosion,
             seed=training.seed,
             device=training.device,
+            descriptors=network.descriptors,
         )
         self.validation = validation_examples(volumes, training.patch, network.offsets, training.validation_patches)
         self.checkpoint = CheckpointConfig(
@@ -167,6 +157,8 @@ class Trainer:
         self.model = self._place(ResidualSymmetricUNet(network)).train()
         self.average = self._place(ResidualSymmetricUNet(network)).eval().requires_grad_(False)
         self.average.load_state_dict(self.model.state_dict())
+        parallel = self.processes.parallel(self.model)
+        self.forward: Callable[[Tensor], Tensor] = torch.compile(parallel) if training.compile else parallel
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=0.0, weight_decay=training.weight_decay)
         self.next_step = 0
         directory.mkdir(parents=True, exist_ok=True)
@@ -194,7 +186,7 @@ class Trainer:
                 rate = learning_rate(step, self.config)
                 self._log(step=done, loss=sum(losses) / len(losses), learning_rate=rate, seconds_per_step=seconds)
                 losses, began = [], time.perf_counter()
-            if self.validation and (last or done % self.config.validate_every == 0):
+            if self.validation and self.processes.first and (last or done % self.config.validate_every == 0):
                 self._log(step=done, **self.validate())
             if last or done % self.config.save_every == 0:
                 self.save()
@@ -205,7 +197,7 @@ class Trainer:
         batch, ahead = self.config.batch, 2
 
         def make(step: int) -> list[Example]:
-            return [self.sampler.draw(step * batch + i) for i in range(batch)]
+            return [self.sampler.draw(step * batch + i) for i in self.share]
 
         with ThreadPoolExecutor(1) as pool:
             first, last = self.next_step, self.config.steps
@@ -220,8 +212,9 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(step, self.config)
         self.optimiser.zero_grad()
-        loss = balanced_loss(*self._logits_and_targets(self.model, examples), self.config.balance_limit)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = self._loss(examples)
+        # The gradients of the processes are averaged, where their sum is wanted.
+        (loss * self.processes.count).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimiser.step()
         # A young average would remember the random first weights for a thousand steps.
@@ -233,9 +226,19 @@ class Trainer:
                 else:
                     kept.copy_(new)
         self.next_step = step + 1
-        return float(loss.detach())
+        return float(self.processes.total(loss.detach()))
 
-    def _logits_and_targets(self, model: ResidualSymmetricUNet, examples: list[Example]) -> tuple[Tensor, Tensor]:
+    def _loss(self, examples: list[Example]) -> Tensor:
+        """The loss of a batch; of several processes, what this one's patches add to it."""
+        logits, targets = self._logits_and_targets(self.forward, examples)
+        count, total = targets.shape[1], self.processes.total
+        loss = balanced_loss(logits[:, :count], targets, self.config.balance_limit, total)
+        shapes = [example.descriptors for example in examples if example.descriptors is not None]
+        if shapes:
+            loss = loss + self.config.descriptor_weight * descriptor_loss(logits[:, count:], torch.stack(shapes), total)
+        return loss
+
+    def _logits_and_targets(self, model: Callable[[Tensor], Tensor], examples: list[Example]) -> tuple[Tensor, Tensor]:
         device = self.config.device
         images = torch.stack([example.image for example in examples]).to(device)
         targets = torch.stack([example.targets for example in examples]).to(device)
@@ -250,6 +253,7 @@ class Trainer:
         for example in self.validation:
             with torch.inference_mode():
                 logits, targets = self._logits_and_targets(self.average, [example])
+                logits = logits[:, : targets.shape[1]]
                 losses.append(float(balanced_loss(logits, targets, self.config.balance_limit)))
                 for which, truth in enumerate((targets == 1, targets == 0)):
                     right[which] += (truth & ((logits > 0) == (targets == 1))).sum((0, 2, 3, 4)).cpu()
@@ -262,6 +266,8 @@ class Trainer:
 
     def save(self) -> None:
         """Writes the state to resume from, and the checkpoint of the averaged weights."""
+        if not self.processes.first:
+            return
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         for number, state in self.optimiser.state_dict()["state"].items():
@@ -309,6 +315,8 @@ class Trainer:
                     )
 
     def _log(self, **line: Any) -> None:
+        if not self.processes.first:
+            return
         with (self.directory / LOG).open("a") as file:
             file.write(json.dumps(line) + "\n")
         if self.report is not None:

@@ -37,16 +37,22 @@ def test_output_has_the_input_s_resolution(stride):
     assert ResidualSymmetricUNet(config)(torch.randn(2, 1, *shape)).shape == (2, len(LONG_RANGE), *shape)
 
 
+@pytest.mark.parametrize("descriptors", [None, (1.0, 2.0, 2.0)])
 @pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2)])
-def test_folding_changes_nothing_but_the_number_of_channels(stride):
+def test_folding_changes_nothing_but_the_number_of_channels(stride, descriptors):
     torch.manual_seed(0)
-    network = with_statistics(ResidualSymmetricUNet(tiny(stride=stride)))
+    network = with_statistics(ResidualSymmetricUNet(tiny(stride=stride, descriptors=descriptors)))
     image = torch.randn(1, 1, 4, 16, 24)
     with torch.inference_mode():
         before = network(image)
         after = network.fold(3)(image)
     torch.testing.assert_close(after, before[:, :3], rtol=1e-4, atol=1e-4)
     assert not any(isinstance(layer, torch.nn.BatchNorm3d) for layer in network.modules())
+
+
+def test_descriptors_are_ten_more_channels_after_the_affinities():
+    assert tiny().outputs == len(LONG_RANGE)
+    assert tiny(descriptors=(1.0, 2.0, 2.0)).outputs == len(LONG_RANGE) + 10
 
 
 @settings(max_examples=20)

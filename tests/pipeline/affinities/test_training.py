@@ -10,8 +10,7 @@ from petavox.pipeline.affinities.checkpoint import load_checkpoint
 from petavox.pipeline.affinities.network import NetworkConfig
 from petavox.pipeline.affinities.normalisation import Normalisation
 from petavox.pipeline.affinities.sampling import PATCHES, TrainingVolume
-from petavox.pipeline.affinities.targets import MASKED
-from petavox.pipeline.affinities.training import LOG, STATE, Trainer, TrainingConfig, balanced_loss, learning_rate
+from petavox.pipeline.affinities.training import LOG, STATE, Trainer, TrainingConfig, learning_rate
 from petavox.pipeline.errors import CheckpointError, RequestError
 from petavox.pipeline.geometry import Box
 
@@ -30,9 +29,9 @@ def volume():
     return TrainingVolume(image.astype(np.uint8), labels, np.ones(labels.shape, bool), normalisation, validation)
 
 
-def trainer(directory, **changes):
+def trainer(directory, network=NETWORK, **changes):
     return Trainer(
-        NETWORK,
+        network,
         AugmentationConfig(displacement=4),
         TRAINING.model_copy(update=changes),
         [volume()],
@@ -90,6 +89,33 @@ def test_bfloat16_and_several_patches_in_a_batch_work_too(tmp_path):
     assert len(losses(tmp_path)) == 2
 
 
+def test_descriptors_are_learned_beside_the_affinities_and_weighed(tmp_path):
+    shapes = NETWORK.model_copy(update={"descriptors": (1.0, 2.0, 2.0)})
+    first = []
+    for weight in (0.0, 1.0, 2.0):
+        folder = tmp_path / str(weight)
+        run = trainer(folder, NETWORK if weight == 0 else shapes, steps=2, descriptor_weight=weight, validate_every=1)
+        config, network = load_checkpoint(run.run())
+        assert config.network == network.config == run.checkpoint.network
+        first.append(losses(folder)[0][1])
+    assert "balanced_accuracy" in (tmp_path / "2.0" / LOG).read_text()
+    assert first[2] - first[1] > 0.01
+
+
+def test_a_compiled_network_is_trained_in_place_of_the_plain_one(tmp_path, monkeypatch):
+    compiled = []
+
+    def compile(network):
+        compiled.append(network)
+        return network
+
+    monkeypatch.setattr(torch, "compile", compile)
+    for name, asked in (("plain", False), ("compiled", True)):
+        trainer(tmp_path / name, steps=2, compile=asked).run()
+    assert len(compiled) == 1
+    assert losses(tmp_path / "plain") == losses(tmp_path / "compiled")
+
+
 def test_settings_may_not_change_on_resuming_but_for_the_length(tmp_path):
     trainer(tmp_path, steps=2).run()
     assert trainer(tmp_path, steps=4).next_step == 2
@@ -122,33 +148,3 @@ def test_the_rate_rises_then_falls_to_zero():
     assert rates[9] == rates[10] == max(rates) == TRAINING.learning_rate
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[50] < 1e-9
-
-
-def balanced_loss_voxel_by_voxel(logits, targets, limit):
-    total = weights = 0.0
-    for c in range(logits.shape[1]):
-        known = [
-            (float(a), int(t)) for a, t in zip(logits[:, c].ravel(), targets[:, c].ravel(), strict=True) if t != MASKED
-        ]
-        for logit, target in known:
-            weight = min(limit, 0.5 * len(known) / sum(t == target for _, t in known))
-            total += weight * np.logaddexp(0, -logit if target else logit)
-            weights += weight
-    return total / weights
-
-
-@pytest.mark.parametrize("limit", [1.5, 10.0])
-def test_loss_equals_its_definition(limit):
-    random = np.random.default_rng(0)
-    logits = random.normal(size=(2, 3, 2, 4, 5)).astype(np.float32)
-    targets = random.choice([0, 1, MASKED], p=[0.1, 0.6, 0.3], size=logits.shape).astype(np.uint8)
-    found = balanced_loss(torch.from_numpy(logits), torch.from_numpy(targets), limit)
-    assert float(found) == pytest.approx(balanced_loss_voxel_by_voxel(logits, targets, limit), rel=1e-5)
-
-
-def test_loss_is_zero_where_nothing_is_known():
-    logits = torch.randn(1, 3, 2, 4, 4, requires_grad=True)
-    loss = balanced_loss(logits, torch.full(logits.shape, MASKED, dtype=torch.uint8), 10.0)
-    loss.backward()
-    assert loss.item() == 0
-    assert not logits.grad.any()

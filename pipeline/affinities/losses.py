@@ -1,0 +1,52 @@
+"""What training makes small: the error of the affinities, and beside it that of the shape descriptors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Total = Callable[[Tensor], Tensor]
+"""Adds up what several processes have found; the same everywhere."""
+
+
+def alone(found: Tensor) -> Tensor:
+    """The total of one process."""
+    return found
+
+
+def balanced_loss(logits: Tensor, targets: Tensor, limit: float, total: Total = alone) -> Tensor:
+    """Sigmoid cross-entropy where the targets are known, either class of each channel with the same total weight.
+
+    An edge weighs 0.5 / frequency of its class in its channel, at most `limit`. With several processes this is what the
+    patches of this one add to the loss of all.
+
+    Args:
+        logits: (N, C, Z, Y, X).
+        targets: uint8 of the same shape: 0, 1 or `MASKED`.
+        limit: the largest weight.
+        total: over all processes.
+    """
+    positive, negative = targets == 1, targets == 0
+    axes = (0, 2, 3, 4)
+    positives, negatives = (total(known.sum(axes, keepdim=True)).clamp(min=1) for known in (positive, negative))
+    known = positives + negatives
+    weights = positive * (known / (2 * positives)).clamp(max=limit)
+    weights += negative * (known / (2 * negatives)).clamp(max=limit)
+    loss = F.binary_cross_entropy_with_logits(logits.float(), positive.float(), weight=weights, reduction="sum")
+    return loss / total(weights.sum()).clamp(min=1)
+
+
+def descriptor_loss(logits: Tensor, descriptors: Tensor, total: Total = alone) -> Tensor:
+    """Mean squared error where descriptors are known; with several processes what this one adds to it.
+
+    Args:
+        logits: (N, 10, Z, Y, X), of which the sigmoid is the answer.
+        descriptors: of the same shape, not a number where they are unknown.
+        total: over all processes.
+    """
+    known = descriptors.isfinite()
+    errors = (logits.float().sigmoid() - torch.nan_to_num(descriptors)) * known
+    return errors.square().sum() / total(known.sum()).clamp(min=1)
