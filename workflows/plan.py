@@ -242,11 +242,11 @@ def _checkpoint(model: Model) -> str:
 
 
 def _weights(model: Model) -> str:
-    """The identity of a checkpoint: what its config says, the hash of its weights included."""
+    """The identity of a checkpoint: what its config says about predicting, the hash of its weights included."""
     from ..pipeline.affinities.checkpoint import check_checkpoint_offsets
 
     config = check_checkpoint_offsets(Path(_checkpoint(model)))
-    return digest(config.model_dump(mode="json", exclude={"provenance"}))
+    return digest(config.model_dump(mode="json", exclude={"provenance": True, "network": {"descriptors"}}))
 
 
 def _network(model: Model) -> tuple[float, Triple]:
