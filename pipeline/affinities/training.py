@@ -55,7 +55,7 @@ class TrainingConfig(BaseModel):
         threads: that torch computes with on a CPU.
         device: "cpu" or "cuda".
         precision: "bfloat16" computes the convolutions in it, by autocast.
-        compile: whether torch compiles the network, which takes a minute or more when training begins.
+        compile: whether torch compiles the network, which takes minutes when training begins.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
