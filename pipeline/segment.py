@@ -2,7 +2,7 @@
 
 1. `oversegment` labels supervoxels and sums up the contacts between them.
 2. `SegmentGraph` is what of that the merging needs; small supervoxels have joined in it.
-3. `recuts` merges it by many rules, `recount` scores each of them without touching a voxel again.
+3. `recuts` merges it by many rules, each with its contingency table, without touching a voxel again.
 """
 
 from __future__ import annotations
@@ -152,23 +152,40 @@ class SegmentGraph:
         """The same for linkages that need none."""
         return replace(self, contacts=replace(self.contacts, histogram=self.contacts.histogram[:, :0]))
 
+    def anew(self) -> SegmentGraph:
+        """The same graph, its segments taken for its fragments, in the order of `labels`."""
+        return replace(self, segment_of=np.arange(len(self.ids)))
+
+    def labels(self) -> npt.NDArray[np.uint64]:
+        """(n + 1,) 1 + the index of the segment of each label of the fragments; of 0, 0."""
+        return np.concatenate([np.zeros(1, dtype=np.uint64), self.segment_of.astype(np.uint64) + np.uint64(1)])
+
     def segments(self, dust_size: int = 0) -> npt.NDArray[np.uint64]:
         """(n + 1,) the segment of each label of the fragments; of 0, and of segments with fewer voxels, 0."""
         kept = np.where(self.sizes < dust_size, np.uint64(0), self.ids)
         return np.concatenate([np.zeros(1, dtype=np.uint64), kept[self.segment_of]])
 
 
-def recuts(graph: SegmentGraph, rules: Iterable[MergeRule]) -> Iterator[tuple[MergeRule, SegmentGraph]]:
-    """What rules make of a graph, the highest threshold first, each from what the one before has left.
+def recuts(
+    graph: SegmentGraph, table: Contingency, rules: Iterable[MergeRule], dust_size: int = 0
+) -> Iterator[tuple[MergeRule, Contingency]]:
+    """The contingency tables of what rules make of a graph, the highest threshold first.
+
+    Each rule goes on from what the one before has left, of the graph and of the table.
 
     Args:
         graph: in which nothing is merged.
+        table: of the truth and the labels of the graph's fragments.
         rules: that differ in `threshold`, `small_size` and `small_threshold` alone.
+        dust_size: segments with fewer voxels become background.
     """
     for rule in sorted(rules, key=lambda rule: rule.threshold, reverse=True):
         graph = graph.merged(replace(rule, small_size=0))
+        table = recount(table, graph.labels())
+        graph = graph.anew()
         # What the small rule merges is not there for a lower threshold: it would have come after that one's merges.
-        yield rule, graph.merged(rule) if rule.small_size else graph
+        merged = graph.merged(rule) if rule.small_size else graph
+        yield rule, recount(table, merged.segments(dust_size))
 
 
 def recount(table: Contingency, segments: npt.NDArray[np.uint64]) -> Contingency:
@@ -207,5 +224,5 @@ def scores_at(
     join = JoinRule(join_size, Threshold.parse(join_affinity, "join_affinity"))
     table = count(truth, fragments.labels)
     rules = [MergeRule(Threshold.parse(threshold)) for threshold in thresholds]
-    merged = recuts(SegmentGraph.of_fragments(fragments, contacts, join), rules)
-    return tuple(score(recount(table, graph.segments())) for _, graph in merged)
+    merged = recuts(SegmentGraph.of_fragments(fragments, contacts, join), table, rules)
+    return tuple(score(found) for _, found in merged)

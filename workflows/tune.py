@@ -198,8 +198,9 @@ def _trials(
             check_scorable(table)
             for supervoxels in grid.supervoxels(recipe.supervoxels, low, high):
                 graph = SegmentGraph.of_fragments(fragments, contacts, _join(supervoxels))
+                joined = recount(table, graph.labels())
                 for agglomerations in linkages:
-                    yield from _merge(graph, table, supervoxels, agglomerations)
+                    yield from _merge(graph.anew(), joined, supervoxels, agglomerations)
             progress.advance("tune")
     finally:
         progress.close()
@@ -209,11 +210,13 @@ def _merge(
     graph: SegmentGraph, table: Contingency, supervoxels: Supervoxels, agglomerations: Sequence[Agglomeration]
 ) -> Iterator[Trial]:
     """The trials of one graph and one linkage."""
-    if agglomerations and agglomerations[0].linkage == "mean":
+    if not agglomerations:
+        return
+    if agglomerations[0].linkage == "mean":
         graph = graph.without_histograms()
     asked = {_rule(agglomeration): agglomeration for agglomeration in agglomerations}
-    for rule, merged in recuts(graph, asked):
-        found = score(recount(table, merged.segments(asked[rule].dust_size)))
+    for rule, cut in recuts(graph, table, asked, agglomerations[0].dust_size):
+        found = score(cut)
         yield Trial(supervoxels, asked[rule], found.adapted_rand_error, found.voi_split, found.voi_merge)
 
 
