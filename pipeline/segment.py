@@ -1,27 +1,31 @@
-"""The whole way from affinities to segments for arrays that fit in memory: one block, nothing stored."""
+"""The whole way from affinities to segments for arrays that fit in memory: one block, nothing stored.
+
+1. `oversegment` labels supervoxels and sums up the contacts between them.
+2. `SegmentGraph` is what of that the merging needs; small supervoxels have joined in it.
+3. `recuts` merges it by many rules, each with its contingency table, without touching a voxel again.
+"""
 
 from __future__ import annotations
 
-from decimal import Decimal
-from functools import partial
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from .affinities.nearest import quantise
-from .agglomeration.contacts import interior_contacts
+from .agglomeration.contacts import Contacts, Int64s, interior_contacts
 from .agglomeration.joining import JoinRule
-from .agglomeration.leaves import as_region, grow_leaf
+from .agglomeration.leaves import grow_leaf
 from .agglomeration.linkage import MergeRule, merge_closed
-from .agglomeration.regions import decide
 from .errors import AffinityError, RequestError
+from .evaluation.contingency import Contingency, Labels, count, total
+from .evaluation.scores import Scores, score
 from .geometry import Box, triple
 from .segmentation.relabel import relabel
-from .segmentation.supervoxels import label_fragments
-from .thresholds import Threshold
-
-Decimals = Decimal | float | str
+from .segmentation.supervoxels import Fragments, label_fragments
+from .thresholds import Decimals, Threshold
 
 
 def segment(
@@ -69,24 +73,156 @@ def segment(
         raise RequestError(f"linkage must be 'mean' or 'quantile'; found {linkage!r}.")
     if affinities.ndim != 4 or affinities.shape[0] != 3:
         raise AffinityError(f"Affinities need the shape (3, Z, Y, X), channels z, y, x; found {affinities.shape}.")
-    grey = np.ascontiguousarray(quantise(affinities, "the array"))
+    grey = quantise(affinities, "the array")
+    rule = MergeRule.parse(
+        threshold=threshold,
+        small_size=small_size,
+        small_threshold=small_threshold,
+        veto_size=veto_size,
+        veto_threshold=veto_threshold,
+        quantile=quantile if linkage == "quantile" else None,
+    )
+    join = JoinRule(join_size, Threshold.parse(join_affinity, "join_affinity"))
+    limits = Threshold.parse(low, "low"), Threshold.parse(high, "high")
+    fragments, contacts = oversegment(grey, *limits, levels if linkage == "quantile" else 0)
+    graph = SegmentGraph.of_fragments(fragments, contacts, join)
+    del contacts
+    return relabel(fragments.labels, graph.merged(rule).segments(dust_size))
+
+
+def oversegment(
+    affinities: npt.NDArray[np.uint8], low: Threshold, high: Threshold, levels: int = 0
+) -> tuple[Fragments, Contacts]:
+    """The supervoxels of an array, before any small one joins, and the contacts between them.
+
+    Args:
+        affinities: (3, Z, Y, X), see `segment`.
+        low, high: see there.
+        levels: of the contacts' histograms; 0 for none.
+
+    Raises:
+        RequestError: low is above high, or there are 2³¹ voxels or more.
+    """
+    grey = np.ascontiguousarray(affinities)
     volume = triple(grey.shape[1:])
     box = Box.of_shape(volume)
-    fragments = label_fragments(grey, box, volume, Threshold.parse(low, "low"), Threshold.parse(high, "high"))
-    contacts = interior_contacts(fragments.labels, grey, box, volume, levels if linkage == "quantile" else 0)
+    fragments = label_fragments(grey, box, volume, low, high)
+    return fragments, interior_contacts(fragments.labels, grey, box, volume, levels)
+
+
+@dataclass(frozen=True)
+class SegmentGraph:
+    """The segments of an array, as far as supervoxels have been merged, and the contacts between them.
+
+    Merging by one threshold and then by a lower one gives what merging by the lower one gives: the best eligible
+    contact is always merged first. So a row of falling thresholds costs little more than the first of them.
+
+    Args:
+        segment_of: (n,) for each fragment the index of its segment.
+        ids: (m,) 1 + the smallest linear index of each segment's voxels; increasing.
+        sizes: (m,) int64 voxels of each.
+        contacts: between segments, by their index.
+    """
+
+    segment_of: Int64s
+    ids: npt.NDArray[np.uint64]
+    sizes: Int64s
+    contacts: Contacts
+
+    @classmethod
+    def of_fragments(cls, fragments: Fragments, contacts: Contacts, join: JoinRule) -> SegmentGraph:
+        """The graph in which nothing is merged, but small fragments have joined their neighbours."""
+        closed = np.zeros(len(fragments.ids), dtype=np.uint8)
+        leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, closed, join)
+        return cls(cluster_of, leaf.ids, leaf.sizes, leaf.core)
+
+    def merged(self, rule: MergeRule) -> SegmentGraph:
+        """The graph after every merge that a rule allows; this one stays as it is."""
+        closed = np.zeros(len(self.ids), dtype=np.bool_)
+        node = merge_closed(self.contacts, self.sizes, closed, closed, rule).node
+        roots = np.flatnonzero(node == np.arange(len(node)))
+        place = np.empty(len(node), dtype=np.int64)
+        place[roots] = np.arange(len(roots))
+        place = place[node]
+        sizes = np.zeros(len(roots), dtype=np.int64)
+        np.add.at(sizes, place, self.sizes)
+        return SegmentGraph(place[self.segment_of], self.ids[roots], sizes, self.contacts.renamed(place))
+
+    def without_histograms(self) -> SegmentGraph:
+        """The same for linkages that need none."""
+        return replace(self, contacts=replace(self.contacts, histogram=self.contacts.histogram[:, :0]))
+
+    def anew(self) -> SegmentGraph:
+        """The same graph, its segments taken for its fragments, in the order of `labels`."""
+        return replace(self, segment_of=np.arange(len(self.ids)))
+
+    def labels(self) -> npt.NDArray[np.uint64]:
+        """(n + 1,) 1 + the index of the segment of each label of the fragments; of 0, 0."""
+        return np.concatenate([np.zeros(1, dtype=np.uint64), self.segment_of.astype(np.uint64) + np.uint64(1)])
+
+    def segments(self, dust_size: int = 0) -> npt.NDArray[np.uint64]:
+        """(n + 1,) the segment of each label of the fragments; of 0, and of segments with fewer voxels, 0."""
+        kept = np.where(self.sizes < dust_size, np.uint64(0), self.ids)
+        return np.concatenate([np.zeros(1, dtype=np.uint64), kept[self.segment_of]])
+
+
+def recuts(
+    graph: SegmentGraph, table: Contingency, rules: Iterable[MergeRule], dust_size: int = 0
+) -> Iterator[tuple[MergeRule, Contingency]]:
+    """The contingency tables of what rules make of a graph, the highest threshold first.
+
+    Each rule goes on from what the one before has left, of the graph and of the table.
+
+    Args:
+        graph: in which nothing is merged.
+        table: of the truth and the labels of the graph's fragments.
+        rules: that differ in `threshold`, `small_size` and `small_threshold` alone.
+        dust_size: segments with fewer voxels become background.
+    """
+    for rule in sorted(rules, key=lambda rule: rule.threshold, reverse=True):
+        graph = graph.merged(replace(rule, small_size=0))
+        table = recount(table, graph.labels())
+        graph = graph.anew()
+        # What the small rule merges is not there for a lower threshold: it would have come after that one's merges.
+        merged = graph.merged(rule) if rule.small_size else graph
+        yield rule, recount(table, merged.segments(dust_size))
+
+
+def recount(table: Contingency, segments: npt.NDArray[np.uint64]) -> Contingency:
+    """The contingency table of a coarser segmentation.
+
+    Args:
+        table: of the truth and the labels 0…n of fragments.
+        segments: (n + 1,) the segment of each label.
+    """
+    return total([replace(table, segment=segments[table.segment.astype(np.int64)])])
+
+
+def scores_at(
+    thresholds: Iterable[Decimals],
+    affinities: npt.NDArray[np.uint8],
+    truth: Labels,
+    *,
+    low: Decimals,
+    high: Decimals,
+    join_size: int,
+    join_affinity: Decimals,
+) -> tuple[Scores, ...]:
+    """The scores of segmentations by mean affinity, for each threshold, the highest first.
+
+    Args:
+        thresholds: of agglomeration.
+        affinities: (3, Z, Y, X), see `segment`.
+        truth: (Z, Y, X); 0 is not scored.
+        low, high, join_size, join_affinity: see `segment`.
+
+    Raises:
+        RequestError: a threshold is no decimal in [0, 1], or low is above high.
+        VolumeError: nothing has a truth label.
+    """
+    fragments, contacts = oversegment(affinities, Threshold.parse(low, "low"), Threshold.parse(high, "high"))
     join = JoinRule(join_size, Threshold.parse(join_affinity, "join_affinity"))
-    rule = MergeRule(
-        Threshold.parse(threshold, "threshold"),
-        small_size,
-        Threshold.parse(small_threshold, "small_threshold"),
-        veto_size,
-        Threshold.parse(veto_threshold, "veto_threshold"),
-        Threshold.parse(quantile, "quantile") if linkage == "quantile" else None,
-    )
-    closed = np.zeros(len(fragments.ids), dtype=np.uint8)
-    leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, closed, join)
-    del contacts
-    region, placement = as_region(leaf, {})
-    decision = decide([region], [], join, partial(merge_closed, rule=rule), dust_size)
-    segments = decision.target[placement.place[cluster_of]]
-    return relabel(fragments.labels, np.concatenate([np.zeros(1, dtype=np.uint64), segments]))
+    table = count(truth, fragments.labels)
+    rules = [MergeRule(Threshold.parse(threshold)) for threshold in thresholds]
+    merged = recuts(SegmentGraph.of_fragments(fragments, contacts, join), table, rules)
+    return tuple(score(found) for _, found in merged)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from .errors import RequestError
 
 SCALE = 10**6
+Decimals = Decimal | float | str
 
 
 @dataclass(frozen=True, order=True)
@@ -20,7 +21,7 @@ class Threshold:
     millionths: int
 
     @classmethod
-    def parse(cls, value: Decimal | float | str, name: str = "threshold") -> Threshold:
+    def parse(cls, value: Decimals, name: str = "threshold") -> Threshold:
         """From a decimal; a float counts as the shortest decimal that prints as it.
 
         Raises:

@@ -144,13 +144,13 @@ def _faces(config: Config, index: Triple) -> list[FaceTable]:
 def _merge(config: Config) -> Merge:
     if config.linkage == "multicut":
         return partial(merge_multicut, rule=MulticutRule(config.bias, config.by_size, config.solver))
-    rule = MergeRule(
-        Threshold.parse(config.threshold, "threshold"),
-        config.small_size,
-        Threshold.parse(config.small_threshold, "small_threshold"),
-        config.veto_size,
-        Threshold.parse(config.veto_threshold, "veto_threshold"),
-        Threshold.parse(config.quantile, "quantile") if config.linkage == "quantile" else None,
+    rule = MergeRule.parse(
+        threshold=config.threshold,
+        small_size=config.small_size,
+        small_threshold=config.small_threshold,
+        veto_size=config.veto_size,
+        veto_threshold=config.veto_threshold,
+        quantile=config.quantile if config.linkage == "quantile" else None,
     )
     return partial(merge_closed, rule=rule)
 

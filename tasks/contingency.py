@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..pipeline import tables
 from ..pipeline.evaluation.boundaries import halo, ignore_boundaries
-from ..pipeline.evaluation.contingency import Contingency, count
+from ..pipeline.evaluation.contingency import Contingency, Labels, Mask, count
 from ..pipeline.geometry import BlockGrid, Box, Triple
 from ..pipeline.volumes import CACHE_BYTES, open_volume
 from . import records
@@ -75,6 +75,12 @@ def read_block(config: Config, index: Triple) -> Contingency:
 def count_block(config: Config, index: Triple) -> Contingency:
     """The contingency table of a block; places are in voxels of the segmentation."""
     part = _part(config, index)
+    truth, mask = read_truth(config, part)
+    return count(truth, open_volume(config.segmentation).read(part), mask=mask, origin=part.start)
+
+
+def read_truth(config: Config, part: Box) -> tuple[Labels, Mask | None]:
+    """The truth over a part of the scored box, as it is scored, and the mask over it, if there is one."""
     in_truth = [-offset for offset in config.offset]
     truth_volume = open_volume(config.truth)
     if config.tolerance is None:
@@ -86,7 +92,7 @@ def count_block(config: Config, index: Triple) -> Contingency:
         whole = truth_volume.read(seen.shift(in_truth))
         truth = ignore_boundaries(whole, config.tolerance, voxel_size)[part.slices(seen.start)]
     mask = None if config.mask is None else open_volume(config.mask).read(part.shift(in_truth)) != 0
-    return count(truth, open_volume(config.segmentation).read(part), mask=mask, origin=part.start)
+    return truth, mask
 
 
 def _part(config: Config, index: Triple) -> Box:

@@ -29,6 +29,7 @@ from .options import (
     all_overrides,
     load_recipe,
     parse_box,
+    parse_choice,
     parse_three,
     run_directory,
 )
@@ -272,6 +273,48 @@ def verify(
     _print(show.verdict_json(verdict) if as_json else show.verdict_table(verdict), as_json)
     if not verdict.identical:
         raise typer.Exit(1)
+
+
+@_command
+def tune(
+    run: RunPath,
+    box: BoxOption = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="AXIS", help="Cut the box in two along z, y or x; none: do not.")
+    ] = None,
+    half: Annotated[str, typer.Option("--half", metavar="HALF", help="Which half chooses: first or second.")] = "first",
+    grid: Annotated[
+        Path | None, typer.Option("--grid", metavar="FILE", help="A TOML file of the values to try.")
+    ] = None,
+    tried: Annotated[
+        list[str] | None, typer.Option("--try", metavar="KEY=VALUES", help="Lay values over it: threshold=[0.2,0.3].")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="For recipe, trials and curve. Default: RUN/tuning.")
+    ] = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose a run's thresholds by one half of its truth, without predicting again; the other half is scored, too."""
+    from .grid import read_grid
+    from .progress import on_standard_error
+    from .show_tune import RECIPE, TUNING, tuning_json, tuning_table, write_tuning
+    from .tune import AXES, HALVES
+    from .tune import tune as tune_run
+
+    tuning = tune_run(
+        run,
+        grid=read_grid(grid, tried or ()),
+        progress=on_standard_error(),
+        box=parse_box(box),
+        split=None if split is None else parse_choice(AXES, split, "--split"),
+        half=parse_choice(HALVES, half, "--half"),
+        overrides=overrides or (),
+    )
+    folder = out or run / TUNING
+    write_tuning(tuning, folder)
+    _print((tuning_json if as_json else tuning_table)(tuning), as_json)
+    _say(f"The chosen recipe: {folder / RECIPE}")
 
 
 @_command

@@ -93,6 +93,19 @@ def check_segmentation(directory: Path) -> None:
         _check_done(directory, ("relabel",), ledger.summaries())
 
 
+def check_affinities(directory: Path) -> None:
+    """Make sure that the affinities of a run that began with raw data are all there; others were there before it.
+
+    Raises:
+        RequestError: it is no run, or something is not predicted yet.
+    """
+    check_run_directory(directory)
+    with Ledger(directory / LEDGER, readonly=True) as ledger:
+        summaries = ledger.summaries()
+    if any(summary.name == "predict" for summary in summaries):
+        _check_done(directory, ("predict",), summaries)
+
+
 def _check_done(directory: Path, stages: tuple[str, ...], summaries: list[Summary]) -> None:
     known = {summary.name: summary for summary in summaries}
     for name in stages:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe
 
 Number = TypeVar("Number", int, float)
+Word = TypeVar("Word", bound=str)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML recipe.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
@@ -71,6 +72,18 @@ def parse_three(kind: Callable[[str], Number], text: str, option: str) -> list[N
     except ValueError as error:
         raise RequestError(f"{option} takes three numbers z,y,x; found '{text}'.") from error
     return [z, y, x]
+
+
+def parse_choice(known: Sequence[Word], text: str, option: str) -> Word:
+    """One of some words.
+
+    Raises:
+        RequestError: the text is none of them.
+    """
+    for word in known:
+        if word == text:
+            return word
+    raise RequestError(f"{option} takes one of {', '.join(known)}; found '{text}'.")
 
 
 def parse_box(text: str | None) -> Box | None:

@@ -51,6 +51,7 @@ def _triple(value: Any) -> Any:
 
 
 InputPath = Annotated[str, AfterValidator(_against_recipe)]
+CheckpointName = Annotated[str, AfterValidator(_checkpoint)]
 Fraction = Annotated[Decimal, BeforeValidator(_decimal)]
 Voxels = Annotated[Triple, BeforeValidator(_triple)]
 Shape = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(_triple)]
@@ -76,7 +77,7 @@ class Input(Section):
 class Model(Section):
     """The network that turns raw data into affinities."""
 
-    checkpoint: Annotated[str, AfterValidator(_checkpoint)]  # a shipped name, or a folder
+    checkpoint: CheckpointName  # a shipped name, or a folder
     mean: float | None = None  # of the raw grey levels; sampled over the volume and recorded unless given
     deviation: float | None = Field(default=None, gt=0)  # standard deviation of the same
     patch: Shape | None = None  # voxels; the checkpoint's unless given

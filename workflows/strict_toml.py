@@ -40,9 +40,18 @@ def read(path: str | Path, model: type[Model], overrides: Sequence[str] = ()) ->
         raise RequestError(f"Recipe {file} cannot be read: {error.strerror or error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"Recipe {file} is not valid TOML: {error}.") from error
+    return parse(laid_over(content, overrides), model, where=str(file), folder=file.resolve().parent)
+
+
+def laid_over(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The content with "key=value" laid over it, keys dotted.
+
+    Raises:
+        RequestError: one of them is something else.
+    """
     for override in overrides:
         _lay_over(content, override)
-    return parse(content, model, where=str(file), folder=file.resolve().parent)
+    return content
 
 
 def parse(content: Mapping[str, Any], model: type[Model], *, where: str, folder: Path) -> Model:

@@ -15,19 +15,25 @@ import numpy as np
 from pydantic import PositiveFloat, model_validator
 
 from ..pipeline.affinities.augmentation import AugmentationConfig
+from ..pipeline.affinities.checkpoint import find_checkpoint, read_checkpoint_config
 from ..pipeline.affinities.network import NetworkConfig
 from ..pipeline.affinities.normalisation import Normalisation, estimate_normalisation
 from ..pipeline.affinities.processes import joined_processes
 from ..pipeline.affinities.sampling import TrainingVolume
 from ..pipeline.affinities.training import Trainer, TrainingConfig
+from ..pipeline.affinities.validation import ScoringConfig
 from ..pipeline.errors import RequestError, VolumeError
 from ..pipeline.geometry import Box, Triple, triple
 from ..pipeline.phantom import Phantom, PhantomConfig
+from ..pipeline.segment import scores_at
 from . import strict_toml
+from .recipe import CheckpointName
 from .strict_toml import Section
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ..pipeline.evaluation.scores import Scores
 
 
 class RecipeBox(Section):
@@ -82,14 +88,18 @@ class TrainingRecipe(Section):
 
     Args:
         voxel_size: of all volumes, in nm (z, y, x).
-        network, training, augmentation: what is trained, and how.
+        start: the checkpoint that training starts from, a shipped name or a folder; from nothing unless given.
+        network, training, augmentation: what is trained, and how; the network is that of `start` unless given.
+        scoring: how validation boxes are segmented to find the best weights.
         volume, phantom: what it is trained on; at least one of them.
     """
 
     voxel_size: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+    start: CheckpointName | None = None
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    scoring: ScoringConfig = ScoringConfig()
     volume: tuple[RecipeVolume, ...] = ()
     phantom: tuple[RecipePhantom, ...] = ()
 
@@ -112,15 +122,17 @@ def train_from_recipe(
 
     Args:
         path: the recipe.
-        directory: for state, log (training_log.jsonl) and checkpoint.
+        directory: for state, log (training_log.jsonl, and in the format of TensorBoard) and checkpoint.
         overrides: "key=value" with dotted keys, such as "training.steps=100", laid over the recipe.
         report: is given every line of the log.
 
     Returns:
-        The folder of the checkpoint, that of the averaged weights.
+        The folder of the checkpoint: the averaged weights with the best validation score, or without validation the
+        last ones.
 
     Raises:
-        RequestError: the recipe or a volume is wrong, or the directory holds another training.
+        RequestError: the recipe, a volume or the checkpoint to start from is wrong, or the directory holds another
+            training.
     """
     recipe = strict_toml.read(path, TrainingRecipe, overrides)
     with joined_processes(recipe.training.device):
@@ -130,20 +142,33 @@ def train_from_recipe(
 def _train(
     recipe: TrainingRecipe, path: Path, directory: Path, report: Callable[[dict[str, Any]], None] | None
 ) -> Path:
+    network, start = recipe.network, None if recipe.start is None else find_checkpoint(recipe.start)
+    if start is not None and "network" not in recipe.model_fields_set:
+        network = read_checkpoint_config(start).network
     volumes = [_load(volume, path.parent) for volume in recipe.volume]
     volumes += [_draw(phantom, recipe.voxel_size) for phantom in recipe.phantom]
     provenance: dict[str, str | int | float] = {"recipe": path.name}
+    if start is not None:
+        provenance |= {"start": start.name, "start_weights_sha256": read_checkpoint_config(start).weights_sha256}
     trainer = Trainer(
-        recipe.network,
+        network,
         recipe.augmentation,
         recipe.training,
         volumes,
         directory,
         voxel_size=recipe.voxel_size,
         provenance=provenance,
+        start=start,
+        scoring=recipe.scoring,
+        judge=_judge,
         report=report,
     )
     return trainer.run()
+
+
+def _judge(affinities: NDArray[np.uint8], labels: NDArray[np.integer], scoring: ScoringConfig) -> tuple[Scores, ...]:
+    rules = scoring.model_dump(exclude={"shape", "thresholds"})
+    return scores_at(scoring.thresholds, affinities, labels, **rules)
 
 
 def _load(volume: RecipeVolume, base: Path) -> TrainingVolume:

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..pipeline.affinities.nearest import Channels, read_nearest
 from ..pipeline.errors import RequestError, TaskError
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
+from . import stored
 from .cut import plan_cut
 from .finished import RECIPE, check_segmentation
 from .progress import Progress
@@ -34,9 +34,6 @@ from .segmentation import Places
 
 # No mean is 1: edges of affinity 1 never lie between supervoxels, since no `high` is above 1.
 _NOTHING_MERGES: dict[str, Any] = {"linkage": "mean", "threshold": 1, "small_size": 0, "dust_size": 0}
-
-_BYTES_IN_MEMORY = 150
-"""A voxel of a box that is segmented in memory: what the tasks of supervoxels and agglomeration state for a block."""
 
 Read = Callable[[Box], npt.NDArray[np.uint64]]
 
@@ -147,7 +144,7 @@ def verify(
             reference = _own(directory, recipe, overrides, folder, progress)
         else:
             again = _cut_out(again, looked_at, grid, folder / "affinities.zarr")
-            if _fits_in_memory(looked_at):
+            if stored.fits_in_memory(looked_at):
                 reference = _in_memory(again)
             elif len(shapes) > 1:
                 reference = _blockwise(again, shapes.pop(0), folder / "first", progress)
@@ -178,11 +175,7 @@ def _part(length: int, share: float) -> int:
 
 def _from_affinities(recipe: Recipe, directory: Path) -> Recipe:
     """The recipe that segments the affinities of a run, or of the run that this was cut from, and does nothing else."""
-    origin, place = recipe, directory
-    if recipe.input.run is not None:
-        place = Path(recipe.input.run)
-        origin = load(place / RECIPE)
-    source = Input(affinities=Places.of(origin, place).affinities, offsets=origin.input.offsets)
+    source = stored.affinities_of(*stored.origin(recipe, directory))
     return recipe.model_copy(update={"input": source, "model": None, "output": Output(), "evaluate": None})
 
 
@@ -200,18 +193,10 @@ def _cut_out(recipe: Recipe, box: Box, grid: BlockGrid, path: Path) -> Recipe:
     return recipe.model_copy(update={"input": Input(affinities=str(path), offsets=recipe.input.offsets)})
 
 
-def _fits_in_memory(box: Box) -> bool:
-    import psutil
-
-    return box.voxels < 2**31 and box.voxels * _BYTES_IN_MEMORY < psutil.virtual_memory().available / 2
-
-
 def _in_memory(recipe: Recipe) -> _Result:
     from ..pipeline.segment import segment
 
-    volume = open_volume(str(recipe.input.affinities))
-    channels = Channels.of_offsets(recipe.input.offsets or volume.spec.offsets or ())
-    affinities = read_nearest(volume.read, volume.spec.box, volume.spec.shape, channels, volume.path)
+    affinities = stored.read(recipe.input)
     settings: dict[str, Any] = recipe.supervoxels.model_dump(exclude={"method", "strides"})
     settings |= recipe.agglomeration.model_dump(exclude={"bias", "by_size", "solver"})
     segments, supervoxels = segment(affinities, **settings), segment(affinities, **(settings | _NOTHING_MERGES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ class CheckpointConfig(BaseModel):
     weights_sha256: str = ""
 
 
-def save_checkpoint(folder: Path, config: CheckpointConfig, weights: dict[str, torch.Tensor]) -> None:
+def save_checkpoint(folder: Path, config: CheckpointConfig, weights: Mapping[str, torch.Tensor]) -> None:
     """Writes a checkpoint; each file appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
@@ -127,3 +128,20 @@ def load_checkpoint(folder: Path) -> tuple[CheckpointConfig, ResidualSymmetricUN
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"The weights {folder / WEIGHTS} do not fit the network of {CONFIG}: {error}") from error
     return config, network
+
+
+def starting_point(folder: Path, network: NetworkConfig) -> tuple[CheckpointConfig, ResidualSymmetricUNet]:
+    """The checkpoint that a training starts from.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or its network is another one.
+    """
+    config, module = load_checkpoint(folder)
+    if config.network != network:
+        wanted, found = network.model_dump(), config.network.model_dump()
+        others = [f"{name} {found[name]}, not {wanted[name]}" for name in wanted if wanted[name] != found[name]]
+        raise CheckpointError(
+            f"A training starts from a checkpoint of the same network; {folder} has {'; '.join(others)}."
+            " Leave [network] out of the recipe: it is the checkpoint's then."
+        )
+    return config, module

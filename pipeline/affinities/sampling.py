@@ -59,6 +59,10 @@ class TrainingVolume:
             if not Box.of_shape(self.image.shape).contains(box) or box.is_empty:
                 raise RequestError(f"The box {box} lies outside the training volume of shape {self.image.shape}.")
 
+    def read(self, box: Box) -> NDArray[np.generic]:
+        """The grey values of a box."""
+        return self.image[box.slices()]
+
     def learnable(self) -> NDArray[np.bool_]:
         """Where labels may be learned from (Z, Y, X): the mask without the validation and excluded boxes."""
         mask = self.mask.copy()

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -20,16 +20,18 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..geometry import Triple
 from .augmentation import AugmentationConfig
-from .checkpoint import CheckpointConfig, save_checkpoint, write_atomically
+from .checkpoint import CheckpointConfig, save_checkpoint, starting_point, write_atomically
+from .log import TrainingLog
 from .losses import balanced_loss, descriptor_loss
 from .network import NetworkConfig, ResidualSymmetricUNet, check_patch
 from .processes import current_processes
 from .sampling import PATCHES, Example, PatchSampler, TrainingVolume, validation_examples
+from .validation import Best, Judge, ScoringConfig, SegmentationValidation
 
 STATE = "state.safetensors"
-LOG = "training_log.jsonl"
 CHECKPOINT = "checkpoint"
-MAY_CHANGE = {"steps", "threads", "device", "compile", "log_every", "validate_every", "save_every"}
+LAST = "last"
+MAY_CHANGE = {"steps", "threads", "device", "compile", "log_every", "validate_every", "save_every", "keep"}
 """Settings that a resumed run may have other values of than the run that it resumes."""
 
 
@@ -50,6 +52,8 @@ class TrainingConfig(BaseModel):
         labelled: least fraction of a patch whose labels are known.
         erosion: voxels by which labels are eroded in the plane.
         validation_patches: the most patches that are validated on.
+        keep: which averaged weights are the checkpoint: those with the best validation score, where there are
+            validation boxes to segment, or the last ones.
         log_every, validate_every, save_every: in steps.
         seed: of the first weights, of the patches and of their augmentation.
         threads: that torch computes with on a CPU.
@@ -73,6 +77,7 @@ class TrainingConfig(BaseModel):
     labelled: float = Field(default=0.5, ge=0, le=1)
     erosion: NonNegativeInt = 0
     validation_patches: PositiveInt = 8
+    keep: Literal["best", "last"] = "best"
     log_every: PositiveInt = 20
     validate_every: PositiveInt = 250
     save_every: PositiveInt = 250
@@ -91,6 +96,13 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
+_BEFORE: dict[str, dict[str, Any]] = {
+    "scoring": ScoringConfig().model_dump(mode="json"),
+    "start": {"weights_sha256": None},
+}
+"""The settings in tables that a state may be older than."""
+
+
 class Trainer:
     """A network on its way: weights, their moving average, the optimiser and the step that comes next.
 
@@ -101,13 +113,18 @@ class Trainer:
         augmentation: how patches are varied.
         training: how it is trained.
         volumes: what it is trained and validated on.
-        directory: where state, log and checkpoint lie; a state in it is continued.
+        directory: where state, log and checkpoint lie; a state in it is continued. `checkpoint/` holds the weights that
+            are kept, and if these are the best ones, `last/` the last.
         voxel_size: of the volumes, in nm (z, y, x), for the checkpoint.
         provenance: for the checkpoint.
+        start: folder of the checkpoint whose weights are the first ones; drawn from the seed unless given.
+        scoring, judge: how validation boxes are segmented and scored, and by whom; without a judge the last weights
+            are kept.
         report: is given every line of the log.
 
     Raises:
-        CheckpointError: the directory holds a damaged state, or that of a run with other settings.
+        CheckpointError: the directory holds a damaged state, or that of a run with other settings; or the start is no
+            checkpoint of such a network.
         RequestError: patch, volumes and network do not fit together.
     """
 
@@ -121,18 +138,21 @@ class Trainer:
         *,
         voxel_size: tuple[float, float, float],
         provenance: dict[str, str | int | float],
+        start: Path | None = None,
+        scoring: ScoringConfig | None = None,
+        judge: Judge | None = None,
         report: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         check_patch(training.patch, network)
-        self.config, self.directory, self.report = training, directory, report
+        self.config, self.directory = training, directory
         self.processes = current_processes()
         self.share = self.processes.share(training.batch)
-        self.settings = {
-            "sampling": {"patches": PATCHES},
-            "network": network.model_dump(mode="json"),
-            "augmentation": augmentation.model_dump(mode="json"),
-            "training": training.model_dump(mode="json"),
-        }
+        scoring = scoring or ScoringConfig()
+        tables = {"network": network, "augmentation": augmentation, "training": training, "scoring": scoring}
+        first = None if start is None else starting_point(start, network)
+        self.settings: dict[str, dict[str, Any]] = {"sampling": {"patches": PATCHES}}
+        self.settings |= {name: table.model_dump(mode="json") for name, table in tables.items()}
+        self.settings["start"] = {"weights_sha256": None if first is None else first[0].weights_sha256}
         self.sampler = PatchSampler(
             volumes,
             shape=training.patch,
@@ -145,6 +165,11 @@ class Trainer:
             descriptors=network.descriptors,
         )
         self.validation = validation_examples(volumes, training.patch, network.offsets, training.validation_patches)
+        self.judged: SegmentationValidation | None = None
+        if training.keep == "best" and self.validation and judge is not None and self.processes.first:
+            device, precision = training.device, training.precision
+            self.judged = SegmentationValidation(volumes, scoring, judge, training.patch, device, precision)
+        self.best: Best | None = None
         self.checkpoint = CheckpointConfig(
             network=network,
             patch=training.patch,
@@ -154,7 +179,7 @@ class Trainer:
         )
         torch.set_num_threads(training.threads)
         torch.manual_seed(training.seed)
-        self.model = self._place(ResidualSymmetricUNet(network)).train()
+        self.model = self._place(ResidualSymmetricUNet(network) if first is None else first[1]).train()
         self.average = self._place(ResidualSymmetricUNet(network)).eval().requires_grad_(False)
         self.average.load_state_dict(self.model.state_dict())
         parallel = self.processes.parallel(self.model)
@@ -164,6 +189,7 @@ class Trainer:
         directory.mkdir(parents=True, exist_ok=True)
         if (directory / STATE).exists():
             self._resume()
+        self.log = TrainingLog(directory, self.next_step, report) if self.processes.first else None
         self._log(event="resume" if self.next_step else "start", next_step=self.next_step, **self.settings)
 
     def _place(self, module: ResidualSymmetricUNet) -> ResidualSymmetricUNet:
@@ -177,6 +203,8 @@ class Trainer:
         """
         losses: list[float] = []
         began = time.perf_counter()
+        if self.judged is not None and self.next_step == 0 and self.settings["start"]["weights_sha256"] is not None:
+            self._log(step=0, **self.consider())  # what it started from may stay the best
         for step, examples in self._batches():
             losses.append(self._step(step, examples))
             done = step + 1
@@ -187,7 +215,7 @@ class Trainer:
                 self._log(step=done, loss=sum(losses) / len(losses), learning_rate=rate, seconds_per_step=seconds)
                 losses, began = [], time.perf_counter()
             if self.validation and self.processes.first and (last or done % self.config.validate_every == 0):
-                self._log(step=done, **self.validate())
+                self._log(step=done, **self.validate(), **self.consider())
             if last or done % self.config.save_every == 0:
                 self.save()
         return self.directory / CHECKPOINT
@@ -264,8 +292,18 @@ class Trainer:
             "balanced_accuracy": [round(float(a), 5) for a in accuracy],
         }
 
+    def consider(self) -> dict[str, Any]:
+        """Scores of the averaged weights by the segmentation of the validation boxes; keeps the best weights."""
+        if self.judged is None:
+            return {}
+        weights = {name: value.cpu().clone() for name, value in self.average.state_dict().items()}
+        scores = self.judged(self.checkpoint.network, weights)
+        if self.best is None or scores["validation_score"] < self.best.score:
+            self.best = Best(scores["validation_score"], self.next_step, weights)
+        return {**scores, "best_step": self.best.step}
+
     def save(self) -> None:
-        """Writes the state to resume from, and the checkpoint of the averaged weights."""
+        """Writes the state to resume from, and the checkpoint of the averaged weights: the best, or the last ones."""
         if not self.processes.first:
             return
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
@@ -273,11 +311,22 @@ class Trainer:
         for number, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
         described = {"next_step": str(self.next_step), "settings": json.dumps(self.settings)}
+        if self.best is not None:
+            tensors |= {f"best.{name}": value for name, value in self.best.weights.items()}
+            described |= {"best_score": repr(self.best.score), "best_step": str(self.best.step)}
         data = safetensors.torch.save({k: v.cpu().contiguous() for k, v in tensors.items()}, described)
         write_atomically(self.directory / STATE, data)
-        provenance = {**self.checkpoint.provenance, "steps": self.next_step}
+        last = self.average.state_dict()
+        if self.best is None:
+            self._keep(CHECKPOINT, last, self.next_step)
+        else:
+            self._keep(CHECKPOINT, self.best.weights, self.best.step, validation_score=self.best.score)
+            self._keep(LAST, last, self.next_step)
+
+    def _keep(self, name: str, weights: Mapping[str, Tensor], step: int, **found: float) -> None:
+        provenance = {**self.checkpoint.provenance, "steps": step, **found}
         config = self.checkpoint.model_copy(update={"provenance": provenance})
-        save_checkpoint(self.directory / CHECKPOINT, config, self.average.state_dict())
+        save_checkpoint(self.directory / name, config, weights)
 
     def _resume(self) -> None:
         path = self.directory / STATE
@@ -286,7 +335,7 @@ class Trainer:
                 described = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             self._check_settings(json.loads(described["settings"]))
-            parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}}
+            parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "best": {}}
             moments: dict[int, dict[str, Tensor]] = {}
             for name, tensor in tensors.items():
                 part, rest = name.split(".", 1)
@@ -299,6 +348,8 @@ class Trainer:
             self.average.load_state_dict(parts["average"])
             self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
             self.next_step = int(described["next_step"])
+            if parts["best"] and self.judged is not None:
+                self.best = Best(float(described["best_score"]), int(described["best_step"]), parts["best"])
         except (OSError, KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
             raise CheckpointError(
                 f"The training state {path} is damaged ({error}). Remove it to start anew."
@@ -306,18 +357,14 @@ class Trainer:
 
     def _check_settings(self, before: dict[str, dict[str, Any]]) -> None:
         for table, settings in self.settings.items():
+            known = before.get(table) or _BEFORE.get(table, {})
             for name, value in settings.items():
-                began_with = before.get(table, {}).get(name)
-                if name not in MAY_CHANGE and began_with != value:
+                if name not in MAY_CHANGE and known.get(name) != value:
                     raise CheckpointError(
                         f"A resumed training must have the settings that it began with: [{table}] {name} was "
-                        f"{began_with} in {self.directory} and is {value} now. Use another directory."
+                        f"{known.get(name)} in {self.directory} and is {value} now. Use another directory."
                     )
 
     def _log(self, **line: Any) -> None:
-        if not self.processes.first:
-            return
-        with (self.directory / LOG).open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        if self.report is not None:
-            self.report(line)
+        if self.log is not None:
+            self.log.add(**line)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from numba import njit
 
 from ..errors import TaskError
-from ..thresholds import MAXIMUM, SCALE, Threshold
+from ..thresholds import MAXIMUM, SCALE, Decimals, Threshold
 from .bins import BINS, NOT_IN_A_BIN, bin_of, candidate, empty_bin, pop, push, put, take_out
 from .contacts import Contacts, Int64s
 from .ranking import (
@@ -65,6 +65,31 @@ class MergeRule:
     veto_size: int = 0
     veto_threshold: Threshold = MAXIMUM
     quantile: Threshold | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        threshold: Decimals,
+        small_size: int,
+        small_threshold: Decimals,
+        veto_size: int,
+        veto_threshold: Decimals,
+        quantile: Decimals | None,
+    ) -> MergeRule:
+        """From decimals.
+
+        Raises:
+            RequestError: one of them is no decimal in [0, 1].
+        """
+        return cls(
+            Threshold.parse(threshold, "threshold"),
+            small_size,
+            Threshold.parse(small_threshold, "small_threshold"),
+            veto_size,
+            Threshold.parse(veto_threshold, "veto_threshold"),
+            None if quantile is None else Threshold.parse(quantile, "quantile"),
+        )
 
     def limits(self) -> Int64s:
         """What the kernel compares with, see `ranking.eligible`; thresholds in millionths of a grey level."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from petavox.pipeline.errors import RequestError, TaskError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
-from petavox.workflows import cli, verify
+from petavox.workflows import cli, stored, verify
 from petavox.workflows.cut import plan_cut
 from petavox.workflows.ledger import Ledger
 from petavox.workflows.recipe import load
@@ -98,7 +98,7 @@ def test_a_cut_is_verified_from_the_affinities_of_its_run(finished):
 
 @pytest.mark.parametrize(("bytes_a_voxel", "compared"), [(150, 2), (1 << 50, 1)])
 def test_a_box_is_the_same_in_memory_and_in_blocks(directory, monkeypatch, bytes_a_voxel, compared):
-    monkeypatch.setattr(verify, "_BYTES_IN_MEMORY", bytes_a_voxel)
+    monkeypatch.setattr(stored, "_BYTES_IN_MEMORY", bytes_a_voxel)
     verdict = found(directory, box=BOX)
     assert verdict.identical
     assert verdict.reference == ("in memory" if compared == 2 else "blocks of [2, 12, 14]")
@@ -135,7 +135,7 @@ def test_tasks_that_fail_are_no_verdict(directory, monkeypatch):
 def test_what_cannot_be_verified_is_refused(directory, monkeypatch):
     with pytest.raises(RequestError, match=r"is \[0:10, 0:24, 0:20\], the box is \[0:11, 0:24, 0:20\]"):
         found(directory, box=Box((0, 0, 0), (11, 24, 20)))
-    monkeypatch.setattr(verify, "_BYTES_IN_MEMORY", 1 << 50)
+    monkeypatch.setattr(stored, "_BYTES_IN_MEMORY", 1 << 50)
     with pytest.raises(RequestError, match="does not fit in memory: give two block shapes"):
         found(directory, box=BOX, blocks=[(4, 8, 14)])
     with Ledger(directory / "ledger.sqlite") as ledger, ledger._db:

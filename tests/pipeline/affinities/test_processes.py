@@ -13,11 +13,12 @@ import torch
 
 from petavox.pipeline.affinities.augmentation import AugmentationConfig
 from petavox.pipeline.affinities.checkpoint import load_checkpoint
+from petavox.pipeline.affinities.log import LOG
 from petavox.pipeline.affinities.network import NetworkConfig
 from petavox.pipeline.affinities.normalisation import Normalisation
 from petavox.pipeline.affinities.processes import Processes, current_processes, joined_processes
 from petavox.pipeline.affinities.sampling import TrainingVolume
-from petavox.pipeline.affinities.training import LOG, STATE, Trainer, TrainingConfig
+from petavox.pipeline.affinities.training import STATE, Trainer, TrainingConfig
 from petavox.pipeline.errors import RequestError
 
 NETWORK = NetworkConfig(widths=(4, 6), stride=(1, 2, 2), descriptors=(1.0, 2.0, 2.0))
