@@ -14,12 +14,14 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from ..pipeline import checksums
 from ..pipeline.affinities.checkpoint import check_checkpoint_offsets, load_checkpoint
 from ..pipeline.affinities.inference import Inference, Predictor, working_memory
 from ..pipeline.affinities.normalisation import Normalisation
 from ..pipeline.affinities.offsets import NEAREST
+from ..pipeline.affinities.variants import Combine, Count
 from ..pipeline.geometry import BlockGrid, Triple, triple
 from ..pipeline.volumes import VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
@@ -42,6 +44,7 @@ class Config(TaskConfig):
     patch: shape of a patch; None: that of the checkpoint.
     threads: that torch computes with on a CPU.
     batch, device, precision: see `Inference`.
+    variants, combine: likewise; no part of the config, and so of what makes a result stale, where there are none.
     """
 
     raw: str
@@ -54,6 +57,8 @@ class Config(TaskConfig):
     threads: int
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
+    variants: Count = Field(default=1, exclude_if=lambda count: count == 1)
+    combine: Combine = Field(default="mean", exclude_if=lambda how: how == "mean")
 
 
 def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> VolumeSpec:
@@ -116,4 +121,6 @@ def _inference(config: Config, trained_patch: Triple, fill_value: float) -> Infe
         batch=config.batch,
         device=config.device,
         precision=config.precision,
+        variants=config.variants,
+        combine=config.combine,
     )

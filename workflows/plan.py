@@ -230,6 +230,8 @@ def _prediction(
         threads=model.threads,
         device=model.device,
         precision=model.precision,
+        variants=model.variants,
+        combine=model.combine,
     )
     return config, predict.affinities_spec(source.spec, chunk, shard)
 
@@ -256,7 +258,7 @@ def _network(model: Model) -> tuple[float, Triple]:
 
     config = check_checkpoint_offsets(Path(_checkpoint(model)))
     patch = model.patch or config.patch
-    return operations_a_voxel(config.network), patch
+    return model.variants * operations_a_voxel(config.network), patch
 
 
 def _offsets(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:

@@ -84,6 +84,10 @@ class Model(Section):
     threads: PositiveInt = 1  # of one task on a CPU
     device: Literal["auto", "cpu", "cuda"] = "auto"  # "auto": GPU workers if there are any, and a GPU if torch can
     precision: Literal["float32", "bfloat16"] = "float32"
+    # Each patch is looked at in so many ways: 4 flip y and x, 8 exchange them too, 16 flip z too. Runs that were begun
+    # before there was a choice have no record of one.
+    variants: Literal[1, 4, 8, 16] = Field(default=1, exclude_if=lambda count: count == 1)
+    combine: Literal["mean", "min"] = Field(default="mean", exclude_if=lambda how: how == "mean")  # of the variants
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Model:

@@ -18,12 +18,14 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..geometry import Box, Triple
 from .network import NetworkConfig, ResidualSymmetricUNet, check_patch
 from .normalisation import Normalisation
 from .offsets import NEAREST
 from .patches import PatchGrid, blending_weights, mirrored
+from .variants import Combine, Count, look, variants_of
 
 CHANNELS = len(NEAREST)
 
@@ -39,6 +41,8 @@ class Inference:
         batch: patches that are computed together; from two on, torch takes its faster kernels for small maps.
         device: "cpu" or "cuda"; "auto" is the GPU where torch can use one.
         precision: "bfloat16" computes the convolutions in it, by autocast.
+        variants: in how many ways, flipped and transposed, each patch is looked at.
+        combine: what becomes of the affinities that these find.
     """
 
     patch: Triple
@@ -47,6 +51,8 @@ class Inference:
     batch: int
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
+    variants: Count
+    combine: Combine
 
 
 class Predictor:
@@ -57,12 +63,13 @@ class Predictor:
         inference: how it is used.
 
     Raises:
-        RequestError: the patch does not fit the network, or has an odd length.
+        RequestError: the patch, or a variant of it, does not fit the network; or it has an odd length.
     """
 
     def __init__(self, network: ResidualSymmetricUNet, inference: Inference) -> None:
-        check_patch(inference.patch, network.config)
-        self.inference = inference
+        self.inference, self.variants = inference, variants_of(inference.variants)
+        for variant in self.variants:
+            check_patch(variant.shape(inference.patch), network.config)
         self.device = usable_device() if inference.device == "auto" else inference.device
         self.grid = PatchGrid(inference.patch)
         self.weights = [blending_weights(length) for length in inference.patch]
@@ -106,8 +113,11 @@ class Predictor:
             torch.inference_mode(),
             torch.autocast(self.device, dtype=torch.bfloat16, enabled=inference.precision == "bfloat16"),
         ):
-            affinities = self.network(images.to(self.device)).float().sigmoid_()
-        return affinities.cpu().numpy()  # type: ignore[no-any-return]
+            affinities = look(self._look_once, images.to(self.device), self.variants, NEAREST, inference.combine)
+        return affinities.cpu().numpy()
+
+    def _look_once(self, images: Tensor) -> Tensor:
+        return self.network(images).float().sigmoid_()  # type: ignore[no-any-return]
 
     def _add(self, total: NDArray[np.float32], affinities: NDArray[np.float32], box: Box, block: Box) -> None:
         common = box.intersect(block)
@@ -156,5 +166,6 @@ def working_memory(network: NetworkConfig, inference: Inference, block: Triple, 
     arrays = prod(block) * CHANNELS * (4 + 1) + 2 * image
     # A module holds four feature maps at a time, the skips one more at each level, wider but smaller.
     features = patch // prod(network.stride) * max(network.widths[0], 1) * 4 * 6
-    outputs = patch * (CHANNELS * 4 * 4 + 8)
+    # With variants, there are those of the patch so far besides, and how many of them count.
+    outputs = patch * (CHANNELS * 4 * (4 if inference.variants == 1 else 7) + 8)
     return arrays + inference.batch * (features + outputs)

@@ -1,4 +1,5 @@
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -28,8 +29,8 @@ def network():
 
 
 def inference(**changes):
-    settings = {"patch": PATCH, "fill_value": None, "batch": 1, "device": "cpu", "precision": "float32"} | changes
-    return Inference(normalisation=NORMALISATION, **settings)
+    settings = {"patch": PATCH, "fill_value": None, "batch": 1, "device": "cpu", "precision": "float32"}
+    return Inference(normalisation=NORMALISATION, **{**settings, "variants": 1, "combine": "mean", **changes})
 
 
 def predictor(**changes):
@@ -94,6 +95,16 @@ def test_prediction_does_not_depend_on_the_blocks(ready, shape, block, batched, 
     np.testing.assert_array_equal(predict_by_blocks(ready[batched], raw, block), whole)
 
 
+@pytest.mark.parametrize("combine", ["mean", "min"])
+def test_neither_does_a_prediction_over_flips_and_transposes(combine):
+    raw, made = image((5, 14, 13)), predictor(variants=16, combine=combine, batch=2)
+    whole = predict_by_blocks(made, raw, raw.shape)
+    np.testing.assert_array_equal(predict_by_blocks(made, raw, (3, 7, 9)), whole)
+    plain = predict_by_blocks(predictor(batch=2), raw, raw.shape)
+    assert (whole != plain).mean() > 0.5
+    assert combine == "mean" or (whole <= plain).all()
+
+
 @pytest.mark.parametrize("block", [(4, 20, 50), (2, 7, 13), (4, 20, 15)])
 def test_patches_without_image_have_affinity_0_in_every_block(block):
     raw = image((4, 20, 50))
@@ -117,9 +128,10 @@ def test_reading_is_asked_for_one_box_inside_the_volume():
     assert Box.of_shape(raw.shape).contains(asked[0])
 
 
-def test_arrays_stay_within_the_memory_known_in_advance():
+@pytest.mark.parametrize("variants", [1, 8])
+def test_arrays_stay_within_the_memory_known_in_advance(variants):
     block = (8, 48, 64)
-    settings = inference(patch=(8, 48, 48), batch=2)
+    settings = inference(patch=(8, 48, 48), batch=2, variants=variants)
     raw, made = image((16, 96, 128)), Predictor(network(), settings)
     tracemalloc.start()
     made.predict(lambda box: raw[box.slices()].copy(), raw.shape, Box.of_shape(block, (4, 24, 32)))
@@ -131,6 +143,13 @@ def test_arrays_stay_within_the_memory_known_in_advance():
 def test_a_patch_that_the_network_cannot_take_is_refused_with_one_that_it_can():
     with pytest.raises(RequestError, match=r"divisible by \(1, 4, 4\).*\(4, 12, 12\)"):
         predictor(patch=(4, 10, 12))
+
+
+def test_a_patch_of_which_a_variant_does_not_fit_is_refused():
+    settings, uneven = inference(patch=(4, 6, 8)), NetworkConfig(widths=(4, 6), pooling=(1, 1, 4))
+    Predictor(ResidualSymmetricUNet(uneven), settings)
+    with pytest.raises(RequestError, match=r"found \(4, 8, 6\)"):
+        Predictor(ResidualSymmetricUNet(uneven), replace(settings, variants=8))
 
 
 def test_a_gpu_that_torch_sees_but_cannot_compute_on_is_not_used(monkeypatch):
