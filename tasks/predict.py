@@ -89,7 +89,7 @@ def run(config: Config, index: Triple) -> Outcome:
     raw = open_volume(config.raw)
     block = BlockGrid(raw.spec.shape, config.block).box(index)
     torch.set_num_threads(config.threads)
-    affinities = _predictor(config, raw.spec.fill_value).predict(raw.read, raw.spec.shape, block)
+    affinities = _predictor(config, raw.spec.fill_value).predict(raw.read, raw.spec.shape, block, raw.spec.chunk[0])
     checksum = checksums.of_array(affinities)
     if not affinities.any():
         return Outcome(state="empty", voxels=block.voxels, checksum=checksum)
