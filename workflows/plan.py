@@ -91,9 +91,10 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     source, identities = _source(recipe, places)
     grid = BlockGrid(source.spec.shape, recipe.blocks.shape)
     chunk, shard = _chunks(recipe, grid)
-    volumes = {places.segmentation: _labels(source.spec, "uint64", chunk, shard)}
+    segmentation, segmented = _labels(source.spec, "uint64", chunk, shard), recipe.output.until == "segmentation"
+    volumes = {places.segmentation: segmentation} if segmented else {}
     predict, offsets, affinity_bytes, network = None, None, 1, (0.0, (1, 1, 1))
-    if recipe.input.run is None:
+    if recipe.input.run is None and segmented:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
     if recipe.model is not None:
         model, offsets = _with_normalisation(recipe.model, source), NEAREST
@@ -104,7 +105,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         offsets, affinity_bytes = _offsets(recipe, source)
     for spec in volumes.values():
         check_write_boxes(grid, spec)
-    counting = _contingency(recipe, places, volumes[places.segmentation], identities)
+    counting = _contingency(recipe, places, segmentation, identities)
     density, density_note = _density(recipe, source, offsets)
     stages = SegmentationStages(recipe, grid, places, offsets, affinity_bytes, density).build(predict, counting)
     return Plan(
@@ -127,6 +128,8 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
 
 def _density(recipe: Recipe, source: Volume, offsets: Offsets | None) -> tuple[Density, str | None]:
     """The density of the supervoxels' graph, and a note where it is assumed and not sampled."""
+    if recipe.output.until == "affinities":
+        return Density(), None
     assumed = "memory, hours and bytes are those of the densest graph known, of noisy affinities with high = 0.9999."
     if recipe.input.affinities is None or offsets is None:
         return Density(), f"There are no affinities to sample: {assumed}"

@@ -154,6 +154,7 @@ class Output(Section):
 
     segmentation: str = "segmentation.zarr"
     affinities: str = "affinities.zarr"
+    until: Literal["affinities", "segmentation"] = "segmentation"  # the last that is made
     chunk: Shape | None = None  # of written volumes; chosen to fit the blocks unless given
 
 
@@ -198,7 +199,10 @@ class Recipe(Section):
             raise ValueError("raw data needs a network: add [model] with checkpoint = a shipped name or a folder")
         if self.input.raw is None and self.model is not None:
             raise ValueError("[model] has nothing to do unless [input] names raw data: take it out, or name 'raw'")
-        if self.input.raw is not None and self.supervoxels.method == "mutex":
+        if self.output.until == "affinities" and (self.input.raw is None or self.evaluate is not None):
+            raise ValueError("a run until 'affinities' starts from raw data and scores nothing: name 'raw' alone")
+        segmented = self.output.until == "segmentation"
+        if self.input.raw is not None and segmented and self.supervoxels.method == "mutex":
             raise ValueError(
                 "method 'mutex' needs long-range affinities, and prediction writes the nearest three: name 'affinities'"
             )

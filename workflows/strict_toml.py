@@ -41,7 +41,7 @@ def read(path: str | Path, model: type[Model], overrides: Sequence[str] = ()) ->
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"Recipe {file} is not valid TOML: {error}.") from error
     for override in overrides:
-        _lay_over(content, override)
+        lay_over(content, override)
     return parse(content, model, where=str(file), folder=file.resolve().parent)
 
 
@@ -101,7 +101,12 @@ def _table(keys: Sequence[str]) -> str:
     return f"[{'.'.join(keys)}]" if keys else "the top level"
 
 
-def _lay_over(content: dict[str, Any], override: str) -> None:
+def lay_over(content: dict[str, Any], override: str) -> None:
+    """Puts the value of `key=value` into a mapping as TOML gives it; dots in the key go down into tables.
+
+    Raises:
+        RequestError: the text is something else, or goes through a value.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise RequestError(
