@@ -80,8 +80,8 @@ TITLES: dict[str, tuple[str, str, tuple[Column, ...]]] = {
     "inference": (
         "The network on a CPU",
         "The network of Lee et al. (28-36-48-64-80), patches of 18 × 160 × 160: as it is trained, in float32, and as"
-        " workers run it; two cores are two processes. Below, how many voxels the patches of all blocks have, over those"
-        " of one array: a patch that several blocks need is computed by each of them.",
+        " workers run it; two cores are two processes. Below, how many voxels the patches of all blocks have, over"
+        " those of one array: a patch that several blocks need is computed by each of them.",
         columns("what", "cores", "batch", "seconds=s", "rate=M voxel/s", "extra=over one array"),
     ),
     "multicut": (

@@ -100,6 +100,8 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         model, offsets = _with_normalisation(recipe.model, source), NEAREST
         recipe = recipe.model_copy(update={"model": model})
         predict, volumes[str(places.affinities)] = _prediction(recipe, model, source, places, chunk, shard)
+        if recipe.input.mask is not None:
+            identities[recipe.input.mask] = _mask(recipe.input.mask, source)
         identities[_checkpoint(model)], network = _weights(model), _network(model)
     elif recipe.input.affinities is not None:
         offsets, affinity_bytes = _offsets(recipe, source)
@@ -224,6 +226,7 @@ def _prediction(
 
     config = predict.Config(
         raw=source.path,
+        mask=recipe.input.mask,
         checkpoint=_checkpoint(model),
         affinities=str(places.affinities),
         block=recipe.blocks.shape,
@@ -237,6 +240,17 @@ def _prediction(
         combine=model.combine,
     )
     return config, predict.affinities_spec(source.spec, chunk, shard)
+
+
+def _mask(path: str, source: Volume) -> str:
+    """The identity of a mask, once it is known to fit the raw data."""
+    mask = open_volume(path)
+    if mask.spec.array_shape != source.spec.array_shape:
+        raise VolumeError(
+            f"The mask must have the shape of the raw data: {path} is {mask.spec.array_shape}, {source.path} is"
+            f" {source.spec.array_shape}. Make one for the whole volume."
+        )
+    return mask.identity()
 
 
 def _checkpoint(model: Model) -> str:
@@ -316,6 +330,8 @@ def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -
     """What the affinities of every block rest on, by the recipe's names."""
     name = next(name for name in ("raw", "affinities", "run") if getattr(recipe.input, name) is not None)
     foundation: dict[str, Any] = {f"input.{name}": identities[source.path], "blocks.shape": list(recipe.blocks.shape)}
+    if recipe.input.mask is not None:
+        foundation["input.mask"] = identities[recipe.input.mask]
     if recipe.model is not None:
         settings = recipe.model.model_dump(mode="json") | {"checkpoint": _weights(recipe.model)}
         foundation |= {f"model.{key}": value for key, value in settings.items()}

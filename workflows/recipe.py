@@ -61,6 +61,7 @@ class Input(Section):
 
     raw: InputPath | None = None
     affinities: InputPath | None = None
+    mask: InputPath | None = None  # with 'raw', and of its shape: where it is 0 nothing is predicted
     run: InputPath | None = None  # directory of a run whose supervoxels are done
     offsets: tuple[Voxels, ...] | None = None  # of each affinity channel in voxels, where its metadata has none
 
@@ -70,6 +71,8 @@ class Input(Section):
             raise ValueError("name exactly one of 'raw', 'affinities' and 'run'")
         if self.offsets is not None and self.affinities is None:
             raise ValueError("'offsets' describes 'affinities'; with 'raw' the checkpoint has them")
+        if self.mask is not None and self.raw is None:
+            raise ValueError("'mask' says where to predict from 'raw'; set affinities that exist to 0 instead")
         return self
 
 
