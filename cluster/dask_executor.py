@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from distributed import Client, Future, SpecCluster
-from distributed.batched import BatchedSend
 from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
 from ..pipeline.errors import ClusterError
-from .clock import send_whatever_the_clock
+from .clock import outlive_settings_of_the_clock
 from .executor import Completion, Function, PoolName
 from .packing import pack, unpack
 from .roster import Answer, Roster, Worker
@@ -78,7 +77,8 @@ class DaskExecutor:
         self._workforce, self._roster, self._function = workforce, roster, function
         self._client = Client(workforce.cluster)
         loop = self._client.loop.asyncio_loop
-        self._clock = asyncio.run_coroutine_threadsafe(send_whatever_the_clock(self._streams), loop)
+        watch = outlive_settings_of_the_clock(workforce.cluster.scheduler)
+        self._clock = asyncio.run_coroutine_threadsafe(watch, loop)
         self.dashboard = workforce.dashboard
         self._count = 0
         self._calls: dict[str, _Call] = {}
@@ -86,11 +86,6 @@ class DaskExecutor:
         self._completions: list[Completion] = []
         self._lost: deque[tuple[float, Worker]] = deque()
         self._broken: queue.SimpleQueue[Future] = queue.SimpleQueue()
-
-    def _streams(self) -> list[BatchedSend | None]:
-        """What carries the messages of this process."""
-        scheduler = self._workforce.cluster.scheduler
-        return [*scheduler.stream_comms.values(), *scheduler.client_comms.values(), self._client.scheduler_comm]
 
     def capacity(self) -> Mapping[PoolName, int]:
         return {pool: self._roster.size(pool) for pool in self._waiting}

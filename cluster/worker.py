@@ -28,10 +28,10 @@ _tasks: set[asyncio.Task[None]] = set()  # a loop alone would not keep them
 
 async def dask_setup(worker: Worker) -> None:
     """Dask calls this in a new worker. Ctrl-C is left to the driver: a terminal sends it to all processes."""
-    from .clock import send_whatever_the_clock
+    from .clock import outlive_settings_of_the_clock
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _tasks.add(asyncio.create_task(send_whatever_the_clock(lambda: [worker.batched_stream])))
+    _tasks.add(asyncio.create_task(outlive_settings_of_the_clock()))
 
 
 def answer(call: str, packed: bytes) -> None:

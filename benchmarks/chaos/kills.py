@@ -15,9 +15,9 @@ DRIVER_KILLS = 3
 
 
 def workers(case: Case) -> None:
-    """Runs lose workers until so many were lost in the middle of a task."""
-    cut_short, runs = 0, 0
-    while cut_short < WORKER_KILLS and runs < WORKER_KILLS:
+    """Runs lose workers until so many were lost with a call, which is one task or several short ones."""
+    lost, repeated, runs = 0, 0, 0
+    while lost < WORKER_KILLS and runs < WORKER_KILLS:
         shutil.rmtree(case.run, ignore_errors=True)
         driver = case.start()
         killed, runs = 0, runs + 1
@@ -26,13 +26,14 @@ def workers(case: Case) -> None:
             case.pause(0.0, 3.0)
             killed += _kill_one(case, driver)
         case.complete(driver)
-        case.injected += killed
-        cut_short += case.repeated
         told = (case.run / "log.txt").read_text(encoding="utf-8").count("its worker died")
         case.expect(0 < told <= case.repeated, f"the log tells of {told} losses, the ledger of {case.repeated}")
-    case.repeated = cut_short
-    case.notes.append(f"{runs} runs")
-    case.expect(cut_short >= WORKER_KILLS, f"only {cut_short} of the killed workers were at work")
+        case.injected += killed
+        lost += told
+        repeated += case.repeated
+    case.repeated = repeated
+    case.notes.append(f"{runs} runs; {lost} of the kills were in the middle of a call")
+    case.expect(lost >= WORKER_KILLS, f"only {lost} of the killed workers were at work")
 
 
 def _kill_one(case: Case, driver: Driver) -> bool:

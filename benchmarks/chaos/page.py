@@ -34,7 +34,7 @@ This page is written by `python benchmarks/chaos/page.py` from `benchmarks/resul
 - *done tasks redone*: tasks that the ledger had as done, and that were done again although nothing asked for it.
 - *tasks lost*: tasks that are not done in the end.
 
-Small disks and network namespaces need root, the jumping clock libfaketime, the rows of SLURM a SLURM. What a machine
+Small disks and network namespaces need root, the jumping clock a C compiler, the rows of SLURM a SLURM. What a machine
 cannot have is reported as not run. Nothing in petavox knows of these faults: a bad block is made by wrapping the
 function that workers call (`benchmarks/chaos/misbehaving.py`).
 

@@ -18,6 +18,7 @@ from distributed.core import Status
 from distributed.utils import get_ip, get_ip_interface
 
 from .. import credentials
+from ..clock import outlive_settings_of_the_clock
 from ..dask_executor import SETTINGS
 from ..scratch import private_folder
 from .folder import read_session
@@ -53,9 +54,13 @@ async def _work(path: Path, pool: str, memory: int) -> None:
     except (TimeoutError, OSError, RuntimeError) as error:
         print(f"The driver at {session['address']} cannot be reached: {error}", flush=True)
         return
-    watch = asyncio.create_task(_watch(path, session["token"], nanny))
+    watches = [
+        asyncio.create_task(_watch(path, session["token"], nanny)),
+        asyncio.create_task(outlive_settings_of_the_clock()),
+    ]
     await nanny.finished()
-    watch.cancel()
+    for watch in watches:
+        watch.cancel()
 
 
 def _nanny(path: Path, session: dict[str, Any], pool: str, memory: int) -> Nanny:

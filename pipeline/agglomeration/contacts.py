@@ -75,12 +75,17 @@ class Contacts:
 
     @classmethod
     def concatenate(cls, parts: list[Contacts]) -> Contacts:
-        """All contacts of one part or more, pairs not yet combined."""
+        """All contacts of one part or more, pairs not yet combined; of parts that hold none nothing is copied."""
+        parts = [part for part in parts if len(part)] or parts[:1]
+        if len(parts) == 1:
+            return parts[0]
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__annotations__}
         return cls(**joined)
 
     def select(self, keep: npt.NDArray[np.bool_] | Int64s) -> Contacts:
-        """Some of the contacts, by a mask or by their numbers."""
+        """Some of the contacts, by a mask or by their numbers; themselves where a mask keeps all."""
+        if keep.dtype == np.bool_ and keep.all():
+            return self
         return Contacts(**{name: getattr(self, name)[keep] for name in Contacts.__annotations__})
 
     def renamed(self, names: Int64s) -> Contacts:
@@ -183,6 +188,8 @@ def _as_contacts(
 
 def combine(contacts: Contacts) -> Contacts:
     """One contact for each unordered pair, sorted by (a, b) with a < b; contacts of a node with itself are dropped."""
+    if _are_combined(contacts.a, contacts.b):
+        return contacts
     a, b = np.minimum(contacts.a, contacts.b), np.maximum(contacts.a, contacts.b)
     order = _order_of_pairs(a, b, int(b.max(initial=-1)) + 1)
     if not len(order):
@@ -208,6 +215,14 @@ def _added(histogram: npt.NDArray[np.uint32], order: Int64s, starts: Int64s) -> 
         return histogram[: len(starts)]
     added: npt.NDArray[np.uint32] = np.add.reduceat(histogram[order], starts, axis=0, dtype=np.uint32)
     return added
+
+
+@njit(nogil=True, cache=True)
+def _are_combined(a, b):  # type: ignore[no-untyped-def]
+    for i in range(a.size):
+        if a[i] >= b[i] or (i and (a[i - 1] > a[i] or (a[i - 1] == a[i] and b[i - 1] >= b[i]))):
+            return False
+    return True
 
 
 @njit(nogil=True, cache=True)

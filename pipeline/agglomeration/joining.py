@@ -48,7 +48,7 @@ class Joined:
     Args:
         node: for each node the smallest node of its cluster.
         unsure: (n,) uint8: 0, or the faces beyond which lies what a small cluster will join, or grow by.
-        waiting: (n,) whether an unsure cluster may still join this one, or this one is unsure.
+        waiting: (n,) whether it is undecided of an edge to another cluster, as one of the two is unsure.
         crumb: (n,) whether the cluster is small for good.
     """
 
