@@ -39,6 +39,7 @@ def steps(demo: Path, work: Path, full: bool) -> dict[str, list[str]]:
         "overhead": data,
         "noop": ["--work", str(work)],
         "plan": data,
+        "inference": ["--work", str(work), *([] if full else ["--repeats", "3"])],
         "multicut": [affinities, "--block", "64 256 256", "32 128 128"],
         "blocks": [affinities, str(work / "blocks")],
     }

@@ -77,6 +77,13 @@ TITLES: dict[str, tuple[str, str, tuple[Column, ...]]] = {
         " its task (affinities 3, fragments 4, segments and truth 8 bytes a voxel).",
         columns("stage", "times_block=of the block's bytes", "plan_off=plan off by %", added="peak", planned="planned"),
     ),
+    "inference": (
+        "The network on a CPU",
+        "The network of Lee et al. (28-36-48-64-80), patches of 18 × 160 × 160: as it is trained, in float32, and as"
+        " workers run it; two cores are two processes. Below, how many voxels the patches of all blocks have, over"
+        " those of one array: a patch that several blocks need is computed by each of them.",
+        columns("what", "cores", "batch", "seconds=s", "rate=M voxel/s", "extra=over one array"),
+    ),
     "multicut": (
         "Multicut over blocks",
         "Energy against bioimage-cpp's solve of the whole contact graph; less is better.",

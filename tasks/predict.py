@@ -9,18 +9,22 @@ from __future__ import annotations
 import logging
 import os
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from pydantic import Field
 
 from ..pipeline import checksums
 from ..pipeline.affinities.checkpoint import check_checkpoint_offsets, load_checkpoint
 from ..pipeline.affinities.inference import Inference, Predictor, working_memory
 from ..pipeline.affinities.normalisation import Normalisation
 from ..pipeline.affinities.offsets import NEAREST
-from ..pipeline.geometry import BlockGrid, Triple, triple
+from ..pipeline.affinities.variants import Combine, Count
+from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.volumes import VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
 from .pieces import Part, Piece
@@ -35,6 +39,7 @@ TORCH_BYTES = 450_000_000
 class Config(TaskConfig):
     """Args:
     raw: path of the raw volume.
+    mask: path of a volume of its shape; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
     checkpoint: folder of the checkpoint.
     affinities: path of the affinities volume, which exists.
     block: shape of a block.
@@ -42,9 +47,11 @@ class Config(TaskConfig):
     patch: shape of a patch; None: that of the checkpoint.
     threads: that torch computes with on a CPU.
     batch, device, precision: see `Inference`.
+    variants, combine: likewise; no part of the config, and so of what makes a result stale, where there are none.
     """
 
     raw: str
+    mask: str | None = Field(default=None, exclude_if=lambda path: path is None)
     checkpoint: str
     affinities: str
     block: Triple
@@ -54,6 +61,8 @@ class Config(TaskConfig):
     threads: int
     device: Literal["auto", "cpu", "cuda"]
     precision: Literal["float32", "bfloat16"]
+    variants: Count = Field(default=1, exclude_if=lambda count: count == 1)
+    combine: Combine = Field(default="mean", exclude_if=lambda how: how == "mean")
 
 
 def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> VolumeSpec:
@@ -77,14 +86,21 @@ def resources(config: Config, _: Density) -> Resources:
     block = triple([min(b, v) for b, v in zip(config.block, raw.shape, strict=True)])
     inference = _inference(config, checkpoint.patch, raw.fill_value)
     arrays = working_memory(checkpoint.network, inference, block, np.dtype(raw.dtype).itemsize)
+    if config.mask is not None:
+        arrays += 6 * prod(block)  # the mask, and which affinities it leaves
     return Resources(memory=TORCH_BYTES + arrays, threads=config.threads, gpu=config.device == "cuda")
 
 
 def run(config: Config, index: Triple) -> Outcome:
     raw = open_volume(config.raw)
     block = BlockGrid(raw.spec.shape, config.block).box(index)
+    wanted = _wanted(config, block)
+    if not wanted.any():
+        nothing = np.zeros((len(NEAREST), *block.shape), np.uint8)
+        return Outcome(state="masked", voxels=block.voxels, checksum=checksums.of_array(nothing))
     torch.set_num_threads(config.threads)
-    affinities = _predictor(config, raw.spec.fill_value).predict(raw.read, raw.spec.shape, block)
+    affinities = _predictor(config, raw.spec.fill_value).predict(raw.read, raw.spec.shape, block, raw.spec.chunk[0])
+    affinities *= wanted
     checksum = checksums.of_array(affinities)
     if not affinities.any():
         return Outcome(state="empty", voxels=block.voxels, checksum=checksum)
@@ -95,6 +111,18 @@ def run(config: Config, index: Triple) -> Outcome:
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
     block = BlockGrid(open_volume(config.affinities).spec.shape, config.block).box(index)
     return (Part(config.affinities, block),)
+
+
+def _wanted(config: Config, block: Box) -> npt.NDArray[np.bool_]:
+    """For each affinity (3, Z, Y, X) of a block whether both ends of its edge are inside the mask."""
+    if config.mask is None:
+        return np.ones((1, 1, 1, 1), np.bool_)
+    mask = open_volume(config.mask)
+    around = Box(triple([max(0, a - 1) for a in block.start]), block.stop)
+    missing = [(1 - (a - b), 0) for a, b in zip(block.start, around.start, strict=True)]
+    inside = np.pad(mask.read(around) != 0, missing, mode="edge")
+    here = inside[1:, 1:, 1:]
+    return np.stack([here & inside[:-1, 1:, 1:], here & inside[1:, :-1, 1:], here & inside[1:, 1:, :-1]])
 
 
 @lru_cache(maxsize=1)
@@ -116,4 +144,6 @@ def _inference(config: Config, trained_patch: Triple, fill_value: float) -> Infe
         batch=config.batch,
         device=config.device,
         precision=config.precision,
+        variants=config.variants,
+        combine=config.combine,
     )

@@ -188,6 +188,24 @@ def run(
 
 
 @_command
+def predict(
+    raw: Annotated[str, typer.Argument(metavar="RAW", help="A raw volume.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A new volume of its affinities.")],
+    checkpoint: Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="A shipped name, or a folder.")],
+    run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="Run directory. Default: runs/OUT.")] = None,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The affinities of a raw volume, and nothing else; the same command continues."""
+    from .predict import name_of, prediction
+
+    recipe = prediction(raw, out, checkpoint, all_overrides(cluster, workers, overrides))
+    _run(recipe, run or Path("runs") / name_of(out), as_json)
+
+
+@_command
 def submit(
     recipe: RecipePath,
     run: RunOption = None,

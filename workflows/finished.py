@@ -110,7 +110,7 @@ def _check_done(directory: Path, stages: tuple[str, ...], summaries: list[Summar
     known = {summary.name: summary for summary in summaries}
     for name in stages:
         if name not in known:
-            raise RequestError(f"{directory} has no stage {name}: it starts from another run. Name that one.")
+            raise RequestError(f"{directory} has no stage {name}: it starts from another run, or ends with affinities.")
         done = known[name].settled
         if done < known[name].tasks:
             raise RequestError(

@@ -91,20 +91,23 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     source, identities = _source(recipe, places)
     grid = BlockGrid(source.spec.shape, recipe.blocks.shape)
     chunk, shard = _chunks(recipe, grid)
-    volumes = {places.segmentation: _labels(source.spec, "uint64", chunk, shard)}
+    segmentation, segmented = _labels(source.spec, "uint64", chunk, shard), recipe.output.until == "segmentation"
+    volumes = {places.segmentation: segmentation} if segmented else {}
     predict, offsets, affinity_bytes, network = None, None, 1, (0.0, (1, 1, 1))
-    if recipe.input.run is None:
+    if recipe.input.run is None and segmented:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
     if recipe.model is not None:
         model, offsets = _with_normalisation(recipe.model, source), NEAREST
         recipe = recipe.model_copy(update={"model": model})
         predict, volumes[str(places.affinities)] = _prediction(recipe, model, source, places, chunk, shard)
+        if recipe.input.mask is not None:
+            identities[recipe.input.mask] = _mask(recipe.input.mask, source)
         identities[_checkpoint(model)], network = _weights(model), _network(model)
     elif recipe.input.affinities is not None:
         offsets, affinity_bytes = _offsets(recipe, source)
     for spec in volumes.values():
         check_write_boxes(grid, spec)
-    counting = _contingency(recipe, places, volumes[places.segmentation], identities)
+    counting = _contingency(recipe, places, segmentation, identities)
     density, density_note = _density(recipe, source, offsets)
     stages = SegmentationStages(recipe, grid, places, offsets, affinity_bytes, density).build(predict, counting)
     return Plan(
@@ -127,6 +130,8 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
 
 def _density(recipe: Recipe, source: Volume, offsets: Offsets | None) -> tuple[Density, str | None]:
     """The density of the supervoxels' graph, and a note where it is assumed and not sampled."""
+    if recipe.output.until == "affinities":
+        return Density(), None
     assumed = "memory, hours and bytes are those of the densest graph known, of noisy affinities with high = 0.9999."
     if recipe.input.affinities is None or offsets is None:
         return Density(), f"There are no affinities to sample: {assumed}"
@@ -221,6 +226,7 @@ def _prediction(
 
     config = predict.Config(
         raw=source.path,
+        mask=recipe.input.mask,
         checkpoint=_checkpoint(model),
         affinities=str(places.affinities),
         block=recipe.blocks.shape,
@@ -230,8 +236,21 @@ def _prediction(
         threads=model.threads,
         device=model.device,
         precision=model.precision,
+        variants=model.variants,
+        combine=model.combine,
     )
     return config, predict.affinities_spec(source.spec, chunk, shard)
+
+
+def _mask(path: str, source: Volume) -> str:
+    """The identity of a mask, once it is known to fit the raw data."""
+    mask = open_volume(path)
+    if mask.spec.array_shape != source.spec.array_shape:
+        raise VolumeError(
+            f"The mask must have the shape of the raw data: {path} is {mask.spec.array_shape}, {source.path} is"
+            f" {source.spec.array_shape}. Make one for the whole volume."
+        )
+    return mask.identity()
 
 
 def _checkpoint(model: Model) -> str:
@@ -256,7 +275,7 @@ def _network(model: Model) -> tuple[float, Triple]:
 
     config = check_checkpoint_offsets(Path(_checkpoint(model)))
     patch = model.patch or config.patch
-    return operations_a_voxel(config.network), patch
+    return model.variants * operations_a_voxel(config.network), patch
 
 
 def _offsets(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:
@@ -311,6 +330,8 @@ def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -
     """What the affinities of every block rest on, by the recipe's names."""
     name = next(name for name in ("raw", "affinities", "run") if getattr(recipe.input, name) is not None)
     foundation: dict[str, Any] = {f"input.{name}": identities[source.path], "blocks.shape": list(recipe.blocks.shape)}
+    if recipe.input.mask is not None:
+        foundation["input.mask"] = identities[recipe.input.mask]
     if recipe.model is not None:
         settings = recipe.model.model_dump(mode="json") | {"checkpoint": _weights(recipe.model)}
         foundation |= {f"model.{key}": value for key, value in settings.items()}

@@ -62,6 +62,7 @@ class Input(Section):
 
     raw: InputPath | None = None
     affinities: InputPath | None = None
+    mask: InputPath | None = None  # with 'raw', and of its shape: where it is 0 nothing is predicted
     run: InputPath | None = None  # directory of a run whose supervoxels are done
     offsets: tuple[Voxels, ...] | None = None  # of each affinity channel in voxels, where its metadata has none
 
@@ -71,6 +72,8 @@ class Input(Section):
             raise ValueError("name exactly one of 'raw', 'affinities' and 'run'")
         if self.offsets is not None and self.affinities is None:
             raise ValueError("'offsets' describes 'affinities'; with 'raw' the checkpoint has them")
+        if self.mask is not None and self.raw is None:
+            raise ValueError("'mask' says where to predict from 'raw'; set affinities that exist to 0 instead")
         return self
 
 
@@ -85,6 +88,10 @@ class Model(Section):
     threads: PositiveInt = 1  # of one task on a CPU
     device: Literal["auto", "cpu", "cuda"] = "auto"  # "auto": GPU workers if there are any, and a GPU if torch can
     precision: Literal["float32", "bfloat16"] = "float32"
+    # Each patch is looked at in so many ways: 4 flip y and x, 8 exchange them too, 16 flip z too. Runs that were begun
+    # before there was a choice have no record of one.
+    variants: Literal[1, 4, 8, 16] = Field(default=1, exclude_if=lambda count: count == 1)
+    combine: Literal["mean", "min"] = Field(default="mean", exclude_if=lambda how: how == "mean")  # of the variants
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Model:
@@ -151,6 +158,7 @@ class Output(Section):
 
     segmentation: str = "segmentation.zarr"
     affinities: str = "affinities.zarr"
+    until: Literal["affinities", "segmentation"] = "segmentation"  # the last that is made
     chunk: Shape | None = None  # of written volumes; chosen to fit the blocks unless given
 
 
@@ -195,7 +203,10 @@ class Recipe(Section):
             raise ValueError("raw data needs a network: add [model] with checkpoint = a shipped name or a folder")
         if self.input.raw is None and self.model is not None:
             raise ValueError("[model] has nothing to do unless [input] names raw data: take it out, or name 'raw'")
-        if self.input.raw is not None and self.supervoxels.method == "mutex":
+        if self.output.until == "affinities" and (self.input.raw is None or self.evaluate is not None):
+            raise ValueError("a run until 'affinities' starts from raw data and scores nothing: name 'raw' alone")
+        segmented = self.output.until == "segmentation"
+        if self.input.raw is not None and segmented and self.supervoxels.method == "mutex":
             raise ValueError(
                 "method 'mutex' needs long-range affinities, and prediction writes the nearest three: name 'affinities'"
             )

@@ -110,11 +110,14 @@ def verdict(data: ReportData) -> str:
     """The run in one sentence."""
     tasks, failed = sum(stage.tasks for stage in data.stages), sum(stage.failed + stage.aside for stage in data.stages)
     done = sum(stage.settled for stage in data.stages)
+    made = "prediction" if data.segmentation is None else "segmentation"
     segments = f"{sum(data.segment_sizes):,} segments"
     if failed:
-        return f"{failed:,} of {tasks:,} tasks failed: the segmentation is not complete."
+        return f"{failed:,} of {tasks:,} tasks failed: the {made} is not complete."
     if done < tasks:
-        return f"{done:,} of {tasks:,} tasks are done: the segmentation is not complete."
+        return f"{done:,} of {tasks:,} tasks are done: the {made} is not complete."
+    if data.segmentation is None:
+        return f"{done:,} blocks predicted in {duration(data.seconds)}."
     if data.scores is None:
         return f"{segments} in {duration(data.seconds)}; there was no truth to score them against."
     return f"Adapted Rand error {data.scores.adapted_rand_error:.4f}: {segments} in {duration(data.seconds)}."

@@ -49,7 +49,7 @@ class Ending:
         failures: one line for each of the first that were set aside.
         stages: what the ledger says of each stage.
         seconds: how long the run was at work, all sessions together.
-        segmentation: path of the volume.
+        segmentation, affinities: paths of these volumes, where the run has them.
         report: path of the page.
         scores: if there is a truth, and nothing failed.
     """
@@ -60,7 +60,8 @@ class Ending:
     failures: tuple[str, ...]
     stages: tuple[Summary, ...]
     seconds: float
-    segmentation: str
+    segmentation: str | None
+    affinities: str | None
     report: Path
     scores: Scores | None
 
@@ -219,12 +220,13 @@ def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
         for name, number, tries, why in ledger.failures()
     )
     stages, seconds = tuple(ledger.summaries()), ledger.seconds()
+    segmentation = places.segmentation if places.segmentation in plan.volumes else None
     data = ReportData(
         title=plan.directory.name,
         recipe=strict_toml.dump(recipe),
         stages=stages,
         seconds=seconds,
-        segmentation=places.segmentation,
+        segmentation=segmentation,
         raw=recipe.input.raw,
         affinities=places.affinities,
         truth=None if recipe.evaluate is None else recipe.evaluate.truth,
@@ -242,7 +244,8 @@ def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
         failures=failures,
         stages=stages,
         seconds=seconds,
-        segmentation=places.segmentation,
+        segmentation=segmentation,
+        affinities=places.affinities,
         report=page,
         scores=scores,
     )

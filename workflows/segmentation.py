@@ -84,8 +84,13 @@ class SegmentationStages:
         self._geometry = {"volume": grid.volume, "block": grid.block}
 
     def build(self, predict: TaskConfig | None, contingency: TaskConfig | None) -> tuple[Stage, ...]:
-        """All stages: from raw data if there is a config to predict with, to scores if there is one to count with."""
+        """All stages: from raw data if there is a config to predict with, to scores if there is one to count with.
+
+        Where the recipe ends with affinities, they are made and nothing else.
+        """
         stages = [] if predict is None else [self._predict(predict)]
+        if self._recipe.output.until == "affinities":
+            return tuple(stages)
         if self._offsets is not None:
             stages += [self._supervoxels(self._offsets, after_predict=predict is not None), self._faces()]
         stages += [self._agglomerate(level) for level in range(self._octree.height + 1)]

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def ending_text(ending: Ending, again: str) -> str:
     """The end of a run in a few lines: what failed, or where the results are."""
-    places = [f"segmentation  {ending.segmentation}", f"report        {ending.report}"]
+    made = {"affinities": ending.affinities} if ending.segmentation is None else {"segmentation": ending.segmentation}
+    places = [f"{name:14}{path}" for name, path in {**made, "report": ending.report}.items()]
     if not ending.failed:
         return "\n".join([f"Done in {ending.seconds:.0f} s.", *places])
     more = [f"  and {ending.failed - len(ending.failures)} more"] if ending.failed > len(ending.failures) else []
@@ -39,6 +40,7 @@ def ending_json(ending: Ending) -> dict[str, Any]:
         "failures": list(ending.failures),
         "seconds": ending.seconds,
         "segmentation": ending.segmentation,
+        "affinities": ending.affinities,
         "report": str(ending.report),
         "stages": [vars(summary) for summary in ending.stages],
         "scores": None if ending.scores is None else ending.scores.to_json(),

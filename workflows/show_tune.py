@@ -47,17 +47,18 @@ def tuning_table(tuning: Tuning) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
 
-    best = Table(*_COLUMNS, "Rand error", "VOI split", "VOI merge", box=None, pad_edge=False)
+    best = Table(*_COLUMNS, "error", "split", "merge", box=None, pad_edge=False)
     for trial in sorted(tuning.trials, key=lambda trial: trial.rank)[:SHOWN]:
         scores = (f"{value:.4f}" for value in (trial.adapted_rand_error, trial.voi_split, trial.voi_merge))
         best.add_row(*_settings(trial), *scores)
-    parts = Table("the first of them on", "voxels", "Rand error", "VOI split", "VOI merge", box=None, pad_edge=False)
+    parts = Table("the first of them", "voxels", "error", "split", "merge", box=None, pad_edge=False)
     for number, part in enumerate(tuning.parts):
-        role = ", which chose" if number == 0 else ", not looked at before" if number == 1 else ""
+        role = " (chose)" if number == 0 else " (held out)" if number == 1 else ""
         found = [getattr(part.scores, name, None) for name in _SCORES[:3]]
         parts.add_row(f"{part.name}{role}", str(part.box), *("–" if s is None else f"{s:.4f}" for s in found))
     heading = f"The best of {len(tuning.trials):,}, by the {tuning.parts[0].name}:"
-    return Group(heading, "", best, "", parts, *_warnings(tuning))
+    legend = "error: adapted Rand error; split, merge: the two halves of the variation of information, bits"
+    return Group(heading, "", best, "", parts, "", legend, *_warnings(tuning))
 
 
 def tuning_json(tuning: Tuning) -> dict[str, Any]:
@@ -105,11 +106,11 @@ _COLUMNS = ("low", "high", "join", "linkage", "threshold", "small")
 
 def _settings(trial: Trial) -> tuple[str, ...]:
     supervoxels, agglomeration = trial.supervoxels, trial.agglomeration
-    small = f"< {agglomeration.small_size} from {agglomeration.small_threshold}" if agglomeration.small_size else "–"
+    small = f"{agglomeration.small_size}, {agglomeration.small_threshold}" if agglomeration.small_size else "–"
     return (
         str(supervoxels.low),
         str(supervoxels.high),
-        f"< {supervoxels.join_size} from {supervoxels.join_affinity}" if supervoxels.join_size else "–",
+        f"{supervoxels.join_size}, {supervoxels.join_affinity}" if supervoxels.join_size else "–",
         _linkage(agglomeration),
         str(agglomeration.threshold),
         small,

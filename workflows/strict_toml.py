@@ -111,6 +111,11 @@ def _table(keys: Sequence[str]) -> str:
 
 
 def _lay_over(content: dict[str, Any], override: str) -> None:
+    """Puts the value of `key=value` into a mapping as TOML gives it; dots in the key go down into tables.
+
+    Raises:
+        RequestError: the text is something else, or goes through a value.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         raise RequestError(

@@ -210,7 +210,7 @@ def _own(
     supervoxels = _supervoxels(directory, folder / "supervoxels", overrides, progress)
     segments = open_volume(Places.of(recipe, directory).segmentation)
     name = f"the run's own, in blocks of {list(recipe.blocks.shape)}"
-    return _Result(name, segments.read, open_volume(supervoxels.segmentation).read)
+    return _Result(name, segments.read, open_volume(str(supervoxels.segmentation)).read)
 
 
 def _blockwise(recipe: Recipe, block: Triple, place: Path, progress: Callable[[], Progress]) -> _Result:
@@ -218,8 +218,8 @@ def _blockwise(recipe: Recipe, block: Triple, place: Path, progress: Callable[[]
     supervoxels = _supervoxels(place, place / "supervoxels", (), progress)
     return _Result(
         f"blocks of {list(block)}",
-        open_volume(segments.segmentation).read,
-        open_volume(supervoxels.segmentation).read,
+        open_volume(str(segments.segmentation)).read,
+        open_volume(str(supervoxels.segmentation)).read,
         tasks=sum(stage.tasks for ending in (segments, supervoxels) for stage in ending.stages),
         seconds=segments.seconds + supervoxels.seconds,
     )

@@ -8,24 +8,28 @@ for bit, given the same number of patches in a batch; a GPU's kernels may differ
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..geometry import Box, Triple
+from .engine import Engine, Precision, usable_device
 from .network import NetworkConfig, ResidualSymmetricUNet, check_patch
 from .normalisation import Normalisation
 from .offsets import NEAREST
-from .patches import PatchGrid, blending_weights, mirrored
+from .patches import PatchGrid, blending_weights
+from .reading import Grey, Read, reading
+from .variants import Combine, Count, look, variants_of
 
 CHANNELS = len(NEAREST)
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,12 @@ class Inference:
         patch: shape of a patch, in voxels: even, and divisible by the network's `multiple`.
         normalisation: of the volume's grey values.
         fill_value: grey value of voxels that hold no image; a patch that holds nothing else has affinity 0.
-        batch: patches that are computed together; from two on, torch takes its faster kernels for small maps.
+        batch: patches that are computed together on a CPU; from two on, torch takes its faster kernels for small maps.
+            A GPU gets as many as it has memory for, at least these.
         device: "cpu" or "cuda"; "auto" is the GPU where torch can use one.
         precision: "bfloat16" computes the convolutions in it, by autocast.
+        variants: in how many ways, flipped and transposed, each patch is looked at.
+        combine: what becomes of the affinities that these find.
     """
 
     patch: Triple
@@ -46,7 +53,9 @@ class Inference:
     fill_value: float | None
     batch: int
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
+    variants: Count
+    combine: Combine
 
 
 class Predictor:
@@ -57,87 +66,63 @@ class Predictor:
         inference: how it is used.
 
     Raises:
-        RequestError: the patch does not fit the network, or has an odd length.
+        RequestError: the patch, or a variant of it, does not fit the network; or it has an odd length.
     """
 
     def __init__(self, network: ResidualSymmetricUNet, inference: Inference) -> None:
-        check_patch(inference.patch, network.config)
-        self.inference = inference
+        self.inference, self.variants = inference, variants_of(inference.variants)
+        for variant in self.variants:
+            check_patch(variant.shape(inference.patch), network.config)
         self.device = usable_device() if inference.device == "auto" else inference.device
         self.grid = PatchGrid(inference.patch)
-        self.weights = [blending_weights(length) for length in inference.patch]
-        folded = network.fold(CHANNELS)
-        self.network = folded.to(device=self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        z, y, x = (torch.from_numpy(blending_weights(length)).to(self.device) for length in inference.patch)
+        self.weights = z[:, None, None] * y[:, None] * x
+        memory = patch_memory(network.config, inference)
+        self.engine = Engine(network, CHANNELS, self.device, inference.precision, memory, inference.batch)
 
-    def predict(self, read: Callable[[Box], NDArray[np.generic]], volume: Triple, block: Box) -> NDArray[np.uint8]:
+    def predict(self, read: Read, volume: Triple, block: Box, depth: int) -> NDArray[np.uint8]:
         """Affinities of a block.
 
         Args:
-            read: gives the grey values (Z, Y, X) of a box inside the volume; asked once.
+            read: gives the grey values (Z, Y, X) of a box inside the volume; called for one slab after the other, in
+                another thread, while patches are computed.
             volume: shape of the volume, in voxels.
             block: a box inside it.
+            depth: planes of a slab, such as those of the volume's chunks.
 
         Returns:
             uint8 (3, Z, Y, X), round(255 · affinity), of the edges to the next lower voxel along z, y and x. Edges that
             leave the volume have a value, too, that means nothing.
         """
-        span = self.grid.span(block)
-        grey = read_mirrored(read, volume, span)
-        total = np.zeros((CHANNELS, *block.shape), dtype=np.float32)
-        boxes = (self.grid.box(index) for index in self.grid.touching(block))
-        filled = (box for box in boxes if self._holds_image(grey[box.slices(span.start)]))
-        for batch in batched(filled, self.inference.batch):
-            for box, affinities in zip(batch, self._compute(grey, span, batch), strict=False):
-                self._add(total, affinities, box, block)
-        total *= 255
-        return np.rint(total, out=total).clip(0, 255, out=total).astype(np.uint8)
+        total = torch.zeros((CHANNELS, *block.shape), device=self.device)
+        with reading(read, volume, self.grid.span(block), depth) as image:
+            boxes = (self.grid.box(index) for index in self.grid.touching(block))
+            seen = ((box, image.patch(box)) for box in boxes)
+            for batch in batched((patch for patch in seen if self._holds_image(patch[1])), self.engine.batch):
+                for (box, _), affinities in zip(batch, self._compute([grey for _, grey in batch]), strict=False):
+                    self._add(total, affinities, box, block)
+        return total.mul_(255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
 
-    def _holds_image(self, grey: NDArray[np.generic]) -> bool:
+    def _holds_image(self, grey: Grey) -> bool:
         fill = self.inference.fill_value
         return fill is None or bool((grey != fill).any())
 
-    def _compute(self, grey: NDArray[np.generic], span: Box, boxes: list[Box]) -> NDArray[np.float32]:
+    def _compute(self, patches: list[Grey]) -> Tensor:
         """Affinities (N, 3, Z, Y, X) of patches; the batch is always full, since kernels may depend on its size."""
-        inference = self.inference
-        images = torch.zeros((inference.batch, 1, *inference.patch))
-        for image, box in zip(images, boxes, strict=False):
-            image[0] = torch.from_numpy(inference.normalisation.apply(grey[box.slices(span.start)]))
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device, dtype=torch.bfloat16, enabled=inference.precision == "bfloat16"),
-        ):
-            affinities = self.network(images.to(self.device)).float().sigmoid_()
-        return affinities.cpu().numpy()  # type: ignore[no-any-return]
+        images = torch.zeros((self.engine.batch, 1, *self.inference.patch))
+        for image, grey in zip(images, patches, strict=False):
+            image[0] = torch.from_numpy(self.inference.normalisation.apply(grey))
+        return look(self.engine, images.to(self.device), self.variants, NEAREST, self.inference.combine)
 
-    def _add(self, total: NDArray[np.float32], affinities: NDArray[np.float32], box: Box, block: Box) -> None:
+    def _add(self, total: Tensor, affinities: Tensor, box: Box, block: Box) -> None:
         common = box.intersect(block)
-        z, y, x = common.slices(box.start)
-        weights = [weight[part] for weight, part in zip(self.weights, (z, y, x), strict=True)]
-        blended = affinities[:, z, y, x] * (weights[0][:, None, None] * weights[1][:, None] * weights[2])
-        total[:, *common.slices(block.start)] += blended
+        there, here = common.slices(box.start), common.slices(block.start)
+        total[(slice(None), *here)] += affinities[(slice(None), *there)] * self.weights[there]
 
 
-def usable_device() -> Literal["cpu", "cuda"]:
-    """The GPU where this process sees one that this build of torch can compute on, else the CPU."""
-    if torch.cuda.is_available():
-        with contextlib.suppress(RuntimeError):  # a GPU may be seen and still be too old, or be kept by others
-            torch.ones(1, device="cuda").add(1).item()
-            return "cuda"
-    return "cpu"
-
-
-def read_mirrored(read: Callable[[Box], NDArray[np.generic]], volume: Triple, span: Box) -> NDArray[np.generic]:
-    """The grey values of a box that may reach outside the volume, which is mirrored there; read as one box."""
-    indices = [mirrored(a, b, n) for a, b, n in zip(span.start, span.stop, volume, strict=True)]
-    start = tuple(int(i.min()) for i in indices)
-    inside = Box(start, tuple(int(i.max()) + 1 for i in indices))  # type: ignore[arg-type]
-    grey = read(inside)
-    return grey[np.ix_(*(i - a for i, a in zip(indices, start, strict=True)))]
-
-
-def batched(boxes: Iterator[Box], size: int) -> Iterator[list[Box]]:
+def batched(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
     """Lists of up to `size` of them, in order."""
-    while batch := list(itertools.islice(boxes, size)):
+    while batch := list(itertools.islice(items, size)):
         yield batch
 
 
@@ -150,11 +135,17 @@ def working_memory(network: NetworkConfig, inference: Inference, block: Triple, 
         block: shape of a block, in voxels.
         grey_bytes: bytes of a stored grey value.
     """
-    patch = prod(inference.patch)
     image = prod(b + 2 * p for b, p in zip(block, inference.patch, strict=True)) * grey_bytes
     # The accumulator, the result, and the reading of an image before it is mirrored.
     arrays = prod(block) * CHANNELS * (4 + 1) + 2 * image
+    return arrays + inference.batch * patch_memory(network, inference)
+
+
+def patch_memory(network: NetworkConfig, inference: Inference) -> int:
+    """The most bytes that one patch takes while it is computed."""
+    patch = prod(inference.patch)
     # A module holds four feature maps at a time, the skips one more at each level, wider but smaller.
     features = patch // prod(network.stride) * max(network.widths[0], 1) * 4 * 6
-    outputs = patch * (CHANNELS * 4 * 4 + 8)
-    return arrays + inference.batch * (features + outputs)
+    # With variants, there are those of the patch so far besides, and how many of them count.
+    outputs = patch * (CHANNELS * 4 * (4 if inference.variants == 1 else 7) + 8)
+    return features + outputs

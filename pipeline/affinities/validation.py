@@ -103,7 +103,9 @@ class SegmentationValidation:
                     f"A validation box must hold labels where it is segmented: {box} has none. Move the box, enlarge"
                     ' [scoring] shape, or keep the last weights: [training] keep = "last".'
                 )
-        self.inferences = [Inference(patch, v.normalisation, None, 1, device, precision) for v, _ in self.boxes]
+        self.inferences = [
+            Inference(patch, v.normalisation, None, 1, device, precision, 1, "mean") for v, _ in self.boxes
+        ]
 
     def __call__(self, network: NetworkConfig, weights: Mapping[str, Tensor]) -> dict[str, Any]:
         """Scores of a network, the mean over the boxes.
@@ -117,7 +119,7 @@ class SegmentationValidation:
             module = ResidualSymmetricUNet(network)
             module.load_state_dict(weights)
             predictor = Predictor(module.eval(), inference)
-            affinities = predictor.predict(volume.read, triple(volume.image.shape), box)
+            affinities = predictor.predict(volume.read, triple(volume.image.shape), box, box.shape[0])
             found.append(self.judge(affinities, _labels(volume, box), self.scoring))
         names = ("adapted_rand_error", "voi_split", "voi_merge", "cremi_score")
         means = {

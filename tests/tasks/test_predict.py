@@ -7,7 +7,7 @@ from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetric
 from petavox.pipeline.affinities.normalisation import Normalisation
 from petavox.pipeline.affinities.offsets import NEAREST
 from petavox.pipeline.errors import CheckpointError
-from petavox.pipeline.geometry import BlockGrid
+from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.tasks import predict
 from petavox.tasks.contract import Density
@@ -81,6 +81,27 @@ def test_blocks_without_image_are_empty_and_not_written(make):
     outcomes = run_all(config)
     assert {index[2] for index, outcome in outcomes.items() if outcome.state == "empty"} == {3, 4}
     assert not read_all(config)[..., 24:].any()
+
+
+def test_nothing_is_predicted_outside_a_mask_whatever_the_blocks(make, tmp_path):
+    inside = np.zeros(SHAPE, np.uint8)
+    inside[1:5, 3:20, 4:13] = 1
+    create_volume(tmp_path / "mask.zarr", VolumeSpec(SHAPE, "uint8", (30.0, 6.0, 6.0), chunk=SHAPE)).write(
+        Box.of_shape(SHAPE), inside
+    )
+    whole, masked, parts = make(SHAPE), make((6, 24, 20)), make((6, 8, 8))
+    run_all(whole)
+    run_all(masked.model_copy(update={"mask": str(tmp_path / "mask.zarr")}))
+    outcomes = run_all(parts.model_copy(update={"mask": str(tmp_path / "mask.zarr")}))
+    assert {index for index, outcome in outcomes.items() if outcome.state == "masked"} == {
+        index for index in outcomes if index[2] > 1
+    }
+    expected = read_all(whole)
+    for channel, offset in enumerate(NEAREST):
+        expected[channel] *= inside * np.roll(inside, offset, (0, 1, 2))
+    np.testing.assert_array_equal(read_all(parts), expected)
+    np.testing.assert_array_equal(read_all(masked), expected)
+    assert "mask" not in whole.model_dump()
 
 
 def test_a_worker_whose_gpu_torch_cannot_use_computes_on_the_cpu_and_says_so_once(make, monkeypatch, caplog):

@@ -12,6 +12,7 @@ from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetric
 from petavox.pipeline.errors import AffinityError, CheckpointError, RequestError, VolumeError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
+from petavox.workflows import strict_toml
 from petavox.workflows.feasible import check
 from petavox.workflows.plan import make_plan
 from petavox.workflows.recipe import load
@@ -80,13 +81,24 @@ def test_a_run_from_raw_data_goes_all_the_way_and_records_the_normalisation(fold
 
 def test_another_network_or_another_use_of_it_is_another_recipe(folder):
     run(load(folder / "recipe.toml"), folder / "run", Silent())
-    for overrides in (["model.mean=1.0", "model.deviation=2.0"], ["model.batch=1"], ["model.precision=bfloat16"]):
+    others = ["model.batch=1"], ["model.precision=bfloat16"], ["model.variants=4"], ["model.combine=min"]
+    for overrides in (["model.mean=1.0", "model.deviation=2.0"], *others):
         key = overrides[0].partition("=")[0]
         with pytest.raises(RequestError, match=f"made with another recipe: {key} is "):
             run(load(folder / "recipe.toml", overrides), folder / "run", Silent())
     save_network(folder / "network", seed=1)
     with pytest.raises(RequestError, match=r"made with another recipe: model\.checkpoint is "):
         run(load(folder / "recipe.toml"), folder / "run", Silent())
+
+
+def test_variants_are_nothing_that_a_run_without_them_knows_of(folder):
+    """Runs that were begun before there were any go on, with nothing computed again."""
+    plain, turned = plan(folder), plan(folder, "model.variants=8", "model.combine=min")
+    assert not {"model.variants", "model.combine"} & plain.foundation.keys()
+    assert not {"variants", "combine"} & plain.stages[0].config.model_dump().keys()
+    assert (turned.stages[0].config.variants, turned.stages[0].config.combine) == (8, "min")
+    assert turned.operations == 8 * plain.operations
+    assert "variants = 8" in strict_toml.dump(turned.recipe)
 
 
 @pytest.mark.parametrize(

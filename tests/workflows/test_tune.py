@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
@@ -9,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from fakes.shuffled import Silent
+from rich.console import Console
 
 from petavox import evaluate, segment
 from petavox.pipeline.errors import RequestError, VolumeError
@@ -20,7 +22,7 @@ from petavox.workflows.grid import Grid, read_grid
 from petavox.workflows.ledger import Ledger
 from petavox.workflows.recipe import load
 from petavox.workflows.run import run
-from petavox.workflows.show_tune import tuning_json, write_tuning
+from petavox.workflows.show_tune import tuning_json, tuning_table, write_tuning
 from petavox.workflows.tune import tune
 
 SHAPE = (8, 20, 24)
@@ -131,6 +133,9 @@ def test_another_half_without_labels_has_no_score(finished, truth, tmp_path):
     write_tuning(tuning, tmp_path / "tuning")
     scored = [part["adapted_rand_error"] is not None for part in tuning_json(tuning)["parts"]]
     assert scored == [True, False, True]
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(tuning_table(tuning))
+    assert [line.split()[-3:] for line in console.export_text().splitlines() if "(held out)" in line] == [["–"] * 3]
     with pytest.raises(VolumeError, match="needs voxels inside truth objects"):
         tuned(finished, half="second", overrides=[f"evaluate.truth={tmp_path / 'truth.zarr'}"])
 

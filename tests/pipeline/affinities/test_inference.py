@@ -1,4 +1,6 @@
+import threading
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,15 +8,16 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from petavox.pipeline.affinities.inference import Inference, Predictor, usable_device, working_memory
+from petavox.pipeline.affinities.inference import Inference, Predictor, working_memory
 from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.affinities.normalisation import Normalisation
 from petavox.pipeline.affinities.patches import PatchGrid, mirrored
-from petavox.pipeline.errors import RequestError
+from petavox.pipeline.errors import RequestError, StorageError
 from petavox.pipeline.geometry import BlockGrid, Box
 
 NETWORK = NetworkConfig(widths=(4, 6), stride=(1, 2, 2))
 PATCH = (4, 8, 12)
+DEPTH = 3  # planes that are read at a time
 NORMALISATION = Normalisation(mean=120, deviation=40)
 
 
@@ -28,8 +31,8 @@ def network():
 
 
 def inference(**changes):
-    settings = {"patch": PATCH, "fill_value": None, "batch": 1, "device": "cpu", "precision": "float32"} | changes
-    return Inference(normalisation=NORMALISATION, **settings)
+    settings = {"patch": PATCH, "fill_value": None, "batch": 1, "device": "cpu", "precision": "float32"}
+    return Inference(normalisation=NORMALISATION, **{**settings, "variants": 1, "combine": "mean", **changes})
 
 
 def predictor(**changes):
@@ -45,7 +48,7 @@ def predict_by_blocks(predictor, raw, block):
     grid = BlockGrid(raw.shape, block)
     for index in grid.indices():
         box = grid.box(index)
-        affinities[:, *box.slices()] = predictor.predict(lambda b: raw[b.slices()], raw.shape, box)
+        affinities[:, *box.slices()] = predictor.predict(lambda b: raw[b.slices()], raw.shape, box, DEPTH)
     return affinities
 
 
@@ -94,6 +97,16 @@ def test_prediction_does_not_depend_on_the_blocks(ready, shape, block, batched, 
     np.testing.assert_array_equal(predict_by_blocks(ready[batched], raw, block), whole)
 
 
+@pytest.mark.parametrize("combine", ["mean", "min"])
+def test_neither_does_a_prediction_over_flips_and_transposes(combine):
+    raw, made = image((5, 14, 13)), predictor(variants=16, combine=combine, batch=2)
+    whole = predict_by_blocks(made, raw, raw.shape)
+    np.testing.assert_array_equal(predict_by_blocks(made, raw, (3, 7, 9)), whole)
+    plain = predict_by_blocks(predictor(batch=2), raw, raw.shape)
+    assert (whole != plain).mean() > 0.5
+    assert combine == "mean" or (whole <= plain).all()
+
+
 @pytest.mark.parametrize("block", [(4, 20, 50), (2, 7, 13), (4, 20, 15)])
 def test_patches_without_image_have_affinity_0_in_every_block(block):
     raw = image((4, 20, 50))
@@ -105,24 +118,51 @@ def test_patches_without_image_have_affinity_0_in_every_block(block):
     assert found[..., :20].any()
 
 
-def test_reading_is_asked_for_one_box_inside_the_volume():
-    raw, asked = image((9, 30, 30)), []
+def test_every_voxel_that_is_needed_is_read_once_in_slabs_inside_the_volume():
+    raw, read = image((9, 30, 30)), np.zeros((9, 30, 30), int)
 
-    def read(box):
-        asked.append(box)
+    def reading(box):
+        assert Box.of_shape(raw.shape).contains(box)
+        assert box.start[0] // DEPTH == (box.stop[0] - 1) // DEPTH
+        read[box.slices()] += 1
         return raw[box.slices()]
 
-    predictor().predict(read, raw.shape, Box((2, 0, 10), (5, 12, 30)))
-    assert len(asked) == 1
-    assert Box.of_shape(raw.shape).contains(asked[0])
+    predictor().predict(reading, raw.shape, Box((2, 0, 10), (5, 12, 30)), DEPTH)
+    assert read.max() == 1
+    assert read[0:8, 0:16, 6:30].all()
 
 
-def test_arrays_stay_within_the_memory_known_in_advance():
+def test_patches_are_computed_while_others_are_still_being_read():
+    raw, made, computing = image((24, 8, 12)), predictor(), threading.Event()
+    made.engine._eager.register_forward_hook(lambda *_: computing.set())
+
+    def read(box):
+        assert box.start[0] < 12 or computing.wait(30)
+        return raw[box.slices()]
+
+    found = made.predict(read, raw.shape, Box.of_shape(raw.shape), DEPTH)
+    np.testing.assert_array_equal(found, predict_by_blocks(predictor(), raw, raw.shape))
+
+
+def test_what_goes_wrong_while_reading_is_told():
+    raw = image((12, 8, 12))
+
+    def read(box):
+        if box.start[0] >= 6:
+            raise StorageError("The disk is gone.")
+        return raw[box.slices()]
+
+    with pytest.raises(StorageError, match="The disk is gone"):
+        predictor().predict(read, raw.shape, Box.of_shape(raw.shape), DEPTH)
+
+
+@pytest.mark.parametrize("variants", [1, 8])
+def test_arrays_stay_within_the_memory_known_in_advance(variants):
     block = (8, 48, 64)
-    settings = inference(patch=(8, 48, 48), batch=2)
+    settings = inference(patch=(8, 48, 48), batch=2, variants=variants)
     raw, made = image((16, 96, 128)), Predictor(network(), settings)
     tracemalloc.start()
-    made.predict(lambda box: raw[box.slices()].copy(), raw.shape, Box.of_shape(block, (4, 24, 32)))
+    made.predict(lambda box: raw[box.slices()].copy(), raw.shape, Box.of_shape(block, (4, 24, 32)), DEPTH)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < working_memory(NETWORK, settings, block, grey_bytes=1)
@@ -133,12 +173,8 @@ def test_a_patch_that_the_network_cannot_take_is_refused_with_one_that_it_can():
         predictor(patch=(4, 10, 12))
 
 
-def test_a_gpu_that_torch_sees_but_cannot_compute_on_is_not_used(monkeypatch):
-    def too_old(*_, **__):
-        raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch, "ones", too_old)
-    assert usable_device() == "cpu"
-    monkeypatch.setattr(torch, "ones", lambda *_, device: torch.zeros(1))
-    assert usable_device() == "cuda"
+def test_a_patch_of_which_a_variant_does_not_fit_is_refused():
+    settings, uneven = inference(patch=(4, 6, 8)), NetworkConfig(widths=(4, 6), pooling=(1, 1, 4))
+    Predictor(ResidualSymmetricUNet(uneven), settings)
+    with pytest.raises(RequestError, match=r"found \(4, 8, 6\)"):
+        Predictor(ResidualSymmetricUNet(uneven), replace(settings, variants=8))

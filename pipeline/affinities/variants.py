@@ -1,0 +1,138 @@
+"""Test-time augmentation: patches are looked at flipped and transposed, and what is found is put back and combined.
+
+Strategy: an affinity belongs to the edge from p to p − offset. A flip turns that edge around, so that it then belongs
+to the voxel at its other end: the channel is shifted by its offset, and the plane that this leaves without a value
+takes no part in the combination. A transpose swaps the channels of y and x.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import AffinityError
+from ..geometry import Triple, triple
+from .offsets import Offsets
+
+Count = Literal[1, 4, 8, 16]
+Combine = Literal["mean", "min"]
+Source = tuple[int, Triple]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to look at a patch: some of its axes flipped, then y and x exchanged or not.
+
+    Args:
+        flips: axes that are flipped; z is 0.
+        transposed: whether y and x are exchanged after that.
+    """
+
+    flips: tuple[int, ...] = ()
+    transposed: bool = False
+
+    def apply(self, patches: Tensor) -> Tensor:
+        """Patches (…, Z, Y, X) as the network is to see them."""
+        flipped = patches.flip([axis - 3 for axis in self.flips])
+        return flipped.transpose(-2, -1) if self.transposed else flipped
+
+    def undo(self, maps: Tensor) -> Tensor:
+        """Maps (…, Z, Y, X) of what the network saw, each voxel in its place again."""
+        return (maps.transpose(-2, -1) if self.transposed else maps).flip([axis - 3 for axis in self.flips])
+
+    def shape(self, patch: Triple) -> Triple:
+        """Of a patch, as the network sees it."""
+        return _exchanged(patch) if self.transposed else patch
+
+    def sources(self, offsets: Offsets) -> tuple[Source, ...]:
+        """For each channel: which of the network's channels holds its edges, and by how much that one is shifted.
+
+        Args:
+            offsets: of the channels, the network's and the wanted ones.
+
+        Raises:
+            AffinityError: flipped and transposed, the channels are not those that they were.
+        """
+        seen = [self._in_the_volume(offset) for offset in offsets]
+        return tuple(self._source(offset, seen, offsets) for offset in offsets)
+
+    def _in_the_volume(self, offset: Triple) -> Triple:
+        """The offset of a channel of the network, along the axes of the patch as it lies in the volume."""
+        straight = _exchanged(offset) if self.transposed else offset
+        return triple([-o if axis in self.flips else o for axis, o in enumerate(straight)])
+
+    def _source(self, offset: Triple, seen: Sequence[Triple], offsets: Offsets) -> Source:
+        turned = triple([-o for o in offset])
+        if offset in seen:
+            return seen.index(offset), (0, 0, 0)
+        if turned in seen:
+            return seen.index(turned), offset
+        raise AffinityError(
+            f"Flipping and exchanging y and x must take each affinity channel to one that is there; among the offsets "
+            f"{list(offsets)} there is none for {list(offset)} (flipped axes {list(self.flips)}, y and x "
+            f"{'exchanged' if self.transposed else 'kept'}). Predict with fewer variants."
+        )
+
+
+def variants_of(count: Count) -> tuple[Variant, ...]:
+    """The variants of a patch, itself first: 4 flip y and x, 8 exchange them as well, 16 flip z as well."""
+    yx = [flips for n in range(3) for flips in itertools.combinations((1, 2), n)]
+    depths: tuple[tuple[int, ...], ...] = ((), (0,)) if count == 16 else ((),)
+    transposes = (False, True) if count >= 8 else (False,)
+    all_of_them = (Variant((*z, *flips), turn) for z in depths for turn in transposes for flips in yx)
+    return tuple(itertools.islice(all_of_them, count))
+
+
+def look(
+    network: Callable[[Tensor], Tensor],
+    patches: Tensor,
+    variants: Sequence[Variant],
+    offsets: Offsets,
+    combine: Combine,
+) -> Tensor:
+    """What a network finds in patches, over all variants.
+
+    Args:
+        network: takes patches (N, 1, Z, Y, X), gives affinities (N, C, Z, Y, X).
+        patches: (N, 1, Z, Y, X).
+        variants: the first must be the patches as they are, so that every voxel has a value.
+        offsets: of the C channels.
+        combine: the mean of the values that there are for an edge, or the smallest.
+
+    Returns:
+        (N, C, Z, Y, X). Edges that leave the patch have the network's own value, which means nothing.
+
+    Raises:
+        AffinityError: see `Variant.sources`.
+    """
+    first, *others = variants
+    total = network(first.apply(patches))
+    seen = torch.ones_like(total[0])
+    for variant in others:
+        found = variant.undo(network(variant.apply(patches).contiguous()))
+        for channel, (source, shift) in enumerate(variant.sources(offsets)):
+            there, here = _overlap(shift, patches.shape[-3:])
+            known, value = total[:, channel][(slice(None), *here)], found[:, source][(slice(None), *there)]
+            if combine == "min":
+                torch.minimum(known, value, out=known)
+            else:
+                known += value
+            seen[channel][here] += 1
+    return total if combine == "min" or not others else total.div_(seen)
+
+
+def _exchanged(lengths: Triple) -> Triple:
+    z, y, x = lengths
+    return z, x, y
+
+
+def _overlap(shift: Triple, shape: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """The part of an array that stays inside it when it is shifted: where that lies before, and after."""
+    before = tuple(slice(max(0, -s), min(n, n - s)) for s, n in zip(shift, shape, strict=True))
+    after = tuple(slice(max(0, s), min(n, n + s)) for s, n in zip(shift, shape, strict=True))
+    return before, after

@@ -1,0 +1,106 @@
+"""The engine, on a CPU: what it does when memory or the compiler fails it is tried with a network that fails."""
+
+import pytest
+import torch
+
+from petavox.pipeline.affinities.engine import LARGEST_BATCH, Engine, usable_device
+from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
+
+
+def network():
+    torch.manual_seed(2)
+    return ResidualSymmetricUNet(NetworkConfig(widths=(2, 3)))
+
+
+def engine(batch, device="cpu"):
+    return Engine(network(), 3, device, "float32", patch_bytes=1000, batch=batch)
+
+
+def short_of_memory(made, most):
+    """Lets an engine have memory for so many patches at a time; tells how many it was given each time."""
+    given, answer = [], made._network
+
+    def limited(patches):
+        given.append(len(patches))
+        if len(patches) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return answer(patches)
+
+    made._network = limited
+    return given
+
+
+@pytest.fixture
+def patches():
+    return torch.randn(6, 1, 2, 8, 8)
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """A GPU that is this CPU, with memory for eleven patches of 1000 bytes twice over."""
+    compiled = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (22_500, 80_000))
+    monkeypatch.setattr(ResidualSymmetricUNet, "to", lambda self, **_: self)
+    monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or module.forward)
+    return compiled
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(patches, caplog):
+    expected, made = engine(6)(patches), engine(6)
+    given = short_of_memory(made, 2)
+    torch.testing.assert_close(made(patches), expected)
+    torch.testing.assert_close(made(patches), expected)
+    assert given == [6, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert [message.partition(":")[2] for message in caplog.messages] == [
+        " 3 patches are computed together.",
+        " 1 patches are computed together.",
+    ]
+
+
+def test_a_patch_that_does_not_fit_by_itself_is_an_error(patches):
+    made = engine(4)
+    given = short_of_memory(made, 0)
+    with pytest.raises(torch.OutOfMemoryError):
+        made(patches)
+    assert given == [4, 2, 1]
+
+
+def test_a_gpu_runs_the_network_compiled_on_as_many_patches_as_fit(cuda):
+    made = engine(2, "cuda")
+    assert made.batch == 11
+    assert cuda == [made._eager]
+    assert engine(12, "cuda").batch == 12
+
+
+def test_a_large_gpu_does_not_get_ever_more(cuda, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10**9, 10**9))
+    assert engine(2, "cuda").batch == LARGEST_BATCH
+
+
+def test_a_network_that_cannot_be_compiled_is_run_as_it_is(patches, caplog):
+    expected, made = engine(6)(patches), engine(6)
+
+    def broken(_):
+        raise RuntimeError("Cannot find a working triton installation.\nMore.")
+
+    made._network = broken
+    for _ in range(2):
+        torch.testing.assert_close(made(patches), expected)
+    (message,) = caplog.messages
+    assert message.endswith("run as it is: Cannot find a working triton installation.")
+
+
+def test_what_is_wrong_with_the_network_itself_is_told():
+    with pytest.raises(RuntimeError, match="channels"):
+        engine(1)(torch.zeros(1, 2, 2, 8, 8))
+
+
+def test_a_gpu_that_torch_sees_but_cannot_compute_on_is_not_used(monkeypatch):
+    def too_old(*_, **__):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", too_old)
+    assert usable_device() == "cpu"
+    monkeypatch.setattr(torch, "ones", lambda *_, device: torch.zeros(1))
+    assert usable_device() == "cuda"
