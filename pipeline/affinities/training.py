@@ -96,13 +96,6 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-_BEFORE: dict[str, dict[str, Any]] = {
-    "scoring": ScoringConfig().model_dump(mode="json"),
-    "start": {"weights_sha256": None},
-}
-"""The settings in tables that a state may be older than."""
-
-
 class Trainer:
     """A network on its way: weights, their moving average, the optimiser and the step that comes next.
 
@@ -357,7 +350,7 @@ class Trainer:
 
     def _check_settings(self, before: dict[str, dict[str, Any]]) -> None:
         for table, settings in self.settings.items():
-            known = before.get(table) or _BEFORE.get(table, {})
+            known = before.get(table, {})
             for name, value in settings.items():
                 if name not in MAY_CHANGE and known.get(name) != value:
                     raise CheckpointError(
