@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 
 from petavox.pipeline.affinities.augmentation import AugmentationConfig
@@ -17,7 +16,7 @@ from petavox.pipeline.affinities.log import LOG
 from petavox.pipeline.affinities.network import NetworkConfig
 from petavox.pipeline.affinities.normalisation import Normalisation
 from petavox.pipeline.affinities.sampling import TrainingVolume
-from petavox.pipeline.affinities.training import STATE, Trainer, TrainingConfig
+from petavox.pipeline.affinities.training import Trainer, TrainingConfig
 from petavox.pipeline.affinities.validation import ScoringConfig, middle
 from petavox.pipeline.errors import CheckpointError, RequestError
 from petavox.pipeline.geometry import Box, triple
@@ -118,9 +117,9 @@ def test_what_is_judged_are_the_affinities_and_labels_of_the_middle_of_the_box(t
     box, given = middle(BOX, SCORING.shape), volume()
     assert box == Box((1, 0, 8), (3, 16, 24))
     assert np.array_equal(labels, np.where(given.mask, given.labels, 0)[box.slices()])
-    inference = Inference((4, 16, 16), given.normalisation, None, 1, "cpu", "float32")
+    inference = Inference((4, 16, 16), given.normalisation, None, 1, "cpu", "float32", 1, "mean")
     predictor = Predictor(load_checkpoint(folder)[1].eval(), inference)
-    expected = predictor.predict(lambda part: given.image[part.slices()], triple(given.image.shape), box)
+    expected = predictor.predict(lambda part: given.image[part.slices()], triple(given.image.shape), box, 2)
     assert np.array_equal(affinities, expected)
 
 
@@ -133,17 +132,10 @@ def test_without_validation_or_on_request_the_last_weights_are_kept(tmp_path, ch
     assert not (tmp_path / "last").exists()
 
 
-def test_a_training_of_before_there_were_scores_goes_on(tmp_path):
+def test_a_training_is_not_resumed_with_other_scores(tmp_path):
     trainer(tmp_path, None, steps=2).run()
-    with safetensors.safe_open(tmp_path / STATE, framework="pt") as file:
-        described, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    settings = json.loads(described["settings"])
-    del settings["scoring"], settings["start"], settings["training"]["keep"]
-    safetensors.torch.save_file(tensors, tmp_path / STATE, {**described, "settings": json.dumps(settings)})
-    folder = trainer(tmp_path, Judge(0.4, 0.2, 0.3, 0.3), scoring=None).run()
-    assert steps(folder) == 4
-    with pytest.raises(CheckpointError, match=r"\[scoring\] shape was \[32, 256, 256\] .* is \[2, 16, 16\]"):
-        trainer(tmp_path, Judge())
+    with pytest.raises(CheckpointError, match=r"\[scoring\] shape was \[2, 16, 16\] .* is \[32, 256, 256\] now"):
+        trainer(tmp_path, Judge(), scoring=None)
 
 
 def test_a_training_can_start_from_a_checkpoint_which_stays_if_it_is_never_beaten(tmp_path):
