@@ -87,7 +87,7 @@ def segment(
     fragments, contacts = oversegment(grey, *limits, levels if linkage == "quantile" else 0)
     graph = SegmentGraph.of_fragments(fragments, contacts, join)
     del contacts
-    return relabel(fragments.labels, graph.merged(rule).segments(dust_size))
+    return relabel(fragments.labels, graph.segments(rule, dust_size))
 
 
 def oversegment(
@@ -138,6 +138,17 @@ class SegmentGraph:
 
     def merged(self, rule: MergeRule) -> SegmentGraph:
         """The graph after every merge that a rule allows; this one stays as it is."""
+        place, ids, sizes = self._merge(rule)
+        return SegmentGraph(place[self.segment_of], ids, sizes, self.contacts.renamed(place))
+
+    def segments(self, rule: MergeRule, dust_size: int = 0) -> npt.NDArray[np.uint64]:
+        """(n + 1,) what a rule makes of each label of the fragments; of 0, and of segments with fewer voxels, 0."""
+        place, ids, sizes = self._merge(rule)
+        kept = np.where(sizes < dust_size, np.uint64(0), ids)
+        return np.concatenate([np.zeros(1, dtype=np.uint64), kept[place[self.segment_of]]])
+
+    def _merge(self, rule: MergeRule) -> tuple[Int64s, npt.NDArray[np.uint64], Int64s]:
+        """For each segment the index of the one that it becomes a part of; the ids and the sizes of these."""
         closed = np.zeros(len(self.ids), dtype=np.bool_)
         node = merge_closed(self.contacts, self.sizes, closed, closed, rule).node
         roots = np.flatnonzero(node == np.arange(len(node)))
@@ -146,7 +157,7 @@ class SegmentGraph:
         place = place[node]
         sizes = np.zeros(len(roots), dtype=np.int64)
         np.add.at(sizes, place, self.sizes)
-        return SegmentGraph(place[self.segment_of], self.ids[roots], sizes, self.contacts.renamed(place))
+        return place, self.ids[roots], sizes
 
     def without_histograms(self) -> SegmentGraph:
         """The same for linkages that need none."""
@@ -159,11 +170,6 @@ class SegmentGraph:
     def labels(self) -> npt.NDArray[np.uint64]:
         """(n + 1,) 1 + the index of the segment of each label of the fragments; of 0, 0."""
         return np.concatenate([np.zeros(1, dtype=np.uint64), self.segment_of.astype(np.uint64) + np.uint64(1)])
-
-    def segments(self, dust_size: int = 0) -> npt.NDArray[np.uint64]:
-        """(n + 1,) the segment of each label of the fragments; of 0, and of segments with fewer voxels, 0."""
-        kept = np.where(self.sizes < dust_size, np.uint64(0), self.ids)
-        return np.concatenate([np.zeros(1, dtype=np.uint64), kept[self.segment_of]])
 
 
 def recuts(
@@ -184,8 +190,7 @@ def recuts(
         table = recount(table, graph.labels())
         graph = graph.anew()
         # What the small rule merges is not there for a lower threshold: it would have come after that one's merges.
-        merged = graph.merged(rule) if rule.small_size else graph
-        yield rule, recount(table, merged.segments(dust_size))
+        yield rule, recount(table, graph.segments(rule, dust_size))
 
 
 def recount(table: Contingency, segments: npt.NDArray[np.uint64]) -> Contingency:

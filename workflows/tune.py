@@ -226,8 +226,8 @@ def _judge(
     supervoxels, agglomeration = chosen.supervoxels, chosen.agglomeration
     limits = Threshold.parse(supervoxels.low), Threshold.parse(supervoxels.high)
     fragments, contacts = oversegment(affinities, *limits, agglomeration.histogram_levels)
-    merged = SegmentGraph.of_fragments(fragments, contacts, _join(supervoxels)).merged(_rule(agglomeration))
-    segments = merged.segments(agglomeration.dust_size)
+    graph = SegmentGraph.of_fragments(fragments, contacts, _join(supervoxels))
+    segments = graph.segments(_rule(agglomeration), agglomeration.dust_size)
     for name, box in boxes.items():
         table = recount(_count(scoring, box, fragments), segments)
         yield Part(name, box, score(table) if len(table) else None)
