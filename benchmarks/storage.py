@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import io
 import itertools
-import json
 import math
 import shutil
 import statistics
@@ -37,6 +36,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorstore as ts
+from storage_tables import CHOSEN, CHUNK, Row, print_tables
 
 from petavox import tasks
 from petavox.pipeline import tables
@@ -48,7 +48,6 @@ from petavox.workflows.plan import Plan, make_plan
 from petavox.workflows.recipe import Input, load
 
 BLOCK: Triple = (64, 512, 512)
-CHUNK: Triple = (32, 64, 64)  # of the comparison of codecs
 LARGE_CHUNK: Triple = (64, 128, 128)  # with CHUNK, of the comparison of shards with files of one chunk each
 CHUNKS: tuple[Triple, ...] = (
     (16, 64, 64),
@@ -83,7 +82,6 @@ CODECS: dict[str, list[dict[str, Any]]] = {
     "blosc zstd 1, bitshuffle": [_blosc("zstd", 1, "bitshuffle")],
     "gzip 5": [{"name": "gzip", "configuration": {"level": 5}}],
 }
-CHOSEN = {"affinities": "zstd 1", "fragments": "zstd 3", "segmentation": "zstd 3"}  # of the comparison of chunks
 
 PLAIN, SPLIT, DELTA, DICTIONARY = "plain", "BYTE_STREAM_SPLIT", "DELTA_BINARY_PACKED", "dictionary"
 TABLES: tuple[tuple[str, int | None, str], ...] = (
@@ -99,7 +97,6 @@ TABLES: tuple[tuple[str, int | None, str], ...] = (
     ("zstd", 3, SPLIT),
 )
 
-Row = dict[str, Any]
 Call = Callable[[], Any]
 
 
@@ -332,60 +329,6 @@ def _measure_table(arrays: tables.Arrays, compression: str, level: int | None, e
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
-
-
-def print_tables(result: Path) -> None:
-    """The tables of docs/storage.md from one result."""
-    document = json.loads(result.read_text(encoding="utf-8"))
-    rows = {part["part"]: part["rows"] for part in document["rows"]}
-    z, y, x = rows["volumes"][0]["block"]
-    print(f"\n### {document['name']}: {document['cpu']}, {document['date']}, blocks of {z} × {y} × {x}\n")
-    print("| stage, one block | CPU s | volumes | tables | kernels |\n|---|---|---|---|---|")
-    for row in rows["stages"]:
-        shares = [row["volumes"], row["tables"], row["seconds"] - row["volumes"] - row["tables"]]
-        parts = " | ".join(f"{share / row['seconds']:.0%}" for share in shares)
-        print(f"| {row['stage']} | {row['seconds']:.3g} | {parts} |")
-    chunks = " × ".join(map(str, CHUNK))
-    _print_volumes(f"codec, chunks of {chunks} in a shard", rows["volumes"], _codec_row)
-    _print_volumes("chunk", rows["volumes"], _chunk_row)
-    print("\n| tables | bytes | write s | read s |\n|---|---|---|---|")
-    ways = dict.fromkeys((row["compression"], row["level"], row["encoding"]) for row in rows["tables"])
-    for way in ways:
-        same = [row for row in rows["tables"] if (row["compression"], row["level"], row["encoding"]) == way]
-        size, write, read = (sum(row[key] for row in same) for key in ("bytes", "write", "read"))
-        name = " ".join(str(part) for part in way[:2] if part is not None)
-        print(f"| {name}, {way[2]} | {size / 1e6:.1f} MB | {write:.2f} | {read:.2f} |")
-
-
-def _codec_row(row: Row) -> str | None:
-    return row["codec"] if tuple(row["chunk"]) == CHUNK and row["sharded"] else None
-
-
-def _chunk_row(row: Row) -> str | None:
-    if row["codec"] != CHOSEN[row["volume"]]:
-        return None
-    whole = row["chunk"] == row["block"]
-    where = "the block" if whole else "shard" if row["sharded"] else "no shard"
-    return f"{' × '.join(map(str, row['chunk']))}, {where}"
-
-
-def _print_volumes(title: str, rows: list[Row], label: Callable[[Row], str | None]) -> None:
-    """One line a label; write and read in MB/s of uncompressed bytes, sections in ms, bytes on disk a voxel."""
-    names = list(dict.fromkeys(row["volume"] for row in rows))
-    by_label: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        if label(row) is not None:
-            by_label.setdefault(str(label(row)), {})[row["volume"]] = row
-    print(f"\n| {title} | " + " | ".join(f"{n}: write, read MB/s, section ms, B/voxel" for n in names), end=" | ")
-    print("files / Gvoxel |\n|" + "---|" * (len(names) + 2))
-    for text, found in by_label.items():
-        cells = [
-            f"{r['nbytes'] / r['write'] / 1e6:.0f}, {r['nbytes'] / r['read'] / 1e6:.0f}, {r['section'] * 1e3:.1f}, "
-            f"{r['bytes_per_voxel']:.3g}"
-            for r in found.values()
-        ]
-        files = sorted({round(r["files_per_gigavoxel"]) for r in found.values()})
-        print(f"| {text} | {' | '.join(cells)} | {' to '.join(f'{n:,}' for n in files)} |")
 
 
 def _plan(run: Path, work: Path) -> Plan:
