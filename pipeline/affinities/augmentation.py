@@ -16,6 +16,8 @@ class AugmentationConfig(BaseModel):
 
     Args:
         flips: mirror along every axis, and exchange y and x where the patch is square, each half of the time.
+        exchange_z: exchange z with y and x, too, for cubic patches of a volume whose sections are no thicker than its
+            voxels are wide.
         warp: probability that all sections are rotated, sheared and stretched alike, in the plane.
         rotation: the largest angle, in degrees, either way.
         shear: the largest shear, as displacement along one axis by distance along the other.
@@ -45,6 +47,7 @@ class AugmentationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     flips: bool = True
+    exchange_z: bool = False
     warp: Probability = 0.0
     rotation: float = Field(default=45.0, ge=0, le=180)
     shear: float = Field(default=0.2, ge=0, lt=1)

@@ -133,3 +133,9 @@ def flip(patch: Patch, random: np.random.Generator) -> Patch:
         return array.flip(axes).transpose(1, 2).contiguous() if exchange else array.flip(axes)
 
     return Patch(turn(patch.image), turn(patch.labels))
+
+
+def exchange_axes(patch: Patch, random: np.random.Generator) -> Patch:
+    """A patch that is a cube, with its axes in any order."""
+    order = random.permutation(3).tolist()
+    return Patch(patch.image.permute(order).contiguous(), patch.labels.permute(order).contiguous())

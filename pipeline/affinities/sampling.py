@@ -15,7 +15,7 @@ from ..errors import RequestError
 from ..geometry import Box, Triple, triple
 from .appearance import change_appearance
 from .augmentation import AugmentationConfig
-from .deformation import Patch, displace_sections, draw_warp, flip
+from .deformation import Patch, displace_sections, draw_warp, exchange_axes, flip
 from .descriptors import Deviation, shape_descriptors
 from .normalisation import Normalisation
 from .offsets import Offsets
@@ -98,13 +98,14 @@ class PatchSampler:
         offsets: of the target channels.
         augmentation: how patches are varied.
         labelled: least fraction of known labels where a patch is taken from, before it is warped.
-        erosion: voxels by which labels are eroded in the plane.
+        erosion, erosion_depth: voxels by which labels are eroded in the plane and along z.
         seed: of everything random.
         device: where the volumes are kept and the patches made.
         descriptors: standard deviation of local shape descriptors along z, y, x, in voxels; or None.
 
     Raises:
-        RequestError: a volume is smaller than a patch, or has nowhere enough labelled voxels (then on drawing).
+        RequestError: a volume is smaller than a patch, or has nowhere enough labelled voxels (then on drawing), or z
+            is to be exchanged in a patch that is no cube.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class PatchSampler:
         erosion: int,
         seed: int,
         device: str,
+        erosion_depth: int = 0,
         descriptors: Deviation | None = None,
     ) -> None:
         for volume in volumes:
@@ -126,6 +128,8 @@ class PatchSampler:
                     f"A training volume must be at least as large as a patch {shape}, found {volume.image.shape}. "
                     "Choose a smaller patch."
                 )
+        if augmentation.exchange_z and len(set(shape)) > 1:
+            raise RequestError(f"With exchange_z a patch must be a cube, found {shape}. Use one, or leave it out.")
         self.masks = [volume.learnable() for volume in volumes]
         self.volumes = [
             Patch(as_tensor(volume.image).to(device), known_labels(volume.labels, mask).to(device))
@@ -134,7 +138,8 @@ class PatchSampler:
         self.normalisations = [volume.normalisation for volume in volumes]
         self.odds = np.array([volume.weight for volume in volumes]) / sum(volume.weight for volume in volumes)
         self.shape, self.offsets, self.augmentation = shape, offsets, augmentation
-        self.labelled, self.erosion, self.seed, self.descriptors = labelled, erosion, seed, descriptors
+        self.labelled, self.seed, self.descriptors = labelled, seed, descriptors
+        self.erosion, self.erosion_depth = erosion, erosion_depth
 
     def draw(self, number: int) -> Example:
         """Training patch number `number`."""
@@ -144,7 +149,7 @@ class PatchSampler:
         normalisation = self.normalisations[which]
         image = (patch.image.float() - normalisation.mean).mul_(1 / normalisation.deviation)
         image = change_appearance(image, self.augmentation, random)
-        targets = affinity_targets(erode_labels(patch.labels, self.erosion), self.offsets)
+        targets = affinity_targets(erode_labels(patch.labels, self.erosion, self.erosion_depth), self.offsets)
         shapes = None if self.descriptors is None else shape_descriptors(patch.labels, self.descriptors)
         return Example(image[None], targets, shapes)
 
@@ -157,7 +162,9 @@ class PatchSampler:
         patch = displace_sections(volume, self._place(mask, box, random), sections, self.augmentation, random)
         if warp is not None:
             patch = warp.apply(patch, self.shape)
-        return flip(patch, random) if self.augmentation.flips else patch
+        if self.augmentation.flips:
+            patch = flip(patch, random)
+        return exchange_axes(patch, random) if self.augmentation.exchange_z else patch
 
     def _place(self, mask: NDArray[np.bool_], extent: Triple, random: np.random.Generator) -> Box:
         """A random box with enough labelled voxels, judged by every 8th of them along y and x."""

@@ -57,15 +57,16 @@ def affinity_targets(labels: Tensor, offsets: Sequence[Triple]) -> Tensor:
     return targets
 
 
-def erode_labels(labels: Tensor, steps: int) -> Tensor:
+def erode_labels(labels: Tensor, steps: int, depth: int = 0) -> Tensor:
     """Labels (Z, Y, X) with `steps` voxels of every border in the plane turned into background on either side.
 
-    Where the neighbour is `UNKNOWN` there is no border, and what is unknown stays so.
+    So are `depth` voxels of borders along z. Where the neighbour is `UNKNOWN` there is no border, and what is unknown
+    stays so.
     """
     known = labels != UNKNOWN
-    for _ in range(steps):
+    for step in range(max(steps, depth)):
         border = torch.zeros_like(known)
-        for axis in (1, 2):
+        for axis in (axis for axis, reach in enumerate((depth, steps, steps)) if step < reach):
             length = labels.shape[axis] - 1
             below, above = (slice(None),) * axis + (slice(length),), (slice(None),) * axis + (slice(1, None),)
             differs = (labels[below] != labels[above]) & known[below] & known[above]

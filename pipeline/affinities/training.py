@@ -51,6 +51,7 @@ class TrainingConfig(BaseModel):
         descriptor_weight: of the error of the shape descriptors, if the network has any, beside that of the affinities.
         labelled: least fraction of a patch whose labels are known.
         erosion: voxels by which labels are eroded in the plane.
+        erosion_depth: voxels by which they are eroded along z.
         validation_patches: the most patches that are validated on.
         keep: which averaged weights are the checkpoint: those with the best validation score, where there are
             validation boxes to segment, or the last ones.
@@ -76,6 +77,7 @@ class TrainingConfig(BaseModel):
     descriptor_weight: NonNegativeFloat = 1.0
     labelled: float = Field(default=0.5, ge=0, le=1)
     erosion: NonNegativeInt = 0
+    erosion_depth: NonNegativeInt = 0
     validation_patches: PositiveInt = 8
     keep: Literal["best", "last"] = "best"
     log_every: PositiveInt = 20
@@ -153,6 +155,7 @@ class Trainer:
             augmentation=augmentation,
             labelled=training.labelled,
             erosion=training.erosion,
+            erosion_depth=training.erosion_depth,
             seed=training.seed,
             device=training.device,
             descriptors=network.descriptors,

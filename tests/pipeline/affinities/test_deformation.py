@@ -5,7 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petavox.pipeline.affinities.augmentation import AugmentationConfig
-from petavox.pipeline.affinities.deformation import Patch, Warp, displace_sections, draw_warp, flip, section_origins
+from petavox.pipeline.affinities.deformation import (
+    Patch,
+    Warp,
+    displace_sections,
+    draw_warp,
+    exchange_axes,
+    flip,
+    section_origins,
+)
 from petavox.pipeline.affinities.targets import UNKNOWN
 from petavox.pipeline.geometry import Box
 
@@ -46,6 +54,13 @@ def test_displaced_and_flipped_labels_stay_those_of_the_image_voxel_by_voxel(see
 def test_all_sixteen_orientations_of_a_square_patch_are_seen():
     whole, random = voxels((2, 3, 3)), np.random.default_rng(0)
     assert len({flip(whole, random).image.numpy().tobytes() for _ in range(300)}) == 16
+
+
+def test_all_forty_eight_orientations_of_a_cube_are_seen_and_labels_go_along():
+    whole, random = voxels((3, 3, 3)), np.random.default_rng(0)
+    seen = [exchange_axes(flip(whole, random), random) for _ in range(1000)]
+    assert len({patch.image.numpy().tobytes() for patch in seen}) == 48
+    assert all(torch.equal(patch.labels, patch.image.int() // 3) for patch in seen)
 
 
 def test_a_slip_displaces_one_section_and_a_step_all_that_follow():

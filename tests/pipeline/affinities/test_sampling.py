@@ -60,6 +60,11 @@ def test_targets_are_those_of_the_image_whichever_change_of_place_is_switched_on
         assert (of_image == example.targets)[compared].float().mean() > 0.97
 
 
+def test_z_is_exchanged_in_cubes_only():
+    with pytest.raises(RequestError, match=r"must be a cube, found \(4, 16, 16\)"):
+        sampler(volume(), augmentation=AugmentationConfig(exchange_z=True))
+
+
 def test_nothing_is_learned_from_validation_and_excluded_boxes():
     kept_out = (Box((0, 0, 0), (6, 40, 20)), Box((6, 20, 20), (12, 40, 40)))
     drawer = sampler(volume(validation=kept_out[:1], exclude=kept_out[1:]))

@@ -49,6 +49,14 @@ def test_erosion_takes_a_voxel_from_either_side_of_a_border_in_the_plane_only():
     assert erode_labels(labels, 0) is labels
 
 
+def test_erosion_along_z_is_that_in_the_plane_with_the_axes_exchanged():
+    labels = torch.from_numpy(np.random.default_rng(0).integers(-1, 3, (6, 1, 9)).repeat(9, axis=1))
+    for depth in range(3):
+        lying = erode_labels(labels.permute(1, 0, 2), depth).permute(1, 0, 2)
+        assert torch.equal(erode_labels(labels, depth, depth), lying)
+    assert torch.equal(erode_labels(labels, 2, 0), erode_labels(labels, 2))
+
+
 def test_erosion_leaves_the_edge_of_what_is_known_alone():
     labels = torch.tensor([[[1, 1, UNKNOWN, UNKNOWN, 1, 2, 2]]])
     assert erode_labels(labels, 1)[0, 0].tolist() == [1, 1, UNKNOWN, UNKNOWN, 0, 0, 2]
