@@ -31,7 +31,7 @@ from .pieces import Part, Piece
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 TORCH_BYTES = 450_000_000
 """What torch takes in a process that predicts, measured: half of it on import, the rest as its kernels' scratch."""
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from petavox.pipeline.affinities.inference import Inference, Predictor, working_memory
 from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.affinities.normalisation import Normalisation
-from petavox.pipeline.affinities.patches import PatchGrid, mirrored
+from petavox.pipeline.affinities.patches import NEGLIGIBLE, PatchGrid, mirrored
 from petavox.pipeline.errors import RequestError, StorageError
 from petavox.pipeline.geometry import BlockGrid, Box
 
@@ -79,7 +79,7 @@ def test_prediction_equals_its_definition(ready):
     raw = image((7, 21, 18))
     found = predict_by_blocks(ready[0], raw, raw.shape)
     assert found.std() > 5
-    assert np.abs(found - predict_at_once(raw)).max() < 0.52
+    assert np.abs(found - predict_at_once(raw)).max() < 0.52 + 3 * 255 * NEGLIGIBLE
 
 
 @settings(max_examples=12)
@@ -127,9 +127,10 @@ def test_every_voxel_that_is_needed_is_read_once_in_slabs_inside_the_volume():
         read[box.slices()] += 1
         return raw[box.slices()]
 
-    predictor().predict(reading, raw.shape, Box((2, 0, 10), (5, 12, 30)), DEPTH)
+    made, block = predictor(), Box((2, 0, 10), (5, 12, 30))
+    made.predict(reading, raw.shape, block, DEPTH)
     assert read.max() == 1
-    assert read[0:8, 0:16, 6:30].all()
+    assert read[made.grid.span(block).intersect(Box.of_shape(raw.shape)).slices()].all()
 
 
 def test_patches_are_computed_while_others_are_still_being_read():
