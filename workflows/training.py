@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import PositiveFloat, model_validator
 
 from ..pipeline.affinities.augmentation import AugmentationConfig
-from ..pipeline.affinities.checkpoint import find_checkpoint, read_checkpoint_config
+from ..pipeline.affinities.checkpoint import find_checkpoint, read_checkpoint_config, write_atomically
 from ..pipeline.affinities.network import NetworkConfig
 from ..pipeline.affinities.normalisation import Normalisation, estimate_normalisation
 from ..pipeline.affinities.processes import joined_processes
@@ -27,6 +27,7 @@ from ..pipeline.geometry import Box, Triple, triple
 from ..pipeline.phantom import Phantom, PhantomConfig
 from ..pipeline.segment import scores_at
 from . import strict_toml
+from .curves import CURVES, training_curves
 from .recipe import CheckpointName
 from .strict_toml import Section
 
@@ -122,7 +123,8 @@ def train_from_recipe(
 
     Args:
         path: the recipe.
-        directory: for state, log (training_log.jsonl, and in the format of TensorBoard) and checkpoint.
+        directory: for state, log (training_log.jsonl, and in the format of TensorBoard), checkpoint, and at the end the
+            log's curves.
         overrides: "key=value" with dotted keys, such as "training.steps=100", laid over the recipe.
         report: is given every line of the log.
 
@@ -163,7 +165,10 @@ def _train(
         judge=_judge,
         report=report,
     )
-    return trainer.run()
+    checkpoint = trainer.run()
+    if trainer.processes.first:
+        write_atomically(directory / CURVES, training_curves(directory))
+    return checkpoint
 
 
 def _judge(affinities: NDArray[np.uint8], labels: NDArray[np.integer], scoring: ScoringConfig) -> tuple[Scores, ...]:

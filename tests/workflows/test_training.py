@@ -64,6 +64,7 @@ def test_a_recipe_becomes_a_checkpoint_and_a_log_and_is_continued(recipe, tmp_pa
     assert [line["event"] for line in logged if "event" in line] == ["start", "resume"]
     assert [line["step"] for line in logged if "loss" in line] == [1, 2, 3, 4]
     assert "validation_loss" in logged[-1]
+    assert (tmp_path / "training" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
