@@ -84,6 +84,13 @@ class Box:
         z, y, x = (slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, origin, strict=True))
         return z, y, x
 
+    def slabs(self, depth: int) -> Iterator[Box]:
+        """The box cut across z at the multiples of a depth, in order."""
+        (first, *start), (last, *stop) = self.start, self.stop
+        cuts = [first, *range((first // depth + 1) * depth, last, depth), last]
+        for a, b in itertools.pairwise(cuts):
+            yield Box(triple([a, *start]), triple([b, *stop]))
+
     def __str__(self) -> str:
         return "[" + ", ".join(f"{a}:{b}" for a, b in zip(self.start, self.stop, strict=True)) + "]"
 

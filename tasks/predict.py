@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..pipeline.affinities.normalisation import Normalisation
 from ..pipeline.affinities.offsets import NEAREST
 from ..pipeline.affinities.variants import Combine, Count
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
-from ..pipeline.volumes import VolumeSpec, open_volume
+from ..pipeline.volumes import Volume, VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
 from .pieces import Part, Piece
 
@@ -99,13 +100,27 @@ def run(config: Config, index: Triple) -> Outcome:
         nothing = np.zeros((len(NEAREST), *block.shape), np.uint8)
         return Outcome(state="masked", voxels=block.voxels, checksum=checksums.of_array(nothing))
     torch.set_num_threads(config.threads)
-    affinities = _predictor(config, raw.spec.fill_value).predict(raw.read, raw.spec.shape, block, raw.spec.chunk[0])
-    affinities *= wanted
-    checksum = checksums.of_array(affinities)
-    if not affinities.any():
-        return Outcome(state="empty", voxels=block.voxels, checksum=checksum)
-    open_volume(config.affinities, writable=True).write(block, affinities)
-    return Outcome(voxels=block.voxels, checksum=checksum)
+    affinities = _predict(config, raw, block, wanted)
+    state: Literal["done", "empty"] = "done" if affinities.any() else "empty"
+    return Outcome(state=state, voxels=block.voxels, checksum=checksums.of_array(affinities))
+
+
+def _predict(config: Config, raw: Volume, block: Box, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Affinities of a block; what of them is not 0 is written, while others are still being computed."""
+    output = open_volume(config.affinities, writable=True)
+    affinities = np.zeros((len(NEAREST), *block.shape), np.uint8)
+    wanted = np.broadcast_to(wanted, affinities.shape)
+    predictor, depths = _predictor(config, raw.spec.fill_value), (raw.spec.chunk[0], output.spec.write_unit[0])
+    with ThreadPoolExecutor(1, thread_name_prefix="writing") as thread:
+        writing = []
+        for slab, found in predictor.slabs(raw.read, raw.spec.shape, block, *depths):
+            here = (slice(None), *slab.slices(block.start))
+            affinities[here] = found * wanted[here]
+            if affinities[here].any():
+                writing.append(thread.submit(output.write, slab, affinities[here]))
+        for written in writing:
+            written.result()
+    return affinities
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:

@@ -9,6 +9,7 @@ for bit, given the same number of patches in a batch; a GPU's kernels may differ
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
@@ -81,27 +82,40 @@ class Predictor:
         self.engine = Engine(network, CHANNELS, self.device, inference.precision, memory, inference.batch)
 
     def predict(self, read: Read, volume: Triple, block: Box, depth: int) -> NDArray[np.uint8]:
-        """Affinities of a block.
+        """Affinities of a block (3, Z, Y, X) at once; see `slabs`."""
+        return np.concatenate([found for _, found in self.slabs(read, volume, block, depth, block.shape[0])], axis=1)
+
+    def slabs(
+        self, read: Read, volume: Triple, block: Box, depth: int, found_depth: int
+    ) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
+        """Affinities of a block in slabs along z, each as soon as no patch that is left changes it.
 
         Args:
             read: gives the grey values (Z, Y, X) of a box inside the volume; called for one slab after the other, in
                 another thread, while patches are computed.
             volume: shape of the volume, in voxels.
             block: a box inside it.
-            depth: planes of a slab, such as those of the volume's chunks.
+            depth: planes of a slab that is read, such as those of the volume's chunks.
+            found_depth: likewise of a slab of affinities.
 
-        Returns:
-            uint8 (3, Z, Y, X), round(255 · affinity), of the edges to the next lower voxel along z, y and x. Edges that
-            leave the volume have a value, too, that means nothing.
+        Yields:
+            The voxels of a slab, and uint8 (3, Z, Y, X), round(255 · affinity), of their edges to the next lower voxel
+            along z, y and x. Edges that leave the volume have a value, too, that means nothing.
         """
         total = torch.zeros((CHANNELS, *block.shape), device=self.device)
+        slabs = deque(block.slabs(found_depth))
         with reading(read, volume, self.grid.span(block), depth) as image:
             boxes = (self.grid.box(index) for index in self.grid.touching(block))
             seen = ((box, image.patch(box)) for box in boxes)
             for batch in batched((patch for patch in seen if self._holds_image(patch[1])), self.engine.batch):
+                ready = batch[0][0].start[0] + self.grid.rim[0]
+                while slabs[0].stop[0] <= ready:
+                    slab = slabs.popleft()
+                    yield slab, _grey_levels(total, slab, block)
                 for (box, _), affinities in zip(batch, self._compute([grey for _, grey in batch]), strict=False):
                     self._add(total, affinities, box, block)
-        return total.mul_(255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+        for slab in slabs:
+            yield slab, _grey_levels(total, slab, block)
 
     def _holds_image(self, grey: Grey) -> bool:
         fill = self.inference.fill_value
@@ -120,6 +134,11 @@ class Predictor:
         total[(slice(None), *here)] += affinities[(slice(None), *there)] * self.weights[there]
 
 
+def _grey_levels(total: Tensor, slab: Box, block: Box) -> NDArray[np.uint8]:
+    found = total[(slice(None), *slab.slices(block.start))]
+    return found.mul(255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+
+
 def batched(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
     """Lists of up to `size` of them, in order."""
     while batch := list(itertools.islice(items, size)):
@@ -136,8 +155,8 @@ def working_memory(network: NetworkConfig, inference: Inference, block: Triple, 
         grey_bytes: bytes of a stored grey value.
     """
     image = prod(b + 2 * p for b, p in zip(block, inference.patch, strict=True)) * grey_bytes
-    # The accumulator, the result, and the reading of an image before it is mirrored.
-    arrays = prod(block) * CHANNELS * (4 + 1) + 2 * image
+    # The accumulator, the result, at worst all of it in one slab, and the reading of an image before it is mirrored.
+    arrays = prod(block) * CHANNELS * (4 + 2) + 2 * image
     return arrays + inference.batch * patch_memory(network, inference)
 
 

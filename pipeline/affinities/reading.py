@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Box, Triple
+from ..geometry import Box, Triple, triple
 from .patches import mirrored
 
 Grey = NDArray[np.generic]
@@ -62,12 +61,10 @@ def reading(read: Read, volume: Triple, span: Box, depth: int) -> Iterator[Image
         depth: planes of a slab. With that of the volume's chunks no chunk is decoded twice.
     """
     places = [mirrored(a, b, n) for a, b, n in zip(span.start, span.stop, volume, strict=True)]
-    (z0, y0, x0), (z1, y1, x1) = ([int(i.min()) for i in places], [int(i.max()) + 1 for i in places])
-    cuts = [z0, *range((z0 // depth + 1) * depth, z1, depth), z1]
-    slabs = [Box((a, y0, x0), (b, y1, x1)) for a, b in itertools.pairwise(cuts)]
+    box = Box(triple([int(i.min()) for i in places]), triple([int(i.max()) + 1 for i in places]))
     with ThreadPoolExecutor(1, thread_name_prefix="reading") as thread:
         try:
-            yield Image(Box((z0, y0, x0), (z1, y1, x1)), volume, [(slab, thread.submit(read, slab)) for slab in slabs])
+            yield Image(box, volume, [(slab, thread.submit(read, slab)) for slab in box.slabs(depth)])
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
 

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from petavox.pipeline.errors import RequestError
@@ -40,6 +40,15 @@ def test_growing_and_shifting_move_the_corners(box, margin):
     assert box.grow(margin).shape == tuple(s + 2 * m for s, m in zip(box.shape, margin, strict=True))
     assert box.shift(margin).shape == box.shape
     assert box.shift(margin).slices(margin) == box.slices()
+
+
+@given(boxes(), st.integers(1, 7))
+def test_slabs_make_up_a_box_and_are_cut_at_multiples_of_their_depth(box, depth):
+    assume(not box.is_empty)
+    slabs = list(box.slabs(depth))
+    assert [z for slab in slabs for z in range(slab.start[0], slab.stop[0])] == list(range(box.start[0], box.stop[0]))
+    assert all(slab.stop[0] % depth == 0 for slab in slabs[:-1])
+    assert all(slab.start[1:] == box.start[1:] and slab.stop[1:] == box.stop[1:] for slab in slabs)
 
 
 @given(grids())

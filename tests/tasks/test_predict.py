@@ -6,9 +6,9 @@ from petavox.pipeline.affinities.checkpoint import CheckpointConfig, save_checkp
 from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.affinities.normalisation import Normalisation
 from petavox.pipeline.affinities.offsets import NEAREST
-from petavox.pipeline.errors import CheckpointError
+from petavox.pipeline.errors import CheckpointError, StorageError
 from petavox.pipeline.geometry import BlockGrid, Box
-from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
+from petavox.pipeline.volumes import Volume, VolumeSpec, create_volume, open_volume
 from petavox.tasks import predict
 from petavox.tasks.contract import Density
 
@@ -29,9 +29,9 @@ def make(tmp_path):
     config = CheckpointConfig(network=NETWORK, patch=(4, 8, 8), voxel_size=(30.0, 6.0, 6.0))
     save_checkpoint(tmp_path / "model", config, network.state_dict())
 
-    def config_of(block):
-        path = tmp_path / f"affinities{block}.zarr"
-        create_volume(path, predict.affinities_spec(raw.spec, chunk=block, shard=None))
+    def config_of(block, chunk=None):
+        path = tmp_path / f"affinities{block}{chunk}.zarr"
+        create_volume(path, predict.affinities_spec(raw.spec, chunk=chunk or block, shard=None))
         return predict.Config(
             raw=str(tmp_path / "raw.zarr"),
             checkpoint=str(tmp_path / "model"),
@@ -67,6 +67,31 @@ def test_affinities_are_the_same_for_any_blocks(make):
     run_all(parts)
     np.testing.assert_array_equal(read_all(parts), read_all(whole))
     assert read_all(whole)[..., :16].std() > 0
+
+
+def test_a_block_is_written_slab_by_slab_as_it_would_be_at_once(make, monkeypatch):
+    written, write = [], Volume.write
+
+    def writing(volume, box, array):
+        written.append(box)
+        write(volume, box, array)
+
+    monkeypatch.setattr(Volume, "write", writing)
+    at_once, by_slabs = make(SHAPE), make(SHAPE, chunk=(2, 8, 8))
+    run_all(at_once)
+    assert [box.shape[0] for box in written] == [6]
+    run_all(by_slabs)
+    assert [box.shape[0] for box in written[1:]] == [2, 2, 2]
+    np.testing.assert_array_equal(read_all(by_slabs), read_all(at_once))
+
+
+def test_a_block_that_cannot_be_written_is_not_done(make, monkeypatch):
+    def refusing(*_):
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setattr(Volume, "write", refusing)
+    with pytest.raises(StorageError, match="The disk is full"):
+        predict.run(make(SHAPE), (0, 0, 0))
 
 
 def test_the_affinities_volume_lies_where_the_raw_volume_lies_and_knows_its_offsets(make):

@@ -145,6 +145,28 @@ def test_patches_are_computed_while_others_are_still_being_read():
     np.testing.assert_array_equal(found, predict_by_blocks(predictor(), raw, raw.shape))
 
 
+@pytest.mark.parametrize("found_depth", [1, 4, 5, 40])
+def test_slabs_make_up_the_block_in_order_whatever_their_depth(found_depth):
+    raw, block = image((24, 8, 12)), Box((3, 0, 0), (23, 8, 12))
+    boxes, found = zip(
+        *predictor(batch=2).slabs(lambda b: raw[b.slices()], raw.shape, block, DEPTH, found_depth), strict=True
+    )
+    assert list(boxes) == list(block.slabs(found_depth))
+    whole = predictor(batch=2).predict(lambda b: raw[b.slices()], raw.shape, block, DEPTH)
+    np.testing.assert_array_equal(np.concatenate(found, axis=1), whole)
+
+
+def test_a_slab_is_given_before_what_it_does_not_need_is_read():
+    raw, given = image((24, 8, 12)), threading.Event()
+
+    def read(box):
+        assert box.start[0] < 12 or given.wait(30)
+        return raw[box.slices()]
+
+    for _ in predictor().slabs(read, raw.shape, Box.of_shape(raw.shape), DEPTH, DEPTH):
+        given.set()
+
+
 def test_what_goes_wrong_while_reading_is_told():
     raw = image((12, 8, 12))
 
