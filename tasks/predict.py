@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -112,12 +113,14 @@ def _predict(config: Config, raw: Volume, block: Box, wanted: npt.NDArray[np.boo
     wanted = np.broadcast_to(wanted, affinities.shape)
     predictor, depths = _predictor(config, raw.spec.fill_value), (raw.spec.chunk[0], output.spec.write_unit[0])
     with ThreadPoolExecutor(1, thread_name_prefix="writing") as thread:
-        writing = []
+        writing: deque[Future[None]] = deque()
         for slab, found in predictor.slabs(raw.read, raw.spec.shape, block, *depths):
             here = (slice(None), *slab.slices(block.start))
-            affinities[here] = found * wanted[here]
+            np.multiply(found, wanted[here], out=affinities[here])
             if affinities[here].any():
                 writing.append(thread.submit(output.write, slab, affinities[here]))
+            while writing and writing[0].done():
+                writing.popleft().result()  # what fails ends the task
         for written in writing:
             written.result()
     return affinities

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from pathlib import Path
@@ -56,7 +57,7 @@ def read_points(log: Path) -> dict[str, list[tuple[int, float]]]:
     """
     points: dict[str, list[tuple[int, float]]] = {}
     for line in _lines(log):
-        if line.get("event") == "resume":
+        if "event" in line:
             points = {name: [p for p in found if p[0] <= line["next_step"]] for name, found in points.items()}
         if "step" in line:
             for name, value in line.items():
@@ -65,7 +66,13 @@ def read_points(log: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def _lines(log: Path) -> list[dict[str, Any]]:
+    """The lines of a log, but for those that a crash has torn."""
+    lines = []
     try:
-        return [json.loads(line) for line in log.read_text().splitlines()]
-    except (OSError, ValueError) as error:
+        text = log.read_text()
+    except OSError as error:
         raise RequestError(f"The training log {log} cannot be read: {error}") from error
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            lines.append(json.loads(line))
+    return lines

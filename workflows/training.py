@@ -177,9 +177,11 @@ def _judge(affinities: NDArray[np.uint8], labels: NDArray[np.integer], scoring: 
 
 
 def _load(volume: RecipeVolume, base: Path) -> TrainingVolume:
-    raw, labels = _read(volume.raw, base), _read(volume.labels, base)
-    mask = labels == labels if volume.mask is None else _read(volume.mask, base) != 0
-    normalisation = volume.normalisation or estimate_normalisation(lambda box: raw[box.slices()], triple(raw.shape))
+    (raw, fill_value), (labels, _) = _read(volume.raw, base), _read(volume.labels, base)
+    mask = labels == labels if volume.mask is None else _read(volume.mask, base)[0] != 0
+    normalisation = volume.normalisation or estimate_normalisation(
+        lambda box: raw[box.slices()], triple(raw.shape), fill_value=fill_value
+    )
     return TrainingVolume(
         raw,
         labels,  # type: ignore[arg-type]
@@ -203,20 +205,20 @@ def _draw(piece: RecipePhantom, voxel_size: tuple[float, float, float]) -> Train
     return TrainingVolume(raw, labels, np.ones(raw.shape, bool), normalisation, validation, weight=piece.weight)
 
 
-def _read(name: str, base: Path) -> NDArray[np.generic]:
-    """A whole volume (Z, Y, X), from a TIFF file or from a volume that petavox opens."""
+def _read(name: str, base: Path) -> tuple[NDArray[np.generic], float]:
+    """A whole volume (Z, Y, X), and its fill value, from a volume that petavox opens, or a TIFF file, which has 0."""
     expanded = os.path.expandvars(name)
     if "$" in expanded:
         raise RequestError(f"The path {name} names an environment variable that is not set.")
-    path = base / expanded
-    if path.suffix.lower() not in (".tif", ".tiff"):
+    path = expanded if "://" in expanded else str(base / expanded)
+    if not path.lower().endswith((".tif", ".tiff")):
         from ..pipeline.volumes import open_volume
 
         volume = open_volume(path)
-        return volume.read(Box.of_shape(volume.spec.shape))
+        return volume.read(volume.spec.box), volume.spec.fill_value
     import tifffile
 
     try:
-        return tifffile.imread(path)  # type: ignore[no-any-return]
+        return tifffile.imread(path), 0
     except (OSError, ValueError) as error:
         raise VolumeError(f"The training volume {path} cannot be read: {error}") from error

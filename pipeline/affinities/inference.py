@@ -23,7 +23,7 @@ from torch import Tensor
 from ..geometry import Box, Triple
 from .engine import Engine, Precision, usable_device
 from .network import NetworkConfig, ResidualSymmetricUNet, check_patch
-from .normalisation import Normalisation
+from .normalisation import Normalisation, as_tensor
 from .offsets import NEAREST
 from .patches import PatchGrid, blending_weights
 from .reading import Grey, Read, reading
@@ -123,10 +123,12 @@ class Predictor:
 
     def _compute(self, patches: list[Grey]) -> Tensor:
         """Affinities (N, 3, Z, Y, X) of patches; the batch is always full, since kernels may depend on its size."""
-        images = torch.zeros((self.engine.batch, 1, *self.inference.patch))
-        for image, grey in zip(images, patches, strict=False):
-            image[0] = torch.from_numpy(self.inference.normalisation.apply(grey))
-        return look(self.engine, images.to(self.device), self.variants, NEAREST, self.inference.combine)
+        greys = [as_tensor(grey) for grey in patches]
+        images = torch.zeros((self.engine.batch, 1, *self.inference.patch), dtype=greys[0].dtype)
+        for image, grey in zip(images, greys, strict=False):
+            image[0] = grey
+        scaled = self.inference.normalisation.apply(images.to(self.device))
+        return look(self.engine, scaled, self.variants, NEAREST, self.inference.combine)
 
     def _add(self, total: Tensor, affinities: Tensor, box: Box, block: Box) -> None:
         common = box.intersect(block)
@@ -135,8 +137,9 @@ class Predictor:
 
 
 def _grey_levels(total: Tensor, slab: Box, block: Box) -> NDArray[np.uint8]:
+    """Of a slab, in whose place in the total they are made; that is not needed any more."""
     found = total[(slice(None), *slab.slices(block.start))]
-    return found.mul(255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+    return found.mul_(255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
 
 
 def batched(items: Iterator[Item], size: int) -> Iterator[list[Item]]:

@@ -23,12 +23,15 @@ class TrainingLog:
 
     def __init__(self, directory: Path, done: int, report: Callable[[dict[str, Any]], None] | None) -> None:
         self._path, self._report = directory / LOG, report
+        last = self._path.read_bytes()[-1:] if self._path.exists() else b""
+        self._separator = b"" if last in (b"", b"\n") else b"\n"  # a crash may have torn the last line
         self._events = EventFile(directory, done + 1)
 
     def add(self, **line: Any) -> None:
         """A line; of one with a step, all numbers and lists of numbers can be drawn."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        with self._path.open("ab") as file:
+            file.write(self._separator + json.dumps(line).encode() + b"\n")
+        self._separator = b""
         if "step" in line:
             self._events.add(line["step"], _numbers(line))
         if self._report is not None:

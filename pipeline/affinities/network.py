@@ -120,7 +120,7 @@ class Module(nn.Module):
         x = self.activation(self.middle(skip))
         if self.skip_scale is None:
             return self.activation(self.last.norm(self.last.convolution(x) + skip))  # type: ignore[no-any-return]
-        return self.activation(torch.addcmul(self.last.convolution(x), skip, self.skip_scale))  # type: ignore[no-any-return]
+        return self.activation(torch.addcmul(self.last.convolution(x), skip, self.skip_scale.to(skip.dtype)))  # type: ignore[no-any-return]
 
     def fold(self) -> None:
         """Folds the normalisations; the last one scales the skip, too."""

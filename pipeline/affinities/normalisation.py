@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..errors import VolumeError
 from ..geometry import Box, Triple, triple
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Normalisation(BaseModel):
@@ -20,12 +24,16 @@ class Normalisation(BaseModel):
     mean: float = Field(allow_inf_nan=False)
     deviation: float = Field(gt=0, allow_inf_nan=False)
 
-    def apply(self, grey: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Grey values of any shape as float32 of mean 0 and standard deviation 1."""
-        scaled = grey.astype(np.float32)
-        scaled -= np.float32(self.mean)
-        scaled *= np.float32(1.0 / self.deviation)
-        return scaled
+    def apply(self, grey: Tensor) -> Tensor:
+        """Grey values of any shape as float32 of mean 0 and standard deviation 1, on the device where they are."""
+        return (grey.float() - self.mean).mul_(1 / self.deviation)
+
+
+def as_tensor(grey: NDArray[np.generic]) -> Tensor:
+    """Grey values as a contiguous tensor: bytes as bytes, all else as float32."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(grey if grey.dtype == np.uint8 else grey.astype(np.float32)))
 
 
 def estimate_normalisation(

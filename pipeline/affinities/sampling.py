@@ -5,19 +5,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .. import checksums
 from ..errors import RequestError
 from ..geometry import Box, Triple, triple
 from .appearance import change_appearance
 from .augmentation import AugmentationConfig
 from .deformation import Patch, displace_sections, draw_warp, exchange_axes, flip
 from .descriptors import Deviation, shape_descriptors
-from .normalisation import Normalisation
+from .normalisation import Normalisation, as_tensor
 from .offsets import Offsets
 from .targets import affinity_targets, erode_labels, known_labels
 
@@ -62,6 +63,13 @@ class TrainingVolume:
     def read(self, box: Box) -> NDArray[np.generic]:
         """The grey values of a box."""
         return self.image[box.slices()]
+
+    def identity(self) -> dict[str, Any]:
+        """What of it a training depends on, as plain values: boxes and numbers, and checksums of its arrays."""
+        boxes = {name: [str(box) for box in getattr(self, name)] for name in ("validation", "exclude")}
+        arrays = {name: checksums.of_array(getattr(self, name)) for name in ("image", "labels", "mask")}
+        shape, normalisation = list(self.image.shape), self.normalisation.model_dump()
+        return {"shape": shape, "weight": self.weight, "normalisation": normalisation, **boxes, **arrays}
 
     def learnable(self) -> NDArray[np.bool_]:
         """Where labels may be learned from (Z, Y, X): the mask without the validation and excluded boxes."""
@@ -146,9 +154,7 @@ class PatchSampler:
         random = np.random.default_rng([self.seed, number])
         which = int(random.choice(len(self.volumes), p=self.odds))
         patch = self._cut(self.volumes[which], self.masks[which], random)
-        normalisation = self.normalisations[which]
-        image = (patch.image.float() - normalisation.mean).mul_(1 / normalisation.deviation)
-        image = change_appearance(image, self.augmentation, random)
+        image = change_appearance(self.normalisations[which].apply(patch.image), self.augmentation, random)
         targets = affinity_targets(erode_labels(patch.labels, self.erosion, self.erosion_depth), self.offsets)
         shapes = None if self.descriptors is None else shape_descriptors(patch.labels, self.descriptors)
         return Example(image[None], targets, shapes)
@@ -179,11 +185,6 @@ class PatchSampler:
         )
 
 
-def as_tensor(image: NDArray[np.generic]) -> Tensor:
-    """Grey values as a contiguous tensor: bytes as bytes, all else as float32."""
-    return torch.from_numpy(np.ascontiguousarray(image if image.dtype == np.uint8 else image.astype(np.float32)))
-
-
 def validation_examples(
     volumes: Sequence[TrainingVolume], shape: Triple, offsets: Offsets, limit: int
 ) -> list[Example]:
@@ -196,7 +197,7 @@ def validation_examples(
     chosen = [places[i * len(places) // limit] for i in range(limit)] if len(places) > limit else places
     return [
         Example(
-            torch.from_numpy(volume.normalisation.apply(volume.image[box.slices()]))[None],
+            volume.normalisation.apply(as_tensor(volume.image[box.slices()]))[None],
             affinity_targets(known_labels(volume.labels[box.slices()], volume.mask[box.slices()]), offsets),
         )
         for volume, box in chosen

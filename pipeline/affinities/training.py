@@ -17,10 +17,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, RequestError
 from ..geometry import Triple
 from .augmentation import AugmentationConfig
 from .checkpoint import CheckpointConfig, save_checkpoint, starting_point, write_atomically
+from .engine import usable_device
 from .log import TrainingLog
 from .losses import balanced_loss, descriptor_loss
 from .network import NetworkConfig, ResidualSymmetricUNet, check_patch
@@ -120,7 +121,7 @@ class Trainer:
     Raises:
         CheckpointError: the directory holds a damaged state, or that of a run with other settings; or the start is no
             checkpoint of such a network.
-        RequestError: patch, volumes and network do not fit together.
+        RequestError: patch, volumes and network do not fit together, or there is no such device.
     """
 
     def __init__(
@@ -139,14 +140,21 @@ class Trainer:
         report: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         check_patch(training.patch, network)
+        if training.device == "cuda" and usable_device() != "cuda":
+            raise RequestError(
+                f"To train on a GPU, torch must be able to compute on one: torch {torch.__version__} finds none here. "
+                'Use device = "cpu", or a build of torch for this GPU.'
+            )
         self.config, self.directory = training, directory
         self.processes = current_processes()
         self.share = self.processes.share(training.batch)
         scoring = scoring or ScoringConfig()
         tables = {"network": network, "augmentation": augmentation, "training": training, "scoring": scoring}
         first = None if start is None else starting_point(start, network)
+        self.defaults = {name: type(table)().model_dump(mode="json") for name, table in tables.items()}
         self.settings: dict[str, dict[str, Any]] = {"sampling": {"patches": PATCHES}}
         self.settings |= {name: table.model_dump(mode="json") for name, table in tables.items()}
+        self.settings["volumes"] = {str(number): volume.identity() for number, volume in enumerate(volumes)}
         self.settings["start"] = {"weights_sha256": None if first is None else first[0].weights_sha256}
         self.sampler = PatchSampler(
             volumes,
@@ -212,8 +220,9 @@ class Trainer:
                 losses, began = [], time.perf_counter()
             if self.validation and self.processes.first and (last or done % self.config.validate_every == 0):
                 self._log(step=done, **self.validate(), **self.consider())
-            if last or done % self.config.save_every == 0:
+            if not last and done % self.config.save_every == 0:
                 self.save()
+        self.save()  # even where no step was left: it may have stopped between the state and the checkpoint
         return self.directory / CHECKPOINT
 
     def _batches(self) -> Iterator[tuple[int, list[Example]]]:
@@ -353,12 +362,14 @@ class Trainer:
 
     def _check_settings(self, before: dict[str, dict[str, Any]]) -> None:
         for table, settings in self.settings.items():
-            known = before.get(table, {})
-            for name, value in settings.items():
-                if name not in MAY_CHANGE and known.get(name) != value:
+            # A state may be older than a setting, which then had its default, and than what is known of volumes.
+            known = self.defaults.get(table, {}) | before.get(table, settings if table == "volumes" else {})
+            for name in {**known, **settings}:
+                was, now = known.get(name), settings.get(name)
+                if name not in MAY_CHANGE and was != now:
                     raise CheckpointError(
                         f"A resumed training must have the settings that it began with: [{table}] {name} was "
-                        f"{known.get(name)} in {self.directory} and is {value} now. Use another directory."
+                        f"{was} in {self.directory} and is {now} now. Use another directory."
                     )
 
     def _log(self, **line: Any) -> None:

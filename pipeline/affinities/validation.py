@@ -15,6 +15,7 @@ from ..errors import RequestError
 from ..geometry import Box, Triple, triple
 from .inference import Inference, Predictor
 from .network import NetworkConfig, ResidualSymmetricUNet
+from .patches import PatchGrid
 from .sampling import TrainingVolume
 
 Share = float
@@ -83,7 +84,7 @@ class SegmentationValidation:
         device, precision: see `Inference`.
 
     Raises:
-        RequestError: the part of a validation box that is segmented holds no label.
+        RequestError: the part of a validation box that is segmented holds no label, or the patch has an odd length.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class SegmentationValidation:
         device: Literal["cpu", "cuda"],
         precision: Literal["float32", "bfloat16"],
     ) -> None:
+        PatchGrid(patch)  # refuses what could only be trained on
         self.scoring, self.judge = scoring, judge
         self.boxes = [(volume, middle(box, scoring.shape)) for volume in volumes for box in volume.validation]
         for volume, box in self.boxes:

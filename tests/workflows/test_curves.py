@@ -27,6 +27,13 @@ def test_steps_that_were_done_again_count_once_and_lists_with_their_smallest(tmp
     assert points["adapted_rand_error"] == [(2, 0.2)]
 
 
+def test_a_training_that_began_anew_is_drawn_from_there_and_torn_lines_are_not(tmp_path):
+    log = write(tmp_path, [*LOG, {"event": "start", "next_step": 0}, {"step": 1, "loss": 5.0}]) / "training_log.jsonl"
+    log.write_text(log.read_text() + '{"step": 2, "lo')
+    points = read_points(log)
+    assert (points["loss"], points["validation_loss"]) == ([(1, 5.0)], [])
+
+
 def test_scores_have_a_panel_of_their_own_where_there_are_any(tmp_path):
     def width(lines):
         return int.from_bytes(training_curves(write(tmp_path, lines))[16:20])
@@ -34,8 +41,8 @@ def test_scores_have_a_panel_of_their_own_where_there_are_any(tmp_path):
     assert width(LOG) == 2 * width(LOG[:2])
 
 
-@pytest.mark.parametrize(("text", "said"), [("{}\n", "none yet"), ("no log", "cannot be read")])
-def test_a_log_without_a_step_is_refused(tmp_path, text, said):
-    (tmp_path / "training_log.jsonl").write_text(text)
-    with pytest.raises(RequestError, match=said):
+def test_a_log_without_a_step_and_no_log_are_refused(tmp_path):
+    with pytest.raises(RequestError, match="cannot be read"):
         training_curves(tmp_path)
+    with pytest.raises(RequestError, match="none yet"):
+        training_curves(write(tmp_path, LOG[:1]))

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from fakes.shuffled import Silent
 
 from petavox.pipeline.affinities.checkpoint import CheckpointConfig, save_checkpoint
 from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
@@ -15,8 +16,10 @@ from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.tasks import predict as task
 from petavox.workflows import cli
+from petavox.workflows.grid import Grid
 from petavox.workflows.predict import name_of, prediction
 from petavox.workflows.recipe import Recipe
+from petavox.workflows.tune import tune
 
 SHAPE = (4, 16, 32)
 
@@ -88,6 +91,15 @@ def test_the_same_command_continues_where_it_was_stopped(folder, petavox, monkey
     np.testing.assert_array_equal(open_volume(folder / "again" / "again.zarr").read(Box.of_shape(SHAPE)), expected)
     _, _, said = petavox()
     assert "Everything is done already" in said
+
+
+def test_thresholds_are_chosen_for_affinities_alone(folder, petavox):
+    petavox()
+    labels = create_volume(folder / "truth.zarr", VolumeSpec(SHAPE, "uint64", (30.0, 6.0, 6.0)))
+    labels.write(labels.spec.box, np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint64))
+    truth = f"evaluate.truth={folder / 'truth.zarr'}"
+    tuning = tune(folder / "runs" / "affinities", grid=Grid(), progress=Silent(), split="none", overrides=[truth])
+    assert tuning.chosen.adapted_rand_error < 1
 
 
 def test_what_lies_at_the_place_of_the_volume_is_not_touched(folder, petavox):

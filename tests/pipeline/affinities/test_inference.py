@@ -61,7 +61,7 @@ def predict_at_once(raw):
     for index in grid.touching(Box.of_shape(raw.shape)):
         box = grid.box(index)
         places = [mirrored(a, b, n) for a, b, n in zip(box.start, box.stop, raw.shape, strict=True)]
-        seen = torch.from_numpy(NORMALISATION.apply(raw[np.ix_(*places)]))[None, None]
+        seen = NORMALISATION.apply(torch.from_numpy(raw[np.ix_(*places)]))[None, None]
         with torch.inference_mode():
             answer = torch.sigmoid(unfolded(seen))[0, :3].double().numpy()
         common = box.intersect(Box.of_shape(raw.shape))

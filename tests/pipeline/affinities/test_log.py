@@ -8,6 +8,14 @@ from petavox.pipeline.affinities.log import LOG, TrainingLog
 from twins.event_file import scalars
 
 
+def test_a_torn_line_stays_alone(tmp_path):
+    (tmp_path / LOG).write_text('{"step": 1}\n{"st')
+    log = TrainingLog(tmp_path, 1, None)
+    log.add(step=2)
+    log.add(step=3)
+    assert (tmp_path / LOG).read_text().splitlines() == ['{"step": 1}', '{"st', '{"step": 2}', '{"step": 3}']
+
+
 def test_a_line_is_kept_reported_and_drawn(tmp_path):
     seen = []
     log = TrainingLog(tmp_path, 3, seen.append)

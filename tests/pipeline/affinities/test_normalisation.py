@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from petavox.pipeline.affinities.normalisation import Normalisation, estimate_normalisation
+from petavox.pipeline.affinities.normalisation import Normalisation, as_tensor, estimate_normalisation
 from petavox.pipeline.errors import VolumeError
 
 
@@ -15,10 +15,12 @@ def reader(array):
 
 def test_normalised_grey_values_have_mean_0_and_deviation_1():
     grey = volume()
-    normalised = Normalisation(mean=float(grey.mean()), deviation=float(grey.std())).apply(grey)
-    assert normalised.dtype == np.float32
-    assert abs(normalised.mean()) < 1e-3
-    assert abs(normalised.std() - 1) < 1e-3
+    normalisation = Normalisation(mean=float(grey.mean()), deviation=float(grey.std()))
+    for stored in (grey, grey.astype(np.uint16), grey.astype(np.float64)):
+        normalised = normalisation.apply(as_tensor(stored)).numpy()
+        assert normalised.dtype == np.float32
+        assert abs(normalised.mean()) < 1e-3
+        assert abs(normalised.std() - 1) < 1e-3
 
 
 def test_estimate_is_near_the_truth_and_the_same_every_time():

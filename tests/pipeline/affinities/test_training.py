@@ -1,4 +1,6 @@
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +124,41 @@ def test_settings_may_not_change_on_resuming_but_for_the_length(tmp_path):
     assert trainer(tmp_path, steps=4).next_step == 2
     with pytest.raises(CheckpointError, match=r"\[training\] seed was 1"):
         trainer(tmp_path, seed=9)
+
+
+def test_a_state_from_before_a_setting_is_continued_where_that_has_its_default(tmp_path, monkeypatch):
+    run = trainer(tmp_path, steps=1)
+    del run.settings["augmentation"]["exchange_z"], run.settings["volumes"]
+    run.run()
+    assert trainer(tmp_path).next_step == 1
+    run.settings["augmentation"]["exchange_z"] = True
+    run.save()
+    with pytest.raises(CheckpointError, match="exchange_z was True"):
+        trainer(tmp_path)
+
+
+@pytest.mark.parametrize("other", [{"validation": ()}, {"weight": 2.0}, {"labels": np.ones((8, 48, 48), np.uint8)}])
+def test_other_volumes_and_boxes_are_not_continued_with(tmp_path, monkeypatch, other):
+    trainer(tmp_path, steps=1).run()
+    changed = replace(volume(), **other)
+    monkeypatch.setitem(globals(), "volume", lambda: changed)
+    with pytest.raises(CheckpointError, match=r"\[volumes\] 0 was"):
+        trainer(tmp_path)
+
+
+def test_a_checkpoint_that_a_crash_has_prevented_is_written_by_the_next_run(tmp_path):
+    checkpoint = trainer(tmp_path, steps=2).run()
+    expected = (checkpoint / "weights.safetensors").read_bytes()
+    shutil.rmtree(checkpoint)
+    trainer(tmp_path, steps=2).run()
+    assert (checkpoint / "weights.safetensors").read_bytes() == expected
+
+
+def test_a_gpu_that_is_not_there_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "usable_device", lambda: "cpu")
+    with pytest.raises(RequestError, match="torch must be able to compute on one"):
+        trainer(tmp_path / "training", device="cuda")
+    assert not (tmp_path / "training").exists()
 
 
 def test_a_state_of_other_patches_is_not_continued(tmp_path, monkeypatch):

@@ -110,6 +110,12 @@ def test_the_best_so_far_survives_an_interruption(tmp_path):
     assert load_checkpoint(resumed)[0] == load_checkpoint(whole)[0]
 
 
+def test_a_patch_that_could_not_be_predicted_is_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(RequestError, match="even"):
+        trainer(tmp_path / "training", Judge(), patch=(3, 16, 16))
+    assert not (tmp_path / "training").exists()
+
+
 def test_what_is_judged_are_the_affinities_and_labels_of_the_middle_of_the_box(tmp_path):
     judge = Judge(0.5)
     folder = trainer(tmp_path, judge, steps=1).run()
