@@ -8,10 +8,10 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from . import data_commands, run_commands  # which registers them
+from . import data_commands, model_commands, run_commands  # which registers them
 from .console import DEBUG, app
 
-__all__ = ["app", "data_commands", "main", "run_commands"]
+__all__ = ["app", "data_commands", "main", "model_commands", "run_commands"]
 
 
 def main() -> NoReturn:

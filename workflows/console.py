@@ -31,10 +31,15 @@ DEBUG = "PETAVOX_DEBUG"
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command of petavox."""
+    return app.command()(guarded(function))
+
+
+def guarded(function: Callable[..., None]) -> Callable[..., None]:
     """A command whose errors take one screen, and whose exit status says what kind they are."""
 
     @functools.wraps(function)
-    def guarded(*arguments: Any, **options: Any) -> None:
+    def call(*arguments: Any, **options: Any) -> None:
         try:
             function(*arguments, **options)
         except typer.Exit:
@@ -51,7 +56,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 say(f"petavox: unexpected {type(error).__name__}: {error}\nThis is a bug; --debug shows where.")
             raise typer.Exit(2 if isinstance(error, RequestError | StorageError) else 1) from error
 
-    return app.command()(guarded)
+    return call
 
 
 def run_recipe(recipe: Recipe, directory: Path, as_json: bool, force: Sequence[str] = ()) -> None:

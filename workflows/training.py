@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import PositiveFloat, model_validator
 
+from ..pipeline.affinities.architecture import NetworkConfig
 from ..pipeline.affinities.augmentation import AugmentationConfig
 from ..pipeline.affinities.checkpoint import find_checkpoint, read_checkpoint_config, write_atomically
-from ..pipeline.affinities.network import NetworkConfig
 from ..pipeline.affinities.normalisation import Normalisation, estimate_normalisation
 from ..pipeline.affinities.processes import joined_processes
 from ..pipeline.affinities.sampling import TrainingVolume
@@ -27,6 +28,7 @@ from ..pipeline.geometry import Box, Triple, triple
 from ..pipeline.phantom import Phantom, PhantomConfig
 from ..pipeline.segment import scores_at
 from . import strict_toml
+from .card import training_card
 from .curves import CURVES, training_curves
 from .recipe import CheckpointName
 from .strict_toml import Section
@@ -163,6 +165,7 @@ def _train(
         start=start,
         scoring=recipe.scoring,
         judge=_judge,
+        card=partial(training_card, recipe, directory.resolve().name),
         report=report,
     )
     checkpoint = trainer.run()

@@ -1,4 +1,7 @@
-"""A trained network on disk: a folder with weights.safetensors and config.json, nothing that executes on loading."""
+"""A trained network on disk: a folder with weights.safetensors, config.json and a card; nothing executes on loading.
+
+Torch is loaded where weights are, and not before: names, configs and cards can be read without it.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,25 @@ import os
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import safetensors
-import safetensors.torch
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import AffinityError, CheckpointError
 from ..geometry import Triple
-from .network import NetworkConfig, ResidualSymmetricUNet
+from .architecture import NetworkConfig
 from .normalisation import Normalisation
 from .offsets import NEAREST, Offsets, check_offsets
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .network import ResidualSymmetricUNet
+
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
+CARD = "README.md"
+MODELS = "PETAVOX_MODELS"
 
 
 class CheckpointConfig(BaseModel):
@@ -46,13 +53,30 @@ class CheckpointConfig(BaseModel):
     weights_sha256: str = ""
 
 
-def save_checkpoint(folder: Path, config: CheckpointConfig, weights: Mapping[str, torch.Tensor]) -> None:
-    """Writes a checkpoint; each file appears whole or not at all."""
+def save_checkpoint(
+    folder: Path, config: CheckpointConfig, weights: Mapping[str, Tensor], card: str | None = None
+) -> CheckpointConfig:
+    """Writes a checkpoint; each file appears whole or not at all.
+
+    Args:
+        folder: made unless it is there.
+        config: the hash in it is replaced by that of the weights.
+        weights: by their names in the network.
+        card: what there is to know about the model, in Markdown; a card that is there is kept unless one is given.
+
+    Returns:
+        The config as it was written.
+    """
+    import safetensors.torch
+
     folder.mkdir(parents=True, exist_ok=True)
     data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
     config = config.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
     write_atomically(folder / WEIGHTS, data)
     write_atomically(folder / CONFIG, (config.model_dump_json(indent=2) + "\n").encode())
+    if card is not None:
+        write_atomically(folder / CARD, card.encode())
+    return config
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -62,21 +86,48 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
+def shipped_models() -> Path:
+    """The folder of the models that come with petavox."""
+    return Path(str(resources.files(__package__) / "checkpoints"))
+
+
+def user_models() -> Path:
+    """The folder of a user's own models, which need not be there: $PETAVOX_MODELS, or petavox/models among the user's
+    data ($XDG_DATA_HOME, ~/.local/share)."""
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return Path(os.environ.get(MODELS) or data / "petavox" / "models")
+
+
+def known_models() -> dict[str, tuple[Path, ...]]:
+    """Names that stand for models, in order, and their folders: more than one where a user has taken a shipped name."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for path in (*user_models().glob(f"*/{CONFIG}"), *shipped_models().glob(f"*/{CONFIG}")):
+        if not path.parent.name.startswith("."):  # which is being added
+            found[path.parent.name] = (*found.get(path.parent.name, ()), path.parent)
+    return dict(sorted(found.items()))
+
+
 def find_checkpoint(name: str | Path) -> Path:
-    """The folder of a checkpoint: a shipped name such as "snemi3d", or a path.
+    """The folder of a checkpoint: a path, the name of one of the user's models, or a shipped name such as "snemi3d".
 
     Raises:
-        CheckpointError: there is no such folder; names the shipped ones.
+        CheckpointError: there is no such folder, with the names that there are; or the name stands for two models.
     """
-    shipped = Path(str(resources.files(__package__) / "checkpoints"))
-    for folder in (Path(name), shipped / str(name)):
-        if (folder / CONFIG).is_file():
-            return folder.resolve()
-    names = sorted(path.parent.name for path in shipped.glob(f"*/{CONFIG}"))
-    raise CheckpointError(
-        f"A checkpoint must be a folder with {CONFIG} and {WEIGHTS}, or a shipped name ({', '.join(names) or 'none'}); "
-        f"found neither at {name}."
-    )
+    if (Path(name) / CONFIG).is_file():
+        return Path(name).resolve()
+    known = known_models()
+    folders = known.get(str(name), ())
+    if not folders:
+        raise CheckpointError(
+            f"A checkpoint must be a folder with {CONFIG} and {WEIGHTS}, or the name of a model "
+            f"({', '.join(known) or 'there are none'}); found neither at {name}."
+        )
+    if any(read_checkpoint_config(folder) != read_checkpoint_config(folders[0]) for folder in folders[1:]):
+        raise CheckpointError(
+            f"A name must stand for one model; {name} is {' and '.join(map(str, folders))}, which differ. Name the"
+            " folder that is meant, or give the user's own another name."
+        )
+    return folders[0].resolve()
 
 
 def read_checkpoint_config(folder: Path) -> CheckpointConfig:
@@ -111,6 +162,10 @@ def load_checkpoint(folder: Path) -> tuple[CheckpointConfig, ResidualSymmetricUN
     Raises:
         CheckpointError: it is missing or damaged, or its weights are not those of its config.
     """
+    import safetensors.torch
+
+    from .network import ResidualSymmetricUNet
+
     config = read_checkpoint_config(folder)
     try:
         data = (folder / WEIGHTS).read_bytes()
@@ -123,8 +178,7 @@ def load_checkpoint(folder: Path) -> tuple[CheckpointConfig, ResidualSymmetricUN
         )
     network = ResidualSymmetricUNet(config.network)
     try:
-        weights: dict[str, Any] = safetensors.torch.load(data)
-        network.load_state_dict(weights)
+        network.load_state_dict(safetensors.torch.load(data))
     except (safetensors.SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"The weights {folder / WEIGHTS} do not fit the network of {CONFIG}: {error}") from error
     return config, network

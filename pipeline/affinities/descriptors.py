@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..geometry import Triple, triple
+from .architecture import DESCRIPTORS
 
-DESCRIPTORS = 10
-"""Channels: mean offset z, y, x; variance z, y, x; correlation zy, zx, yx; size."""
 FINE = 3
 """Descriptors are computed on every voxel that is so many to a standard deviation, and hold for those around it."""
 REACH = 3

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry import Box, Triple
+from .architecture import NetworkConfig, check_patch
 from .engine import Engine, Precision, usable_device
-from .network import NetworkConfig, ResidualSymmetricUNet, check_patch
+from .network import ResidualSymmetricUNet
 from .normalisation import Normalisation, as_tensor
 from .offsets import NEAREST
 from .patches import PatchGrid, blending_weights

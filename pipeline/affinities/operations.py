@@ -7,7 +7,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from .network import NetworkConfig, ResidualSymmetricUNet
+from .architecture import NetworkConfig
+from .network import ResidualSymmetricUNet
 
 
 def operations_a_voxel(network: NetworkConfig) -> float:

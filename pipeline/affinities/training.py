@@ -19,12 +19,13 @@ from torch import Tensor
 
 from ..errors import CheckpointError, RequestError
 from ..geometry import Triple
+from .architecture import NetworkConfig, check_patch
 from .augmentation import AugmentationConfig
 from .checkpoint import CheckpointConfig, save_checkpoint, starting_point, write_atomically
 from .engine import usable_device
 from .log import TrainingLog
 from .losses import balanced_loss, descriptor_loss
-from .network import NetworkConfig, ResidualSymmetricUNet, check_patch
+from .network import ResidualSymmetricUNet
 from .processes import current_processes
 from .sampling import PATCHES, Example, PatchSampler, TrainingVolume, validation_examples
 from .validation import Best, Judge, ScoringConfig, SegmentationValidation
@@ -116,6 +117,7 @@ class Trainer:
         start: folder of the checkpoint whose weights are the first ones; drawn from the seed unless given.
         scoring, judge: how validation boxes are segmented and scored, and by whom; without a judge the last weights
             are kept.
+        card: writes the card of a checkpoint.
         report: is given every line of the log.
 
     Raises:
@@ -137,6 +139,7 @@ class Trainer:
         start: Path | None = None,
         scoring: ScoringConfig | None = None,
         judge: Judge | None = None,
+        card: Callable[[CheckpointConfig], str] | None = None,
         report: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         check_patch(training.patch, network)
@@ -174,6 +177,7 @@ class Trainer:
             device, precision = training.device, training.precision
             self.judged = SegmentationValidation(volumes, scoring, judge, training.patch, device, precision)
         self.best: Best | None = None
+        self.card = card
         self.checkpoint = CheckpointConfig(
             network=network,
             patch=training.patch,
@@ -331,7 +335,7 @@ class Trainer:
     def _keep(self, name: str, weights: Mapping[str, Tensor], step: int, **found: float) -> None:
         provenance = {**self.checkpoint.provenance, "steps": step, **found}
         config = self.checkpoint.model_copy(update={"provenance": provenance})
-        save_checkpoint(self.directory / name, config, weights)
+        save_checkpoint(self.directory / name, config, weights, None if self.card is None else self.card(config))
 
     def _resume(self) -> None:
         path = self.directory / STATE

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..errors import RequestError
 from ..geometry import Box, Triple, triple
+from .architecture import NetworkConfig
 from .inference import Inference, Predictor
-from .network import NetworkConfig, ResidualSymmetricUNet
+from .network import ResidualSymmetricUNet
 from .patches import PatchGrid
 from .sampling import TrainingVolume
 

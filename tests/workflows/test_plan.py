@@ -175,7 +175,7 @@ def test_a_checkpoint_for_other_offsets_is_refused(folder):
     ("overrides", "complaint"),
     [
         (["input.raw=nowhere.zarr"], "nowhere.zarr"),
-        (["model.checkpoint=nowhere"], "shipped name"),
+        (["model.checkpoint=nowhere"], "name of a model"),
         (["evaluate.truth=nowhere.zarr"], "nowhere.zarr"),
         (["input.raw=affinities.zarr"], "3 channels"),
         (["evaluate.truth=affinities.zarr"], "Labels are integers"),

@@ -6,11 +6,12 @@ import pytest
 import tifffile
 
 import petavox
-from petavox.pipeline.affinities.checkpoint import find_checkpoint, load_checkpoint
+from petavox.pipeline.affinities.checkpoint import find_checkpoint, load_checkpoint, read_checkpoint_config
 from petavox.pipeline.errors import RequestError, VolumeError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume
 from petavox.workflows import strict_toml
+from petavox.workflows.card import read_card, summary
 from petavox.workflows.training import TrainingRecipe, train_from_recipe
 
 SHIPPED = Path(petavox.__file__).resolve().parent / "pipeline" / "affinities" / "checkpoints"
@@ -65,6 +66,17 @@ def test_a_recipe_becomes_a_checkpoint_and_a_log_and_is_continued(recipe, tmp_pa
     assert [line["step"] for line in logged if "loss" in line] == [1, 2, 3, 4]
     assert "validation_loss" in logged[-1]
     assert (tmp_path / "training" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_card_says_what_is_known_and_what_is_not(recipe, tmp_path):
+    folder = train_from_recipe(recipe, tmp_path / "cortex")
+    card, config = read_card(folder), read_checkpoint_config(folder)
+    assert card.startswith("# cortex\n")
+    assert f"trained for {config.provenance['steps']} of 3 steps" in summary(card)
+    assert "`$VOLUMES/raw.tif` with the labels `labels.zarr`, without the labels of [0:4, 0:16, 0:16]." in card
+    assert f"{config.provenance['validation_score']:.4f}" in card
+    assert "does not state by which terms" in card
+    assert "validation boxes" not in read_card(tmp_path / "cortex" / "last")  # which no score has chosen
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_a_checkpoint_comes_back_as_it_was(saved):
 
 def test_a_folder_is_found_by_its_path_and_a_missing_one_is_refused(saved, tmp_path):
     assert find_checkpoint(saved[0]) == saved[0].resolve()
-    with pytest.raises(CheckpointError, match=r"shipped name .* found neither at .*nowhere"):
+    with pytest.raises(CheckpointError, match=r"name of a model .* found neither at .*nowhere"):
         find_checkpoint(tmp_path / "nowhere")
 
 

@@ -1,0 +1,164 @@
+"""Models by name: listed without torch, shown, added whole or not at all, and never two of one name."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from petavox.pipeline.affinities.checkpoint import (
+    CARD,
+    WEIGHTS,
+    CheckpointConfig,
+    find_checkpoint,
+    save_checkpoint,
+    shipped_models,
+    user_models,
+)
+from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
+from petavox.pipeline.affinities.offsets import NEAREST
+from petavox.pipeline.errors import CheckpointError, RequestError
+from petavox.workflows import cli
+from petavox.workflows.card import read_card, summary
+from petavox.workflows.models import add_model, describe, list_models
+
+NETWORK = NetworkConfig(widths=(2, 3), stride=(1, 2, 2), offsets=NEAREST)
+CONFIG = CheckpointConfig(network=NETWORK, patch=(4, 8, 8), voxel_size=(30.0, 6.0, 6.0))
+PRINTED = "# mine\n\nOf nothing at all.\n"
+
+
+def checkpoint(folder, seed=0, card=PRINTED):
+    torch.manual_seed(seed)
+    save_checkpoint(folder, CONFIG, ResidualSymmetricUNet(NETWORK).state_dict(), card)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own(tmp_path, monkeypatch):
+    """The folder of the user's models, which is not there yet."""
+    monkeypatch.setenv("PETAVOX_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def petavox(monkeypatch, capfd):
+    """Runs a command in this process: its exit status, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["petavox", "models", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exited:
+            cli.main()
+        out, err = capfd.readouterr()
+        return exited.value.code, out, err
+
+    return run
+
+
+def names():
+    return {entry.name: entry.source for entry in list_models()[0]}
+
+
+def test_an_added_model_is_found_by_its_name(tmp_path, own, petavox):
+    status, out, _ = petavox("add", checkpoint(tmp_path / "mine"))
+    assert (status, out.strip()) == (0, str(own / "mine"))
+    assert find_checkpoint("mine") == (own / "mine").resolve()
+    assert names() == {"mine": "user", "phantom": "shipped", "snemi3d": "shipped"}
+    assert add_model(tmp_path / "mine") == own / "mine"  # again, which changes nothing
+    assert [path.name for path in own.iterdir()] == ["mine"]
+
+
+def test_what_a_training_left_is_named_after_the_training(tmp_path, own):
+    assert add_model(checkpoint(tmp_path / "cortex" / "checkpoint")) == own / "cortex"
+
+
+def test_a_model_is_never_written_over(tmp_path, own):
+    add_model(checkpoint(tmp_path / "mine"))
+    with pytest.raises(RequestError, match="another one"):
+        add_model(checkpoint(tmp_path / "other", seed=1), "mine")
+    assert describe("mine").config == describe(str(tmp_path / "mine")).config
+    assert [path.name for path in own.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("name", ["phantom", "../mine", ".mine", "a b", ""])
+def test_shipped_names_and_what_is_no_name_are_refused(tmp_path, own, name):
+    with pytest.raises(RequestError, match="--name"):
+        add_model(checkpoint(tmp_path / "$"), name or None)
+    assert not own.exists()
+
+
+def test_damaged_checkpoints_and_those_without_a_card_are_not_added(tmp_path, own):
+    with pytest.raises(CheckpointError, match=CARD):
+        add_model(checkpoint(tmp_path / "plain", card=None))
+    damaged = checkpoint(tmp_path / "damaged") / WEIGHTS
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    with pytest.raises(CheckpointError, match="damaged"):
+        add_model(tmp_path / "damaged")
+    assert not own.exists()
+
+
+def test_a_name_that_stands_for_two_models_is_refused_and_a_path_is_not(own):
+    folder = checkpoint(own / "phantom")
+    with pytest.raises(CheckpointError, match="stand for one model"):
+        find_checkpoint("phantom")
+    assert find_checkpoint(folder) == folder.resolve()
+    for file in (shipped_models() / "phantom").iterdir():  # a copy is the same model
+        (folder / file.name).write_bytes(file.read_bytes())
+    assert find_checkpoint("phantom") == folder.resolve()
+
+
+def test_the_users_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.delenv("PETAVOX_MODELS")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert user_models() == tmp_path / "petavox" / "models"
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert user_models() == tmp_path / ".local" / "share" / "petavox" / "models"
+
+
+def test_parameters_are_counted_by_the_header_alone(tmp_path):
+    network = ResidualSymmetricUNet(NETWORK)
+    assert describe(str(checkpoint(tmp_path / "mine"))).parameters == sum(p.numel() for p in network.parameters())
+
+
+def test_one_damaged_model_does_not_hide_the_others(own, petavox):
+    (checkpoint(own / "broken") / WEIGHTS).unlink()
+    status, out, err = petavox("--json")
+    assert (status, [model["name"] for model in json.loads(out)]) == (0, ["phantom", "snemi3d"])
+    assert "broken" in err
+
+
+def test_a_model_is_shown_with_its_card_and_config(petavox):
+    status, out, _ = petavox("show", "phantom", "--json")
+    shown = json.loads(out)
+    assert (status, shown["card"]) == (0, read_card(find_checkpoint("phantom")))
+    assert shown["config"]["weights_sha256"] == shown["weights_sha256"]
+    assert shown["summary"] in petavox("show", "phantom")[1]
+
+
+@pytest.mark.parametrize("folder", sorted(shipped_models().iterdir()), ids=lambda folder: folder.name)
+def test_shipped_cards_say_what_a_card_must_and_what_their_configs_say(folder):
+    card, config = read_card(folder), describe(folder.name).config
+    assert card.startswith(f"# {folder.name}\n")
+    assert summary(card)
+    for heading in ("In and out", "Trained on", "Scores", "Terms", "Use and limits"):
+        assert f"\n## {heading}\n" in card
+    assert " × ".join(map(str, config.patch)) in card
+    assert " × ".join(f"{length:g}" for length in config.voxel_size) in card
+    for offset in config.network.offsets:
+        assert f"({','.join(map(str, offset))})" in card
+
+
+def test_models_are_listed_without_loading_torch():
+    code = (
+        "import sys; sys.argv = ['petavox', 'models']\n"
+        "from petavox.workflows.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'numba', 'dask', 'scipy'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "snemi3d" in out
+    assert out.endswith("[]\n")
