@@ -24,7 +24,7 @@ def read_card(folder: Path) -> str:
         return (folder / CARD).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(
-            f"A model has a card; {folder / CARD} cannot be read: {error}. Write down there, after a line that says what"
+            f"A model has a card; {folder / CARD} cannot be read: {error}. Write there, after a line that says what"
             " the model is: what it was trained on, by which terms, how it scores, and what it is for."
         ) from error
 

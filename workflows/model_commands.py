@@ -1,4 +1,4 @@
-"""The commands about models: which there are, what is known of one, and how one is added."""
+"""The commands about models: which there are, what is known of one, and how one comes and goes."""
 
 from __future__ import annotations
 
@@ -48,10 +48,23 @@ def show(name: ModelName, as_json: JsonOption = False) -> None:
 @models.command()
 @guarded
 def add(
-    source: Annotated[Path, typer.Argument(metavar="FOLDER", help="A checkpoint with its card.")],
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Default: the folder's.")] = None,
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of a checkpoint, or an ONNX file of ours.")],
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Default: that of SOURCE.")] = None,
 ) -> None:
     """Put a checkpoint among your own models, where recipes find it by its name."""
     from .models import add_model
 
     print(add_model(source, name))
+
+
+@models.command()
+@guarded
+def export(
+    name: ModelName,
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="A new file.")],
+) -> None:
+    """Write a model as an ONNX file, for other programs; `add` reads it back."""
+    from .models import export_model
+
+    export_model(name, out)
+    print(out)

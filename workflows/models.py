@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -22,6 +22,7 @@ from ..pipeline.affinities.checkpoint import (
     known_models,
     load_checkpoint,
     read_checkpoint_config,
+    save_checkpoint,
     shipped_models,
     user_models,
 )
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 FILES = (WEIGHTS, CONFIG, CARD, "recipe.toml", "training_log.jsonl")
 """What a model's folder holds; the last two may be missing."""
+ONNX = ".onnx"
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """What a normalisation has seen: in the weights file, and no parameters."""
 
@@ -111,11 +113,11 @@ def models_table(entries: list[Entry]) -> RenderableType:
 
 
 def add_model(source: Path, name: str | None = None) -> Path:
-    """Copies a checkpoint into the folder of the user's models, whole or not at all.
+    """Puts a checkpoint into the folder of the user's models, whole or not at all.
 
     Args:
-        source: folder of the checkpoint, with its card.
-        name: unless given, that of the folder, or if it is one that `petavox train` left, that of the training.
+        source: folder of the checkpoint, with its card, or an ONNX file that was exported of one.
+        name: unless given, that of the source, or for what `petavox train` has left that of the training.
 
     Returns:
         The folder that it has now. Adding the same again changes nothing.
@@ -124,21 +126,66 @@ def add_model(source: Path, name: str | None = None) -> Path:
         RequestError: the checkpoint is damaged or has no card, or the name is no name or that of another model.
         StorageError: it cannot be written.
     """
-    load_checkpoint(source)
-    read_card(source)
     chosen = name or _usual_name(source.resolve())
     _check_name(chosen)
+    copy_into = _from_onnx(source) if source.suffix == ONNX else _from_folder(source)
     target, unfinished = user_models() / chosen, user_models() / f".{chosen}.{os.getpid()}"
     try:
         unfinished.mkdir(parents=True)
-        for file in _files(source):
-            shutil.copyfile(file, unfinished / file.name)
+        copy_into(unfinished)
         _put(unfinished, target)
     except OSError as error:
         raise StorageError(f"The model {target} cannot be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return target
+
+
+def export_model(name: str, out: Path) -> None:
+    """Writes a model as an ONNX file, which may not be there yet.
+
+    Raises:
+        RequestError: there is no such model, the file is there or is called otherwise, or onnx is not installed.
+        StorageError: it cannot be written.
+    """
+    if out.suffix != ONNX or out.exists():
+        raise RequestError(
+            f"A model is exported to a new file whose name ends with {ONNX}; found {out}. Choose another."
+        )
+    from ..pipeline.affinities.interchange import write_onnx
+
+    folder = find_checkpoint(name)
+    config, network = load_checkpoint(folder)
+    try:
+        write_onnx(out, config, network, read_card(folder))
+    except OSError as error:
+        raise StorageError(f"{out} cannot be written: {error.strerror or error}.") from error
+
+
+def _from_folder(source: Path) -> Callable[[Path], None]:
+    """Copies a checkpoint that has been looked at."""
+    load_checkpoint(source)
+    read_card(source)
+
+    def copy_into(folder: Path) -> None:
+        for file in _files(source):
+            shutil.copyfile(file, folder / file.name)
+
+    return copy_into
+
+
+def _from_onnx(source: Path) -> Callable[[Path], None]:
+    from ..pipeline.affinities.interchange import read_onnx
+
+    config, weights, card = read_onnx(source)
+
+    def copy_into(folder: Path) -> None:
+        if save_checkpoint(folder, config, weights, card).weights_sha256 != config.weights_sha256:
+            raise CheckpointError(
+                f"The weights in {source} are not those that were exported: it was changed since. Export it again."
+            )
+
+    return copy_into
 
 
 def _entry(folder: Path) -> Entry:
@@ -163,6 +210,8 @@ def _parameters(folder: Path) -> int:
 
 
 def _usual_name(source: Path) -> str:
+    if source.suffix == ONNX:
+        return source.stem
     return source.parent.name if source.name == "checkpoint" else source.name
 
 

@@ -23,7 +23,7 @@ from petavox.pipeline.affinities.offsets import NEAREST
 from petavox.pipeline.errors import CheckpointError, RequestError
 from petavox.workflows import cli
 from petavox.workflows.card import read_card, summary
-from petavox.workflows.models import add_model, describe, list_models
+from petavox.workflows.models import add_model, describe, export_model, list_models
 
 NETWORK = NetworkConfig(widths=(2, 3), stride=(1, 2, 2), offsets=NEAREST)
 CONFIG = CheckpointConfig(network=NETWORK, patch=(4, 8, 8), voxel_size=(30.0, 6.0, 6.0))
@@ -136,6 +136,30 @@ def test_a_model_is_shown_with_its_card_and_config(petavox):
     assert (status, shown["card"]) == (0, read_card(find_checkpoint("phantom")))
     assert shown["config"]["weights_sha256"] == shown["weights_sha256"]
     assert shown["summary"] in petavox("show", "phantom")[1]
+
+
+def test_an_exported_model_comes_back_bit_for_bit_or_not_at_all(tmp_path, own, petavox):
+    onnx = pytest.importorskip("onnx")
+    folder, file = checkpoint(tmp_path / "mine"), tmp_path / "exported.onnx"
+    assert petavox("export", folder, file)[:2] == (0, f"{file}\n")
+    back = add_model(file)
+    assert back == own / "exported"
+    assert {p.name: p.read_bytes() for p in back.iterdir()} == {p.name: p.read_bytes() for p in folder.iterdir()}
+    model = onnx.load(file)
+    weights = model.graph.initializer[0]
+    weights.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights) + 1, weights.name))
+    onnx.save(model, tmp_path / "changed.onnx")
+    with pytest.raises(CheckpointError, match="changed since"):
+        add_model(tmp_path / "changed.onnx")
+    assert [path.name for path in own.iterdir()] == ["exported"]
+
+
+def test_what_is_there_is_not_exported_over(tmp_path):
+    (tmp_path / "there.onnx").write_bytes(b"mine")
+    for out in (tmp_path / "there.onnx", tmp_path / "model.pt"):
+        with pytest.raises(RequestError, match="new file"):
+            export_model("phantom", out)
+    assert (tmp_path / "there.onnx").read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("folder", sorted(shipped_models().iterdir()), ids=lambda folder: folder.name)
