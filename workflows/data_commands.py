@@ -74,7 +74,7 @@ def convert(
 def predict(
     raw: Annotated[str, typer.Argument(metavar="RAW", help="A raw volume.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="A new volume of its affinities.")],
-    checkpoint: Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="A shipped name, or a folder.")],
+    checkpoint: Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="A model's name, or a folder.")],
     run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="Run directory. Default: runs/OUT.")] = None,
     cluster: ClusterOption = None,
     workers: WorkersOption = None,

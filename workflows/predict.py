@@ -17,7 +17,7 @@ def prediction(raw: str, out: str, checkpoint: str, overrides: Sequence[str] = (
     Args:
         raw: path or URL of the raw volume; a relative path is meant from the current folder, as all of these.
         out: of the affinities volume, which is made.
-        checkpoint: a shipped name, or a folder.
+        checkpoint: a model's name, or a folder.
         overrides: further values, "model.variants=8".
 
     Raises:

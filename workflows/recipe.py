@@ -27,7 +27,7 @@ def _against_recipe(path: str, info: ValidationInfo) -> str:
 
 
 def _checkpoint(name: str, info: ValidationInfo) -> str:
-    """A folder beside the recipe where there is one with a checkpoint in it; else a shipped name or a path."""
+    """A folder beside the recipe where there is one with a checkpoint in it; else a model's name or a path."""
     beside = _against_recipe(name, info)
     return beside if Path(beside, "config.json").is_file() else name
 
@@ -80,7 +80,7 @@ class Input(Section):
 class Model(Section):
     """The network that turns raw data into affinities."""
 
-    checkpoint: CheckpointName  # a shipped name, or a folder
+    checkpoint: CheckpointName  # a model's name, or a folder
     mean: float | None = None  # of the raw grey levels; sampled over the volume and recorded unless given
     deviation: float | None = Field(default=None, gt=0)  # standard deviation of the same
     patch: Shape | None = None  # voxels; the checkpoint's unless given
@@ -200,7 +200,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _model_where_raw(self) -> Recipe:
         if self.input.raw is not None and self.model is None:
-            raise ValueError("raw data needs a network: add [model] with checkpoint = a shipped name or a folder")
+            raise ValueError("raw data needs a network: add [model] with checkpoint = a model's name or a folder")
         if self.input.raw is None and self.model is not None:
             raise ValueError("[model] has nothing to do unless [input] names raw data: take it out, or name 'raw'")
         if self.output.until == "affinities" and (self.input.raw is None or self.evaluate is not None):

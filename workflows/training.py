@@ -91,7 +91,7 @@ class TrainingRecipe(Section):
 
     Args:
         voxel_size: of all volumes, in nm (z, y, x).
-        start: the checkpoint that training starts from, a shipped name or a folder; from nothing unless given.
+        start: the checkpoint that training starts from, a model's name or a folder; from nothing unless given.
         network, training, augmentation: what is trained, and how; the network is that of `start` unless given.
         scoring: how validation boxes are segmented to find the best weights.
         volume, phantom: what it is trained on; at least one of them.
