@@ -92,6 +92,7 @@ def test_help_is_had_without_loading_what_computes():
         "retry",
         "evaluate",
         "train",
+        "models",
         "doctor",
     ):
         assert f"\n  {command} " in out
