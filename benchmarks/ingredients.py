@@ -56,11 +56,12 @@ NETWORK: Row = {
     "stride": (2, 2, 2),
     "offsets": offsets(1, 3, 9),
 }
-TRAINING: Row = {"warm_up": 100, "erosion": 1, "keep": "last", "threads": 1, "save_every": 50}
+TRAINING: Row = {"warm_up": 100, "erosion": 1, "erosion_depth": 1, "keep": "last", "threads": 1, "save_every": 50}
 APPEARANCE: Row = {"grey": 0.8, "noise": 0.15, "defocus": 0.15, "defocus_deviation": 1.5}
 DEFORMATION: Row = {"warp": 0.5, "elastic": 0.25}
 SECTIONS: Row = {"slip": 0.0, "step": 0.0, "missing": 0.0}  # a block is imaged, and not cut into sections
-AUGMENTATION: Row = {"flips": True, **APPEARANCE, **DEFORMATION, **SECTIONS}
+TURNS: Row = {"flips": True, "exchange_z": True}
+AUGMENTATION: Row = {**TURNS, **APPEARANCE, **DEFORMATION, **SECTIONS}
 NO_APPEARANCE: Row = {"grey": 0.0, "noise": 0.0, "defocus": 0.0}
 NO_DEFORMATION: Row = {"warp": 0.0, "elastic": 0.0}
 
@@ -97,8 +98,9 @@ VARIANTS = (
     without("changes of appearance", **NO_APPEARANCE),
     without("deformation", **NO_DEFORMATION),
     without("flips", flips=False),
-    without("any augmentation", flips=False, **NO_APPEARANCE, **NO_DEFORMATION),
-    without("erosion", training={"erosion": 0}),
+    without("exchange of z with y and x", exchange_z=False),
+    without("any augmentation", flips=False, exchange_z=False, **NO_APPEARANCE, **NO_DEFORMATION),
+    without("erosion", training={"erosion": 0, "erosion_depth": 0}),
     Variant("shape descriptors", False, {"descriptors": (8.0, 8.0, 8.0)}, {}, {}),
 )
 RAW_WEIGHTS = without("averaged weights")  # needs no training of its own
@@ -224,7 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=800, help="of every training")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of every variant")
     parser.add_argument("--only", nargs="+", choices=TRAINED, default=list(TRAINED), metavar="NAME", help="train these")
-    parser.add_argument("--patch", type=int, nargs=3, default=(48, 48, 48), help="shape of a patch")
+    parser.add_argument("--patch", type=int, default=48, help="length of a patch, which is a cube")
     parser.add_argument("--extent", type=int, nargs=3, default=(REPORTED, 250, 250), help="of the volume that serves")
     parser.add_argument("--scored", type=int, default=60, help="the last so many voxels along x are scored")
     parser.add_argument("--work", type=Path, default=Path("build/bench/ingredients"), help="folder of the trainings")
@@ -236,7 +238,7 @@ def main(arguments: list[str] | None = None) -> None:
     base = {"network": NETWORK, "training": TRAINING, "augmentation": AUGMENTATION}
     check_work(settings.work, told | base)
     volume, box = load(settings.data, triple(settings.extent), settings.scored)
-    study = Study(volume, box, triple(settings.patch), settings.steps, settings.work)
+    study = Study(volume, box, triple([settings.patch] * 3), settings.steps, settings.work)
     wanted = [(name, seed) for seed in range(settings.seeds) for name in TRAINED]
     for name, seed in wanted:
         if name in settings.only:

@@ -27,9 +27,9 @@ Small networks on FIB-25, an isotropic volume, each trained without one ingredie
 measures anew.
 
 Networks are trained on z < {depth}, x < {split}, and scored on the box beside it, z < {depth}, x ≥ {split}, from whose
-labels nothing is learned. Sections from 125 on, on which the shipped network is reported, are not even read. All this is
-about **short trainings ({steps} steps, patches of {patch}) of a small network ({widths})**: a long training of a large
-network may need more of an ingredient, or less.
+labels nothing is learned. Sections from 125 on, on which the shipped network is reported, are not even read. All this
+is about **short trainings ({steps} steps, patches of {patch}³) of a small network ({widths})**: a long training of a
+large network may need more of an ingredient, or less.
 
 How to read the numbers:
 
@@ -41,9 +41,9 @@ How to read the numbers:
   *The labels that choose the threshold are those that score*: none of these errors is what to expect elsewhere, and
   only differences mean something. `around` is the mean error at the best threshold and those beside it, √(VOI · error)
   the lowest over the grid of what validation during training goes by.
-- Every variant is trained with {seeds} seeds. A difference is called **apart** when the worst seed of one is better than
-  the best of the other; of two that do not differ at all, that happens by chance in {chance:.0%} of cases, for each
-  measure.
+- Every variant is trained with {seeds} seeds. A difference is called **apart** when the worst seed of one is better
+  than the best of the other; of two that do not differ at all, that happens by chance in {chance:.0%} of cases, for
+  each measure.
 """
 TRAINED = """\
 What an ingredient brings: with it minus without it, so that more is better for affinities; the error without minus the
@@ -154,7 +154,7 @@ def introduction(document: Result) -> str:
         depth=depth,
         split=width - settings["scored"],
         steps=settings["steps"],
-        patch=" × ".join(map(str, settings["patch"])),
+        patch=settings["patch"],
         widths="-".join(map(str, network["widths"])),
         grid=f"thresholds {THRESHOLDS[0]} to {THRESHOLDS[-1]} after supervoxels with `high` {' or '.join(HIGHS)}",
         seeds=settings["seeds"],

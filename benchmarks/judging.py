@@ -68,10 +68,13 @@ class Place:
     box: Box
     patch: Triple
 
-    def predicted(self, config: NetworkConfig, kept: Weights) -> Affinities:
+    def predicted(
+        self, config: NetworkConfig, kept: Weights, variants: Count = 1, combine: Combine = "mean"
+    ) -> Affinities:
         """Nearest-neighbour affinities (3, Z, Y, X) of the box, as `petavox predict` makes them."""
         shape = triple(self.volume.image.shape)
-        return self._predictor(config, kept).predict(self.volume.read, shape, self.box, self.box.shape[0])
+        predictor = self._predictor(config, kept, variants, combine)
+        return predictor.predict(self.volume.read, shape, self.box, self.box.shape[0])
 
     def long_range(self, config: NetworkConfig, kept: Weights) -> tuple[Affinities, Offsets]:
         """The other affinities (C, Z, Y, X) of the box, three channels at a time, and their offsets."""
@@ -81,7 +84,7 @@ class Place:
 
     def looked_at(self, config: NetworkConfig, kept: Weights) -> dict[str, Affinities]:
         """Affinities of the box for each of `WAYS`, each orientation of a patch computed once for all of them."""
-        predictor = self._predictor(config, kept)
+        predictor = self._predictor(config, kept, 1, "mean")
         totals = {way: torch.zeros((3, *self.box.shape)) for way in WAYS}
         shape, depth = triple(self.volume.image.shape), self.box.shape[0]
         with reading(self.volume.read, shape, predictor.grid.span(self.box), depth) as image:
@@ -96,10 +99,10 @@ class Place:
         grey_levels = {way: total.mul_(255).round_().clamp_(0, 255).to(torch.uint8) for way, total in totals.items()}
         return {f"{variants} {combine}": found.numpy() for (variants, combine), found in grey_levels.items()}
 
-    def _predictor(self, config: NetworkConfig, kept: Weights) -> Predictor:
+    def _predictor(self, config: NetworkConfig, kept: Weights, variants: Count, combine: Combine) -> Predictor:
         module = ResidualSymmetricUNet(config)
         module.load_state_dict(dict(kept))
-        inference = Inference(self.patch, self.volume.normalisation, None, 1, "cpu", "float32", 1, "mean")
+        inference = Inference(self.patch, self.volume.normalisation, None, 1, "cpu", "float32", variants, combine)
         return Predictor(module.eval(), inference)
 
 
