@@ -56,7 +56,15 @@ NETWORK: Row = {
     "stride": (2, 2, 2),
     "offsets": offsets(1, 3, 9),
 }
-TRAINING: Row = {"warm_up": 100, "erosion": 1, "erosion_depth": 1, "keep": "last", "threads": 1, "save_every": 50}
+TRAINING: Row = {
+    "batch": judging.BATCH,
+    "warm_up": 100,
+    "erosion": 1,
+    "erosion_depth": 1,
+    "keep": "last",
+    "threads": 1,
+    "save_every": 50,
+}
 APPEARANCE: Row = {"grey": 0.8, "noise": 0.15, "defocus": 0.15, "defocus_deviation": 1.5}
 DEFORMATION: Row = {"warp": 0.5, "elastic": 0.25}
 SECTIONS: Row = {"slip": 0.0, "step": 0.0, "missing": 0.0}  # a block is imaged, and not cut into sections

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Sequence
+from itertools import product
 from math import comb
 from pathlib import Path
 from statistics import mean
@@ -47,8 +48,19 @@ How to read the numbers:
 """
 TRAINED = """\
 What an ingredient brings: with it minus without it, so that more is better for affinities; the error without minus the
-error with it, so that more is better, too. Means over seeds, and in brackets each seed; all else as in the base.
+error with it, so that more is better, too. Means over seeds, bold where apart; all else as in the base.
 """
+
+LOOKS = """\
+The base, each patch in several orientations, of which the mean or the minimum is taken: what that brings over one
+orientation. Means over seeds, bold where all seeds agree.
+"""
+LINKAGES = """\
+The base's affinities, agglomerated in other ways over the same grid: what that brings over their mean. Means over
+seeds, bold where all seeds agree. The thresholds of multicut are its `bias`; the mutex watershed sees the long-range
+affinities, and its supervoxels are merged by mean affinity.
+"""
+SEED_BY_SEED = "Measured, seed by seed:\n"
 
 
 def rows_of(document: Result, part: str) -> dict[str, list[Result]]:
@@ -58,11 +70,6 @@ def rows_of(document: Result, part: str) -> dict[str, list[Result]]:
         if row["part"] == part:
             found.setdefault(row["what"], []).append(row)
     return found
-
-
-def gains(better: Values, worse: Values, sign: float) -> list[float]:
-    """How much better the one is than the other, seed by seed."""
-    return [sign * (a - b) for a, b in zip(better, worse, strict=True)]
 
 
 def apart(these: Values, those: Values) -> bool:
@@ -75,10 +82,8 @@ def chance(seeds: int) -> float:
     return min(1.0, 2 / comb(2 * seeds, seeds))
 
 
-def signed(values: Values) -> str:
-    """The mean, and each in brackets."""
-    each = ", ".join(f"{value:+.4f}" for value in values)
-    return f"{mean(values):+.4f}" + (f" ({each})" if len(values) > 1 else "")
+def signed(value: float, bold: bool) -> str:
+    return f"**{value:+.4f}**" if bold else f"{value:+.4f}"
 
 
 def each_seed(values: Iterable[float]) -> str:
@@ -86,19 +91,16 @@ def each_seed(values: Iterable[float]) -> str:
 
 
 def worth(document: Result) -> list[Result]:
-    """A row for each ingredient: what each measure gains by it, and which of them are apart."""
+    """A row for each ingredient: what each measure gains by it, bold where those with and without it are apart."""
     trained, rows = rows_of(document, "trained"), []
     for entry in document["ingredients"]:
         pair = trained[BASE], trained[entry["what"]]
         own, other = pair if entry["in_base"] else pair[::-1]
         row: Result = {"ingredient": entry["ingredient"]}
-        distinct = []
         for name, sign in MEASURES.items():
-            values = [[seed[name] for seed in rows] for rows in (own, other)]
-            row[name] = signed(gains(*values, sign))
-            if apart(*values):
-                distinct.append(HEADINGS[name])
-        rows.append(row | {"apart": ", ".join(distinct) or "nothing"})
+            having, lacking = ([seed[name] for seed in group] for group in (own, other))
+            row[name] = signed(sign * (mean(having) - mean(lacking)), apart(having, lacking))
+        rows.append(row)
     return rows
 
 
@@ -108,6 +110,7 @@ HEADINGS = {
     "error": "error",
     "around": "around",
     "cremi": "√(VOI · error)",
+    "voi": "VOI",
 }
 
 
@@ -123,16 +126,14 @@ def measured(rows: dict[str, list[Result]]) -> list[Result]:
 
 
 def against_first(rows: dict[str, list[Result]], names: Sequence[str]) -> list[Result]:
-    """What each of several ways to use the same networks gains over the first."""
+    """What each of several ways to use the same networks gains over the first, bold where all seeds agree."""
     first, *_ = rows.values()
-    return [
-        {"what": what}
-        | {
-            name: signed(gains(*([s[name] for s in group] for group in (seeds, first)), MEASURES[name]))
-            for name in names
-        }
-        for what, seeds in list(rows.items())[1:]
-    ]
+    gains: list[Result] = [{"what": what} for what in list(rows)[1:]]
+    for gain, name in product(gains, names):
+        pairs = zip(rows[gain["what"]], first, strict=True)
+        each = [MEASURES[name] * (seed[name] - before[name]) for seed, before in pairs]
+        gain[name] = signed(mean(each), min(each) > 0 or max(each) < 0)
+    return gains
 
 
 def by_threshold(rows: list[Result]) -> list[Result]:
@@ -144,7 +145,7 @@ def by_threshold(rows: list[Result]) -> list[Result]:
 
 
 def headings(*names: str) -> tuple[Column, ...]:
-    return columns(*(f"{name}={HEADINGS.get(name, name)}" for name in names))
+    return columns(*(f"{name}={HEADINGS[name]}" if name in HEADINGS else name for name in names))
 
 
 def introduction(document: Result) -> str:
@@ -178,22 +179,20 @@ def text(document: Result) -> str:
     every = tuple(MEASURES)
     lines = ["# What each ingredient is worth", "", introduction(document)]
     lines += ["## Ingredients of training", "", TRAINED]
-    lines += table(headings("ingredient", *every, "apart"), worth(document))
-    lines += ["Measured, seed by seed:", "", *table(headings("what", *every, "voi=VOI", "at"), measured(trained))]
+    lines += table(headings("ingredient", *every), worth(document))
+    lines += [SEED_BY_SEED, *table(headings("what", *every, "voi", "at"), measured(trained))]
     lines += ["`at`: the best thresholds, and in brackets the `high` of their supervoxels.", ""]
-    lines += ["## Ways to look (test-time augmentation)", ""]
-    lines += ["The base, each patch in several orientations, mean or minimum; gains over 1.", ""]
+    lines += ["## Ways to look (test-time augmentation)", "", LOOKS]
     lines += table(headings("what", *every), against_first(looks, every))
-    lines += ["Measured, seed by seed:", "", *table(headings("what", *every, "voi=VOI", "at"), measured(looks))]
-    lines += ["## Linkages", ""]
-    lines += ["The base's affinities, agglomerated in other ways over the same grid; gains over the mean.", ""]
+    lines += [SEED_BY_SEED, *table(headings("what", *every, "voi", "at"), measured(looks))]
+    lines += ["## Linkages", "", LINKAGES]
     lines += table(headings("what", *segments), against_first(linkage, segments))
-    lines += ["Measured, seed by seed:", "", *table(headings("what", *segments, "voi=VOI", "at"), measured(linkage))]
+    lines += [SEED_BY_SEED, *table(headings("what", *segments, "voi", "at"), measured(linkage))]
     lines += ["## Thresholds", ""]
     lines += ["The base's error, mean linkage, by `high` and threshold; means over seeds.", ""]
     lines += table(headings("threshold", *HIGHS), by_threshold(trained[BASE]))
     lines += ["## The base", "", *settings_of(document)]
-    lines += [f"<small>{document['date']}, {document['cpu']}, petavox {document['versions']['petavox']}</small>"]
+    lines += [f"<small>{document['date']}, {document['cpu']}</small>"]
     return "\n".join(lines) + "\n"
 
 
