@@ -15,6 +15,7 @@ from torch import Tensor
 
 from petavox.pipeline.affinities.inference import Inference, Predictor, batched
 from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
+from petavox.pipeline.affinities.normalisation import as_tensor
 from petavox.pipeline.affinities.offsets import NEAREST, Offsets
 from petavox.pipeline.affinities.reading import reading
 from petavox.pipeline.affinities.sampling import TrainingVolume
@@ -92,7 +93,7 @@ class Place:
             for boxes in batched(map(predictor.grid.box, predictor.grid.touching(self.box)), BATCH):
                 patches = torch.zeros((BATCH, 1, *self.patch))
                 for patch, box in zip(patches, boxes, strict=False):
-                    patch[0] = torch.from_numpy(self.volume.normalisation.apply(image.patch(box)))
+                    patch[0] = self.volume.normalisation.apply(as_tensor(image.patch(box)))
                 answers = Remembered(predictor.engine)
                 for (variants, combine), total in totals.items():
                     found = look(answers.from_the_first(), patches, variants_of(variants), NEAREST, combine)
