@@ -3,8 +3,8 @@
     python benchmarks [NAME …] [--demo DIR] [--results DIR] [--full]
 
 Names choose among the steps below; --full takes the larger grids and adds `scale`, which needs an hour and 30 GB of
-disk. `python benchmarks/page.py` then writes docs/benchmarks.md. snemi3d.toml is run by hand, as the README says: its
-data lie outside the repository.
+disk. `python benchmarks/page.py` then writes docs/benchmarks.md. snemi3d.toml is run by hand, as the README says, and
+so is `ingredients.py`, which trains for hours: their data lie outside the repository.
 """
 
 from __future__ import annotations
