@@ -233,7 +233,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path(data), help="folder that holds fib25/")
     parser.add_argument("--steps", type=int, default=800, help="of every training")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of every variant")
-    parser.add_argument("--only", nargs="+", choices=TRAINED, default=list(TRAINED), metavar="NAME", help="train these")
+    parser.add_argument("--only", nargs="+", choices=TRAINED, default=list(TRAINED), metavar="NAME", help="these alone")
     parser.add_argument("--patch", type=int, default=48, help="length of a patch, which is a cube")
     parser.add_argument("--extent", type=int, nargs=3, default=(REPORTED, 250, 250), help="of the volume that serves")
     parser.add_argument("--scored", type=int, default=60, help="the last so many voxels along x are scored")
@@ -247,19 +247,19 @@ def main(arguments: list[str] | None = None) -> None:
     check_work(settings.work, told | base)
     volume, box = load(settings.data, triple(settings.extent), settings.scored)
     study = Study(volume, box, triple([settings.patch] * 3), settings.steps, settings.work)
-    wanted = [(name, seed) for seed in range(settings.seeds) for name in TRAINED]
+    wanted = [(name, seed) for seed in range(settings.seeds) for name in TRAINED if name in {BASE, *settings.only}]
     for name, seed in wanted:
-        if name in settings.only:
-            with claimed(study.folder(name, seed)) as mine:
-                if mine and study.done(name, seed) is None:
-                    row = study.make(name, seed)[0]
-                    print(f"{name}, seed {seed}: {judging.in_words(row)}", flush=True)
+        with claimed(study.folder(name, seed)) as mine:
+            if mine and study.done(name, seed) is None:
+                row = study.make(name, seed)[0]
+                print(f"{name}, seed {seed}: {judging.in_words(row)}", flush=True)
     found = {job: study.done(*job) for job in wanted}
     if missing := [f"{name}, seed {seed}" for (name, seed), rows in found.items() if rows is None]:
         sys.exit(f"Not done yet, or being done by another process: {'; '.join(missing)}.")
     rows = [row for rows in found.values() for row in rows or ()]
     told |= {"seeds": settings.seeds}
-    ingredients = [{"what": v.name, "ingredient": v.ingredient, "in_base": v.in_base} for v in (*VARIANTS, RAW_WEIGHTS)]
+    shown = [variant for variant in (*VARIANTS, RAW_WEIGHTS) if variant.name in {RAW_WEIGHTS.name, *settings.only}]
+    ingredients = [{"what": v.name, "ingredient": v.ingredient, "in_base": v.in_base} for v in shown]
     measure.write(settings.results, "ingredients", told, rows, [], base=base, ingredients=ingredients)
 
 
