@@ -49,7 +49,7 @@ class Config(TaskConfig):
     patch: shape of a patch; None: that of the checkpoint.
     threads: that torch computes with on a CPU.
     batch, device, precision: see `Inference`.
-    variants, combine: likewise; no part of the config, and so of what makes a result stale, where there are none.
+    variants, combine, compile: likewise; no part of the config, and so of what makes a result stale, unless set.
     """
 
     raw: str
@@ -65,6 +65,7 @@ class Config(TaskConfig):
     precision: Literal["float32", "bfloat16"]
     variants: Count = Field(default=1, exclude_if=lambda count: count == 1)
     combine: Combine = Field(default="mean", exclude_if=lambda how: how == "mean")
+    compile: bool = Field(default=False, exclude_if=lambda asked: not asked)
 
 
 def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> VolumeSpec:
@@ -164,4 +165,5 @@ def _inference(config: Config, trained_patch: Triple, fill_value: float) -> Infe
         precision=config.precision,
         variants=config.variants,
         combine=config.combine,
+        compile=config.compile,
     )

@@ -238,6 +238,7 @@ def _prediction(
         precision=model.precision,
         variants=model.variants,
         combine=model.combine,
+        compile=model.compile,
     )
     return config, predict.affinities_spec(source.spec, chunk, shard)
 

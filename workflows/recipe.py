@@ -92,6 +92,7 @@ class Model(Section):
     # before there was a choice have no record of one.
     variants: Literal[1, 4, 8, 16] = Field(default=1, exclude_if=lambda count: count == 1)
     combine: Literal["mean", "min"] = Field(default="mean", exclude_if=lambda how: how == "mean")  # of the variants
+    compile: bool = Field(default=False, exclude_if=lambda asked: not asked)  # on CPUs, too; GPUs always do
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Model:

@@ -1,16 +1,17 @@
-"""A network on its device, made ready to answer quickly: folded, channels last, compiled on a GPU, and never for want
-of memory."""
+"""A network on its device, made ready to answer quickly: folded, channels last, compiled on a GPU and where that is
+asked for, and never for want of memory."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from ..errors import RequestError
 from .network import ResidualSymmetricUNet
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Engine:
         patch_bytes: what the network takes for one patch, about.
         batch: patches that a CPU is given together. A GPU gets at least as many, and up to `LARGEST_BATCH` where half
             of its free memory holds them.
+        compiled: whether a CPU runs the network compiled, too.
     """
 
     def __init__(
@@ -51,14 +53,20 @@ class Engine:
         precision: Precision,
         patch_bytes: int,
         batch: int,
+        compiled: bool = False,
     ) -> None:
         folded = network.fold(channels)
         self.device, self._precision = device, precision
         self._eager = folded.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._network: Callable[[Tensor], Tensor] = self._eager
         self.batch = self._together = batch
+        if device == "cuda" or compiled:
+            # Without the cache of graphs, which would unpickle files from a folder that is easily guessed.
+            options: dict[str, str | int | bool | Callable[..., Any]] = {"fx_graph_cache": False}
+            if device == "cpu":
+                options["freezing"] = True
+            self._network = torch.compile(self._eager, dynamic=False, options=options)
         if device == "cuda":
-            self._network = torch.compile(self._eager)
             free, _ = torch.cuda.mem_get_info()
             self.batch = self._together = max(batch, min(LARGEST_BATCH, free // 2 // patch_bytes))
 
@@ -69,6 +77,8 @@ class Engine:
 
         Raises:
             torch.OutOfMemoryError: it does not suffice for one patch.
+            RequestError: a CPU's network cannot be compiled. It would have to be run as it is, and answer otherwise, in
+                the last bits, than another worker's.
         """
         while True:
             try:
@@ -95,6 +105,12 @@ class Engine:
         except RuntimeError as error:
             if self._network is self._eager:
                 raise
-            log.warning("The network cannot be compiled here, and is run as it is: %s", str(error).partition("\n")[0])
+            reason = str(error).partition("\n")[0]
+            if self.device == "cpu":
+                raise RequestError(
+                    "model.compile needs a C++ compiler on every worker, and the network cannot be compiled here: "
+                    f"{reason} Install one (g++), or leave model.compile out."
+                ) from error
+            log.warning("The network cannot be compiled here, and is run as it is: %s", reason)
             self._network = self._eager
             return self._network(patches)

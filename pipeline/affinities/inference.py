@@ -48,6 +48,7 @@ class Inference:
         precision: "bfloat16" computes the convolutions in it, by autocast.
         variants: in how many ways, flipped and transposed, each patch is looked at.
         combine: what becomes of the affinities that these find.
+        compile: whether a CPU runs the network compiled; a GPU always does.
     """
 
     patch: Triple
@@ -58,6 +59,7 @@ class Inference:
     precision: Precision
     variants: Count
     combine: Combine
+    compile: bool = False
 
 
 class Predictor:
@@ -80,7 +82,8 @@ class Predictor:
         z, y, x = (torch.from_numpy(blending_weights(length)).to(self.device) for length in inference.patch)
         self.weights = z[:, None, None] * y[:, None] * x
         memory = patch_memory(network.config, inference)
-        self.engine = Engine(network, CHANNELS, self.device, inference.precision, memory, inference.batch)
+        batch, compiled = inference.batch, inference.compile
+        self.engine = Engine(network, CHANNELS, self.device, inference.precision, memory, batch, compiled)
 
     def predict(self, read: Read, volume: Triple, block: Box, depth: int) -> NDArray[np.uint8]:
         """Affinities of a block (3, Z, Y, X) at once; see `slabs`."""

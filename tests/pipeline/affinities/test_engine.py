@@ -5,6 +5,7 @@ import torch
 
 from petavox.pipeline.affinities.engine import LARGEST_BATCH, Engine, usable_device
 from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
+from petavox.pipeline.errors import RequestError
 
 
 def network():
@@ -12,8 +13,8 @@ def network():
     return ResidualSymmetricUNet(NetworkConfig(widths=(2, 3)))
 
 
-def engine(batch, device="cpu"):
-    return Engine(network(), 3, device, "float32", patch_bytes=1000, batch=batch)
+def engine(batch, device="cpu", **changes):
+    return Engine(network(), 3, device, "float32", patch_bytes=1000, batch=batch, **changes)
 
 
 def short_of_memory(made, most):
@@ -41,7 +42,7 @@ def cuda(monkeypatch):
     compiled = []
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (22_500, 80_000))
     monkeypatch.setattr(ResidualSymmetricUNet, "to", lambda self, **_: self)
-    monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or module.forward)
+    monkeypatch.setattr(torch, "compile", lambda module, **_: compiled.append(module) or module.forward)
     return compiled
 
 
@@ -77,8 +78,29 @@ def test_a_large_gpu_does_not_get_ever_more(cuda, monkeypatch):
     assert engine(2, "cuda").batch == LARGEST_BATCH
 
 
-def test_a_network_that_cannot_be_compiled_is_run_as_it_is(patches, caplog):
+def test_a_cpu_runs_it_compiled_where_that_is_asked_for_with_all_weights_frozen(patches, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda module, **how: asked.append(how) or module.forward)
+    expected = engine(6)(patches)
+    assert not asked
+    torch.testing.assert_close(engine(6, compiled=True)(patches), expected)
+    (how,) = asked
+    assert how["options"] == {"fx_graph_cache": False, "freezing": True}
+
+
+def test_a_cpu_that_cannot_compile_does_not_answer_as_others_would_not(patches, monkeypatch):
+    def broken(_):
+        raise RuntimeError("No working C++ compiler found.\nMore.")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
+    made = engine(6, compiled=True)
+    with pytest.raises(RequestError, match=r"No working C\+\+ compiler found\. Install one"):
+        made(patches)
+
+
+def test_a_gpu_that_cannot_compile_the_network_runs_it_as_it_is(patches, caplog):
     expected, made = engine(6)(patches), engine(6)
+    made.device = "cuda"
 
     def broken(_):
         raise RuntimeError("Cannot find a working triton installation.\nMore.")
