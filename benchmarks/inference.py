@@ -2,8 +2,9 @@
 
     python benchmarks/inference.py [--repeats N]
 
-Plain torch is the network as it is trained, in float32, one patch (N, C, Z, Y, X) a call. Petavox is the engine that
-workers predict with, their environment and the batch of a recipe included. Two cores are two processes, as workers are.
+Plain torch is the network as it is trained, in float32, channels first, one patch a call, or as many as petavox has:
+for several, torch takes other kernels. Petavox is the engine that workers predict with, their environment and the batch of
+a recipe included, as it is and with `model.compile`. Two cores are two processes, as workers are.
 """
 
 from __future__ import annotations
@@ -48,14 +49,19 @@ def plain(batch: int) -> Call:
     return call
 
 
-def served(batch: int) -> Call:
+def served(batch: int, compiled: bool = False) -> Call:
     """What a worker runs."""
-    engine, patches = Engine(network(), 3, "cpu", "float32", 1, batch), torch.randn(batch, 1, *PATCH)
+    engine, patches = Engine(network(), 3, "cpu", "float32", 1, batch, compiled), torch.randn(batch, 1, *PATCH)
 
     def call() -> None:
         engine(patches)
 
     return call
+
+
+def compiled(batch: int) -> Call:
+    """What a worker runs that has compiled it."""
+    return served(batch, compiled=True)
 
 
 @contextlib.contextmanager
@@ -92,19 +98,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser = measure.parser(__doc__)
     settings = parser.parse_args(arguments)
     batch, rows = Model.model_fields["batch"].default, []
+    targets = []
     for cores in (1, 2):
-        rows.append(timed("plain torch, float32, NCDHW", plain, 1, cores, settings.repeats))
+        for together in (1, batch):
+            rows.append(timed("plain torch, float32, NCDHW", plain, together, cores, settings.repeats))
         with environment(ENVIRONMENT):
             rows.append(timed("petavox", served, batch, cores, settings.repeats))
-    targets = [
-        measure.target(
-            f"network of the paper against plain torch, {ours['cores']} cores",
-            ours["rate"] / torchs["rate"],
-            FASTER,
-            "×",
-        )
-        for torchs, ours in (rows[:2], rows[2:])
-    ]
+            rows.append(timed("petavox, compiled", compiled, batch, cores, settings.repeats))
+        one, several, ours, best = (row["rate"] for row in rows[-4:])
+        where = f"network of the paper, {cores} cores"
+        targets += [
+            measure.target(
+                f"{where}: petavox against plain torch, {batch} patches a call", ours / several, FASTER, "×"
+            ),
+            measure.target(f"{where}: compiled, against the same", best / several, FASTER, "×"),
+            measure.target(f"{where}: compiled, against plain torch, a patch a call", best / one, FASTER, "×"),
+        ]
     overs = [extra(volume) for volume in VOLUMES]
     targets += [
         measure.target(f"voxels computed by {row['what']}", row["extra"], EXTRA, "×", at_least=False) for row in overs
