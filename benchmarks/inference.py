@@ -3,8 +3,8 @@
     python benchmarks/inference.py [--repeats N]
 
 Plain torch is the network as it is trained, in float32, channels first, one patch a call, or as many as petavox has:
-for several, torch takes other kernels. Petavox is the engine that workers predict with, their environment and the batch of
-a recipe included, as it is and with `model.compile`. Two cores are two processes, as workers are.
+for several, torch takes other kernels. Petavox is the engine that workers predict with, their environment and the batch
+of a recipe included, as it is and with `model.compile`. Two cores are two processes, as workers are.
 """
 
 from __future__ import annotations
