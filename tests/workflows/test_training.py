@@ -114,3 +114,4 @@ def test_a_shipped_checkpoint_is_small_and_was_made_by_the_recipe_and_the_log_be
     assert config.provenance["steps"] == log[-1].get("best_step", log[-1]["step"])
     assert log[-1]["step"] == recipe.training.steps
     assert log[0]["event"] == "start"
+    assert (folder / "curves.png").exists()
