@@ -227,6 +227,9 @@ def tune(
         str | None, typer.Option("--split", metavar="AXIS", help="Cut the box in two along z, y or x; none: do not.")
     ] = None,
     half: Annotated[str, typer.Option("--half", metavar="HALF", help="Which half chooses: first or second.")] = "first",
+    context: Annotated[
+        str, typer.Option("--context", metavar="Z,Y,X", help="Segment so many voxels around the box, too.")
+    ] = "0,0,0",
     grid: Annotated[
         Path | None, typer.Option("--grid", metavar="FILE", help="A TOML file of the values to try.")
     ] = None,
@@ -240,6 +243,7 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Choose a run's thresholds by one half of its truth, without predicting again; the other half is scored, too."""
+    from ..pipeline.geometry import triple
     from .grid import read_grid
     from .progress import on_standard_error
     from .show_tune import RECIPE, TUNING, tuning_json, tuning_table, write_tuning
@@ -253,6 +257,7 @@ def tune(
         box=parse_box(box),
         split=None if split is None else parse_choice(AXES, split, "--split"),
         half=parse_choice(HALVES, half, "--half"),
+        context=triple(parse_three(int, context, "--context")),
         overrides=overrides or (),
     )
     folder = out or run / TUNING

@@ -1,8 +1,8 @@
 """`petavox tune`: the thresholds that segment a labelled box best, by cutting its graph again; nothing is predicted.
 
 1. The box is cut in two. One half chooses; the labels of the other are read when the choice has been made.
-2. The affinities of the whole box are read once. For every low and high they become supervoxels and contacts, whose
-   contingency table with the truth is counted once.
+2. The affinities of the whole box, and of what is segmented around it, are read once. For every low and high they become
+   supervoxels and contacts, whose contingency table with the truth is counted once.
 3. Everything else merges that graph, and scores the table: no voxel is touched again.
 """
 
@@ -21,7 +21,7 @@ from ..pipeline.agglomeration.linkage import MergeRule
 from ..pipeline.errors import RequestError
 from ..pipeline.evaluation.contingency import Contingency, check_scorable, count
 from ..pipeline.evaluation.scores import Scores, score
-from ..pipeline.geometry import Box, triple
+from ..pipeline.geometry import Box, Triple, triple
 from ..pipeline.segment import SegmentGraph, oversegment, recount, recuts
 from ..pipeline.segmentation.supervoxels import Fragments
 from ..pipeline.thresholds import Threshold
@@ -98,6 +98,7 @@ def tune(
     box: Box | None = None,
     split: Axis | None = None,
     half: Half = "first",
+    context: Triple = (0, 0, 0),
     overrides: Sequence[str] = (),
 ) -> Tuning:
     """Choose the thresholds of a run's recipe on a part of its volume that has a truth.
@@ -109,6 +110,8 @@ def tune(
         box: voxels of the run's volume; all of the truth unless given.
         split: the axis along which the box is cut in two; its longest unless given. "none": the whole box chooses.
         half: which one chooses.
+        context: voxels around the box, as far as the volume goes, that are segmented with it and not scored: objects
+            may meet there.
         overrides: values laid over the run's recipe, "evaluate.truth=labels.zarr".
 
     Raises:
@@ -129,15 +132,41 @@ def tune(
             f"Thresholds are chosen for supervoxels of method 'watershed'; {directory} has"
             f" {recipe.supervoxels.method!r}. Lay the other over it: --set supervoxels.method=watershed"
         )
-    if not stored.fits_in_memory(whole):
-        raise RequestError(f"The box must fit in half of the free memory; {whole} does not. Give a smaller --box.")
+    if min(context) < 0:
+        raise RequestError(f"Context is counted in voxels along z, y, x; found {context}.")
+    volume = Box.of_shape(open_volume(str(source.affinities)).spec.shape)
+    segmented = whole.grow(context).intersect(volume)
+    if not stored.fits_in_memory(segmented):
+        raise RequestError(
+            f"What is segmented must fit in half of the free memory; {segmented} does not. Give a smaller --box, or less"
+            " --context."
+        )
     boxes = _parts(whole, split, half)
-    affinities = stored.read(source, whole)
-    trials = tuple(_trials(affinities, scoring, next(iter(boxes.values())), recipe, grid, progress))
+    given = _Given(stored.read(source, segmented), segmented, scoring)
+    trials = tuple(_trials(given, next(iter(boxes.values())), recipe, grid, progress))
     chosen = min(trials, key=lambda trial: trial.rank)
-    return Tuning(
-        grid, trials, chosen, tuple(_judge(affinities, scoring, boxes, chosen)), _written(recipe, source, chosen)
-    )
+    return Tuning(grid, trials, chosen, tuple(_judge(given, boxes, chosen)), _written(recipe, source, chosen))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What is segmented, and by what it is scored.
+
+    Args:
+        affinities: uint8 (3, Z, Y, X) of a box.
+        box: that one, in voxels of the volume.
+        scoring: where the truth is.
+    """
+
+    affinities: npt.NDArray[np.uint8]
+    box: Box
+    scoring: contingency.Config
+
+    def count(self, box: Box, fragments: Fragments) -> Contingency:
+        """The contingency table of truth and fragments; of the truth, nothing beyond the box is looked at."""
+        wanted = self.scoring.model_copy(update={"start": box.start, "stop": box.stop})
+        truth, mask = contingency.read_truth(wanted, box)
+        return count(truth, fragments.labels[box.slices(self.box.start)], mask=mask, origin=box.start)
 
 
 def _scoring(recipe: Recipe, directory: Path, affinities: VolumeSpec, box: Box | None) -> contingency.Config:
@@ -178,14 +207,7 @@ def _parts(whole: Box, split: Axis | None, half: Half) -> dict[str, Box]:
     return {chooses: halves.pop(chooses), **halves, "box": whole}
 
 
-def _trials(
-    affinities: npt.NDArray[np.uint8],
-    scoring: contingency.Config,
-    box: Box,
-    recipe: Recipe,
-    grid: Grid,
-    progress: Progress,
-) -> Iterator[Trial]:
+def _trials(given: _Given, box: Box, recipe: Recipe, grid: Grid, progress: Progress) -> Iterator[Trial]:
     cuts, linkages = grid.cuts(), list(grid.linkages(recipe.agglomeration))
     if not cuts or not any(linkages):
         raise RequestError("No values go together: some low must not exceed some high, some small rule some threshold.")
@@ -193,8 +215,8 @@ def _trials(
     try:
         for low, high in cuts:
             limits = Threshold.parse(low), Threshold.parse(high)
-            fragments, contacts = oversegment(affinities, *limits, grid.levels(recipe.agglomeration))
-            table = _count(scoring, box, fragments)
+            fragments, contacts = oversegment(given.affinities, *limits, grid.levels(recipe.agglomeration))
+            table = given.count(box, fragments)
             check_scorable(table)
             for supervoxels in grid.supervoxels(recipe.supervoxels, low, high):
                 graph = SegmentGraph.of_fragments(fragments, contacts, _join(supervoxels))
@@ -220,23 +242,15 @@ def _merge(
         yield Trial(supervoxels, asked[rule], found.adapted_rand_error, found.voi_split, found.voi_merge)
 
 
-def _judge(
-    affinities: npt.NDArray[np.uint8], scoring: contingency.Config, boxes: dict[str, Box], chosen: Trial
-) -> Iterator[Part]:
+def _judge(given: _Given, boxes: dict[str, Box], chosen: Trial) -> Iterator[Part]:
     supervoxels, agglomeration = chosen.supervoxels, chosen.agglomeration
     limits = Threshold.parse(supervoxels.low), Threshold.parse(supervoxels.high)
-    fragments, contacts = oversegment(affinities, *limits, agglomeration.histogram_levels)
+    fragments, contacts = oversegment(given.affinities, *limits, agglomeration.histogram_levels)
     graph = SegmentGraph.of_fragments(fragments, contacts, _join(supervoxels))
     segments = graph.segments(_rule(agglomeration), agglomeration.dust_size)
     for name, box in boxes.items():
-        table = recount(_count(scoring, box, fragments), segments)
+        table = recount(given.count(box, fragments), segments)
         yield Part(name, box, score(table) if len(table) else None)
-
-
-def _count(scoring: contingency.Config, box: Box, fragments: Fragments) -> Contingency:
-    """The contingency table of truth and fragments; of the truth, nothing beyond the box is looked at."""
-    truth, mask = contingency.read_truth(scoring.model_copy(update={"start": box.start, "stop": box.stop}), box)
-    return count(truth, fragments.labels[box.slices(scoring.start)], mask=mask, origin=box.start)
 
 
 def _join(supervoxels: Supervoxels) -> JoinRule:
