@@ -1,8 +1,8 @@
 """`petavox tune`: the thresholds that segment a labelled box best, by cutting its graph again; nothing is predicted.
 
 1. The box is cut in two. One half chooses; the labels of the other are read when the choice has been made.
-2. The affinities of the whole box, and of what is segmented around it, are read once. For every low and high they become
-   supervoxels and contacts, whose contingency table with the truth is counted once.
+2. The affinities of the whole box, and of what is segmented around it, are read once. For every low and high they
+   become supervoxels and contacts, whose contingency table with the truth is counted once.
 3. Everything else merges that graph, and scores the table: no voxel is touched again.
 """
 
@@ -138,8 +138,8 @@ def tune(
     segmented = whole.grow(context).intersect(volume)
     if not stored.fits_in_memory(segmented):
         raise RequestError(
-            f"What is segmented must fit in half of the free memory; {segmented} does not. Give a smaller --box, or less"
-            " --context."
+            f"What is segmented must fit in half of the free memory; {segmented} does not. Give a smaller --box, or"
+            " less --context."
         )
     boxes = _parts(whole, split, half)
     given = _Given(stored.read(source, segmented), segmented, scoring)

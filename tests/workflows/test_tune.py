@@ -102,6 +102,23 @@ def test_every_trial_is_what_segmenting_from_the_affinities_gives(finished, affi
     assert tuning.chosen.rank == min(trial.rank for trial in tuning.trials)
 
 
+def test_with_its_context_a_box_scores_what_a_run_over_all_of_it_scores_there(finished, affinities, truth):
+    box, around = Box((1, 4, 4), (3, 16, 20)), Box((0, 0, 2), (8, 20, 22))
+    alone, within = (tuned(finished, box=box, split="none", context=context) for context in ((0, 0, 0), (9, 4, 2)))
+    settings = within.chosen.supervoxels.model_dump(exclude={"method", "strides"})
+    settings |= within.chosen.agglomeration.model_dump(exclude={"bias", "by_size", "solver"})
+    segments = segment(np.ascontiguousarray(affinities[:, *around.slices()]), **settings)
+    expected = evaluate(segments[box.slices(around.start)], truth[box.slices()])
+    (part,) = within.parts
+    assert (part.box, part.scores.adapted_rand_error) == (box, expected.adapted_rand_error)
+    assert [trial.rank for trial in alone.trials] != [trial.rank for trial in within.trials]
+
+
+def test_context_is_not_negative(finished):
+    with pytest.raises(RequestError, match="Context is counted in voxels"):
+        tuned(finished, context=(0, -1, 0))
+
+
 @pytest.mark.parametrize(
     ("axis", "half", "tolerance"), [("z", "first", None), ("y", "second", 12.0), ("x", "first", 6.0)]
 )
