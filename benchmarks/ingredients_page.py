@@ -30,7 +30,8 @@ measures anew.
 Networks are trained on z < {depth}, x < {split}, and scored on the box beside it, z < {depth}, x ≥ {split}, from whose
 labels nothing is learned. Sections from 125 on, on which the shipped network is reported, are not even read. All this
 is about **short trainings ({steps} steps, patches of {patch}³) of a small network ({widths})**: a long training of a
-large network may need more of an ingredient, or less.
+large network may need more of an ingredient, or less. What makes the task harder, such as augmentation or further
+targets, holds a short training up before it can help.
 
 How to read the numbers:
 
@@ -42,10 +43,15 @@ How to read the numbers:
   *The labels that choose the threshold are those that score*: none of these errors is what to expect elsewhere, and
   only differences mean something. `around` is the mean error at the best threshold and those beside it, √(VOI · error)
   the lowest over the grid of what validation during training goes by.
-- Every variant is trained with {seeds} seeds. A difference is called **apart** when the worst seed of one is better
-  than the best of the other; of two that do not differ at all, that happens by chance in {chance:.0%} of cases, for
-  each measure.
+- {scatter}
 """
+SEEDS = """\
+Every variant is trained with {seeds} seeds. A difference is called **apart** when the worst seed of one is better
+  than the best of the other; of two that do not differ at all, that happens by chance in {chance:.0%} of cases, for
+  each measure."""
+ONE_SEED = """\
+Every variant is trained **once**. How much two trainings of the same would differ was not measured, so only large
+  differences mean anything, and none is bold."""
 TRAINED = """\
 What an ingredient brings: with it minus without it, so that more is better for affinities; the error without minus the
 error with it, so that more is better, too. Means over seeds, bold where apart; all else as in the base.
@@ -73,8 +79,8 @@ def rows_of(document: Result, part: str) -> dict[str, list[Result]]:
 
 
 def apart(these: Values, those: Values) -> bool:
-    """Whether every one of these is larger, or every one smaller, than all of those."""
-    return min(these) > max(those) or max(these) < min(those)
+    """Whether every one of these is larger, or every one smaller, than all of those; of one each, that says nothing."""
+    return len(these) > 1 and (min(these) > max(those) or max(these) < min(those))
 
 
 def chance(seeds: int) -> float:
@@ -132,7 +138,7 @@ def against_first(rows: dict[str, list[Result]], names: Sequence[str]) -> list[R
     for gain, name in product(gains, names):
         pairs = zip(rows[gain["what"]], first, strict=True)
         each = [MEASURES[name] * (seed[name] - before[name]) for seed, before in pairs]
-        gain[name] = signed(mean(each), min(each) > 0 or max(each) < 0)
+        gain[name] = signed(mean(each), len(each) > 1 and (min(each) > 0 or max(each) < 0))
     return gains
 
 
@@ -150,6 +156,7 @@ def headings(*names: str) -> tuple[Column, ...]:
 
 def introduction(document: Result) -> str:
     settings, network = document["settings"], document["base"]["network"]
+    seeds = settings["seeds"]
     depth, _, width = settings["extent"]
     return INTRODUCTION.format(
         depth=depth,
@@ -158,8 +165,7 @@ def introduction(document: Result) -> str:
         patch=settings["patch"],
         widths="-".join(map(str, network["widths"])),
         grid=f"thresholds {THRESHOLDS[0]} to {THRESHOLDS[-1]} after supervoxels with `high` {' or '.join(HIGHS)}",
-        seeds=settings["seeds"],
-        chance=chance(settings["seeds"]),
+        scatter=ONE_SEED if seeds == 1 else SEEDS.format(seeds=seeds, chance=chance(seeds)),
     )
 
 

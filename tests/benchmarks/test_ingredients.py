@@ -163,6 +163,13 @@ def test_other_ways_are_held_against_the_first_seed_by_seed(scripts: SimpleNames
     assert (either["what"], either["error"]) == ("either", "+0.0500")
 
 
+def test_of_one_seed_nothing_stands_out(scripts: SimpleNamespace) -> None:
+    rows = [row("linkage", "mean", 0, 0.2, 0.9), row("linkage", "better", 0, 0.1, 0.9)]
+    (better,) = scripts.page.against_first(scripts.page.rows_of({"rows": rows}, "linkage"), ["error"])
+    assert better["error"] == "+0.1000"
+    assert not scripts.page.apart([0.1], [0.2])
+
+
 @pytest.mark.parametrize(("seeds", "share"), [(1, 1), (2, 1 / 3), (3, 0.1)])
 def test_the_chance_of_being_apart_is_that_of_an_order(scripts: SimpleNamespace, seeds: int, share: float) -> None:
     assert scripts.page.chance(seeds) == pytest.approx(share)
