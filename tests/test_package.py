@@ -12,7 +12,7 @@ import petavox
 TREE = Path(__file__).parents[1]
 PROJECT = tomllib.loads((TREE / "pyproject.toml").read_text())
 ROOMS = ("pipeline", "tasks", "workflows", "cluster")
-DATA = (".html", ".json", ".jsonl", ".md", ".safetensors", ".toml", ".txt", ".typed")
+DATA = (".html", ".json", ".jsonl", ".md", ".png", ".safetensors", ".toml", ".txt", ".typed")
 
 
 def tree_files() -> set[str]:
