@@ -1,6 +1,7 @@
 """Peak memory of each block task in its own fresh process, against its block's bytes and against what the plan states.
 
     python benchmarks/memory.py [--affinities VOLUME] [--shape Z Y X] [--block Z Y X] [--high H]
+                                [--linkage LINKAGE]
 
 A run in one process makes what every task needs. Then each stage's last task runs again in a process that has done the
 same task on a very small volume before, so that imports and kernels are there. What counts is the peak of the process
@@ -69,10 +70,12 @@ def measured(folder: Path, name: str, small: Path) -> dict[str, int]:
     return found
 
 
-def make_run(folder: Path, affinities: Path, shape: Triple, block: Triple, high: float) -> Path:
+def make_run(folder: Path, affinities: Path, shape: Triple, block: Triple, high: float, linkage: str) -> Path:
     """A finished run over mirrored affinities, its own segmentation serving as truth."""
     tiles.write_tiled(affinities, folder / "affinities.zarr", shape, block)
-    recipe = runs.write_recipe(folder / "recipe.toml", folder / "affinities.zarr", block, high=high, workers=0)
+    recipe = runs.write_recipe(
+        folder / "recipe.toml", folder / "affinities.zarr", block, high=high, linkage=linkage, workers=0
+    )
     runs.run(recipe, folder / "run")
     shutil.copytree(folder / "run" / "segmentation.zarr", folder / "truth.zarr")
     return folder
@@ -83,14 +86,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--shape", type=int, nargs=3, default=(128, 1024, 1024), help="mirrored to so many voxels")
     parser.add_argument("--block", type=int, nargs=3, default=tiles.BLOCK)
     parser.add_argument("--high", type=float, default=0.995, help="of the supervoxels")
+    parser.add_argument("--linkage", default="mean", help="of the agglomeration; 'quantile' keeps histograms")
     settings = parser.parse_args(arguments)
     work = settings.work.resolve() / "memory"
     shutil.rmtree(work, ignore_errors=True)
     try:
-        small = make_run(work / "small", settings.affinities, *SMALL, settings.high)
-        large = make_run(
-            work / "large", settings.affinities, tuple(settings.shape), tuple(settings.block), settings.high
-        )
+        small = make_run(work / "small", settings.affinities, *SMALL, settings.high, settings.linkage)
+        shape, block = tuple(settings.shape), tuple(settings.block)
+        large = make_run(work / "large", settings.affinities, shape, block, settings.high, settings.linkage)
         rows = [row(large, stage, small) for stage in planned(large).stages if stage.name != "scores"]
     finally:
         shutil.rmtree(work, ignore_errors=True)

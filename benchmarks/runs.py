@@ -26,6 +26,7 @@ shape = {block}
 low = 0.02
 high = {high}
 [agglomeration]
+linkage = "{linkage}"
 threshold = {threshold}
 [cluster]
 kind = "{kind}"
@@ -95,7 +96,14 @@ class Watch(threading.Thread):
 
 
 def write_recipe(
-    path: Path, affinities: Path, block: Triple, *, high: float, threshold: float = 0.5, workers: int = 2
+    path: Path,
+    affinities: Path,
+    block: Triple,
+    *,
+    high: float,
+    linkage: str = "mean",
+    threshold: float = 0.5,
+    workers: int = 2,
 ) -> Path:
     """A recipe from stored affinities to a stored segmentation: on so many local workers, or with 0 in one process."""
     kind = "local" if workers else "serial"
@@ -103,6 +111,7 @@ def write_recipe(
         affinities=affinities.resolve(),
         block=list(block),
         high=high,
+        linkage=linkage,
         threshold=threshold,
         kind=kind,
         workers=max(1, workers),

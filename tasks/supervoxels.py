@@ -76,7 +76,7 @@ def resources(config: Config, density: Density) -> Resources:
     """
     voxels = Box.of_shape(config.block).voxels
     halo = Box.of_shape(config.block).grow((1, 1, 1)).voxels
-    graph = density.fragments * 40 + density.contacts * (88 + 8 * config.levels)
+    graph = density.fragments * 40 + density.contacts * (88 + 5 * config.levels)
     memory = CACHE_BYTES + round(halo * (3 + config.bytes_per_affinity) + voxels * (4 + graph))
     if config.method == "mutex":
         far = len(config.long_range)

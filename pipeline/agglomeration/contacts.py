@@ -88,9 +88,13 @@ class Contacts:
             return self
         return Contacts(**{name: getattr(self, name)[keep] for name in Contacts.__annotations__})
 
-    def renamed(self, names: Int64s) -> Contacts:
-        """The contacts between names[a] and names[b], combined; what is now inside one node is dropped."""
-        return combine(replace(self, a=names[self.a], b=names[self.b]))
+    def renamed(self, names: Int64s, gone: npt.NDArray[np.bool_] | None = None) -> Contacts:
+        """The contacts between names[a] and names[b], combined; what is now inside one node is dropped, and what is
+        `gone`, a mask."""
+        a, b = names[self.a], names[self.b]
+        if gone is not None:
+            b[gone] = a[gone]
+        return combine(replace(self, a=a, b=b))
 
 
 def level_of_affinity(levels: int) -> npt.NDArray[np.uint8]:
@@ -183,7 +187,8 @@ def _as_contacts(
     columns = np.empty((5, number), dtype=np.int64)
     fill_columns(pairs, sums, columns)
     a, b, total, count, best = columns
-    return Contacts(a, b, total, count, best, histogram[:number].copy())
+    # No copy: the room that is left over was never touched and takes no memory, the histograms are most of the graph.
+    return Contacts(a, b, total, count, best, histogram[:number])
 
 
 def combine(contacts: Contacts) -> Contacts:
@@ -210,10 +215,17 @@ def combine(contacts: Contacts) -> Contacts:
     )
 
 
-def _added(histogram: npt.NDArray[np.uint32], order: Int64s, starts: Int64s) -> npt.NDArray[np.uint32]:
-    if not histogram.shape[1]:
-        return histogram[: len(starts)]
-    added: npt.NDArray[np.uint32] = np.add.reduceat(histogram[order], starts, axis=0, dtype=np.uint32)
+@njit(nogil=True, cache=True)
+def _added(histogram, order, starts):  # type: ignore[no-untyped-def]
+    """The sums of the rows order[starts[i]:starts[i + 1]], which are not put in order first: most of a graph is its
+    histograms, and another copy of them would not fit."""
+    added = np.zeros((starts.size, histogram.shape[1]), dtype=np.uint32)
+    i = -1
+    for place in range(order.size):
+        if i + 1 < starts.size and starts[i + 1] == place:
+            i += 1
+        for level in range(histogram.shape[1]):
+            added[i, level] += histogram[order[place], level]
     return added
 
 

@@ -62,11 +62,11 @@ class Joined:
         """The nodes that their clusters are named by, increasing."""
         return np.flatnonzero(self.node == np.arange(len(self.node)))
 
-    def settled(self, contacts: Contacts) -> Contacts:
-        """The contacts of the same graph, less those inside a cluster and those of crumbs."""
-        gone = self.crumb[contacts.a] | self.crumb[contacts.b]
+    def gone(self, contacts: Contacts) -> Bools:
+        """Which contacts of the same graph lie inside a cluster, or are a crumb's."""
+        gone: Bools = self.crumb[contacts.a] | self.crumb[contacts.b]
         gone |= self.node[contacts.a] == self.node[contacts.b]
-        return contacts.select(~gone)
+        return gone
 
 
 def join_small(contacts: Contacts, sizes: Int64s, faces: Faces, rule: JoinRule) -> Joined:

@@ -63,7 +63,7 @@ def grow_leaf(ids: Ids, sizes: Int64s, contacts: Contacts, faces: Faces, rule: J
     total = np.zeros(len(roots), dtype=np.int64)
     np.add.at(total, cluster_of, sizes)
     unsure = joined.unsure[roots]
-    core, rims = _split(joined.settled(contacts).renamed(cluster_of), unsure)
+    core, rims = _split(contacts.renamed(cluster_of, joined.gone(contacts)), unsure)
     return Leaf(ids[roots], total, unsure, core, rims), cluster_of
 
 

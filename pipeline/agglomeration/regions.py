@@ -138,7 +138,7 @@ def decide(
         del between
         graph, node_of = _contract(graph, first)
     joined = join_small(graph.contacts, graph.sizes, graph.open_faces(), join)
-    graph = replace(graph, contacts=joined.settled(graph.contacts))
+    graph = replace(graph, contacts=graph.contacts.select(~joined.gone(graph.contacts)))
     if len(joined.roots) < len(joined.node):
         graph, joined_of = _contract(graph, joined.node)
         node_of = joined_of[node_of]

@@ -110,3 +110,25 @@ def test_combining_does_not_depend_on_order(rows, random):
     random.shuffle(rows)
     other = combine(columns(rows))
     assert all(np.array_equal(a, b) for a, b in zip(astuple(one), astuple(other), strict=True))
+
+
+@given(
+    st.lists(st.tuples(*[st.integers(0, 4)] * 2, *[st.integers(1, 9)] * 5, st.booleans()), max_size=20),
+    st.lists(st.integers(0, 2), min_size=5, max_size=5),
+)
+def test_contacts_between_new_names_are_the_sums_of_those_that_are_kept(rows, names):
+    table = np.array(rows, dtype=np.int64).reshape(-1, 8)
+    contacts = Contacts(*table[:, :5].T, table[:, 5:7].astype(np.uint32))
+    renamed = contacts.renamed(np.array(names), table[:, 7] == 1)
+
+    expected: dict[tuple[int, int], list[int]] = {}
+    for a, b, total, count, best, low, high, gone in rows:
+        pair = tuple(sorted((names[a], names[b])))
+        if not gone and pair[0] != pair[1]:
+            before = expected.get(pair, [0, 0, 0, 0, 0])
+            sums = [before[0] + total, before[1] + count]
+            expected[pair] = [*sums, max(before[2], best), before[3] + low, before[4] + high]
+    columns = (renamed.a, renamed.b, renamed.sum, renamed.count, renamed.best, *renamed.histogram.T)
+    found = {(row[0], row[1]): row[2:] for row in np.stack(columns, axis=1).tolist()}
+    assert found == expected
+    assert list(found) == sorted(expected)
