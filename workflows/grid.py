@@ -32,6 +32,8 @@ class Grid(Section):
         quantile: with "quantile".
         threshold: of the agglomeration.
         small: (`small_size`, `small_threshold`) of the agglomeration; size 0: no such rule.
+        veto: (`veto_size`, `veto_threshold`) of the agglomeration; size 0: no such rule. Those of the recipe unless
+            given.
     """
 
     low: Values = _decimals("0.02", "0.05")
@@ -41,6 +43,7 @@ class Grid(Section):
     quantile: Annotated[tuple[Annotated[Fraction, Field(gt=0)], ...], Field(min_length=1)] = _decimals("0.5", "0.85")
     threshold: Values = tuple(Decimal(k) / 20 for k in range(2, 19))
     small: Rules = ((0, Decimal("0.3")), (600, Decimal("0.1")), (600, Decimal("0.3")))
+    veto: Rules | None = None
 
     def cuts(self) -> list[tuple[Decimal, Decimal]]:
         """Every (low, high) that goes together; each of them makes supervoxels of its own."""
@@ -53,14 +56,15 @@ class Grid(Section):
             yield like.model_copy(update={"low": low, "high": high, **join})
 
     def linkages(self, like: Agglomeration) -> Iterator[list[Agglomeration]]:
-        """Every [agglomeration], those of one linkage together; the rest is as in another."""
-        for linkage, quantile in self._scores():
+        """Every [agglomeration], those of one linkage and veto together; the rest is as in another."""
+        for (linkage, quantile), (veto_size, veto) in product(self._scores(), self._vetoes(like)):
+            score = {"linkage": linkage} | ({} if quantile is None else {"quantile": quantile})
+            refused = {"veto_size": veto_size} | ({"veto_threshold": veto} if veto_size else {})
             found = []
             for threshold, (size, small) in product(self.threshold, self.small):
                 if size == 0 or small <= threshold:
                     rule = {"threshold": threshold, "small_size": size} | ({"small_threshold": small} if size else {})
-                    score = {"linkage": linkage} | ({} if quantile is None else {"quantile": quantile})
-                    found.append(like.model_copy(update=score | rule))
+                    found.append(like.model_copy(update=score | refused | rule))
             yield found
 
     def levels(self, like: Agglomeration) -> int:
@@ -76,6 +80,9 @@ class Grid(Section):
             for name, value in chosen.items()
             if len(tried[name]) > 2 and value in tried[name][:: len(tried[name]) - 1]
         ]
+
+    def _vetoes(self, like: Agglomeration) -> Sequence[tuple[int, Decimal]]:
+        return ((like.veto_size, like.veto_threshold),) if self.veto is None else self.veto
 
     def _scores(self) -> Iterator[tuple[str, Decimal | None]]:
         for linkage in dict.fromkeys(self.linkage):

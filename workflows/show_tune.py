@@ -15,6 +15,8 @@ from ..pipeline.files import write_text
 from . import strict_toml
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from rich.console import RenderableType
 
     from .recipe import Agglomeration, Recipe, Supervoxels
@@ -101,20 +103,24 @@ def curve(tuning: Tuning) -> bytes:
 
 
 _SCORES = ("adapted_rand_error", "voi_split", "voi_merge", "cremi_score", "precision", "recall")
-_COLUMNS = ("low", "high", "join", "linkage", "threshold", "small")
+_COLUMNS = ("low", "high", "join", "linkage", "threshold", "small", "veto")
 
 
 def _settings(trial: Trial) -> tuple[str, ...]:
     supervoxels, agglomeration = trial.supervoxels, trial.agglomeration
-    small = f"{agglomeration.small_size}, {agglomeration.small_threshold}" if agglomeration.small_size else "–"
     return (
         str(supervoxels.low),
         str(supervoxels.high),
-        f"{supervoxels.join_size}, {supervoxels.join_affinity}" if supervoxels.join_size else "–",
+        _by_size(supervoxels.join_size, supervoxels.join_affinity),
         _linkage(agglomeration),
         str(agglomeration.threshold),
-        small,
+        _by_size(agglomeration.small_size, agglomeration.small_threshold),
+        _by_size(agglomeration.veto_size, agglomeration.veto_threshold),
     )
+
+
+def _by_size(size: int, threshold: Decimal) -> str:
+    return f"{size}, {threshold}" if size else "–"
 
 
 def _linkage(agglomeration: Agglomeration) -> str:
@@ -143,8 +149,8 @@ def _warnings(tuning: Tuning) -> Iterator[str]:
 
 
 def _plain(trial: Trial) -> dict[str, Any]:
-    settings = trial.agglomeration.model_dump(include={"linkage", "small_size"})
-    decimals = trial.agglomeration.model_dump(include={"quantile", "threshold", "small_threshold"})
+    settings = trial.agglomeration.model_dump(include={"linkage", "small_size", "veto_size"})
+    decimals = trial.agglomeration.model_dump(include={"quantile", "threshold", "small_threshold", "veto_threshold"})
     supervoxels = trial.supervoxels.model_dump(include={"low", "high", "join_affinity"})
     return {
         **{name: float(value) for name, value in (supervoxels | decimals).items()},

@@ -231,7 +231,7 @@ def _trials(given: _Given, box: Box, recipe: Recipe, grid: Grid, progress: Progr
 def _merge(
     graph: SegmentGraph, table: Contingency, supervoxels: Supervoxels, agglomerations: Sequence[Agglomeration]
 ) -> Iterator[Trial]:
-    """The trials of one graph and one linkage."""
+    """The trials of one graph, one linkage and one veto."""
     if not agglomerations:
         return
     if agglomerations[0].linkage == "mean":

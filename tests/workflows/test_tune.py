@@ -36,6 +36,7 @@ TRIED = [
     "quantile=[0.4]",
     "threshold=[0.4, 0.5, 0.6, 0.7]",
     "small=[[0, 0], [30, 0.45]]",
+    "veto=[[0, 0], [60, 0.65]]",
 ]
 GRID = read_grid(None, TRIED)
 
@@ -93,7 +94,7 @@ def test_a_run_with_the_chosen_recipe_scores_what_was_promised(finished, tmp_pat
 
 def test_every_trial_is_what_segmenting_from_the_affinities_gives(finished, affinities, truth):
     tuning = tuned(finished, split="none")
-    assert len(tuning.trials) == 2 * 2 * 2 * 2 * (4 + 3)
+    assert len(tuning.trials) == 2 * 2 * 2 * 2 * 2 * (4 + 3)
     for trial in tuning.trials:
         supervoxels = trial.supervoxels.model_dump(exclude={"method", "strides"})
         agglomeration = trial.agglomeration.model_dump(exclude={"bias", "by_size", "solver"})
@@ -248,6 +249,13 @@ def test_affinities_that_are_not_all_predicted_are_refused(finished, tmp_path):
 def test_a_wrong_grid_is_refused(wrong, said):
     with pytest.raises(RequestError, match=said):
         read_grid(None, [wrong])
+
+
+def test_a_veto_stays_that_of_the_recipe_unless_others_are_tried(finished):
+    grid = read_grid(None, [*TRIED[:-1], "low=[0.1]", "high=[0.8]"])
+    vetoed = tuned(finished, grid=grid, overrides=["agglomeration.veto_size=60", "agglomeration.veto_threshold=0.65"])
+    assert {trial.agglomeration.veto_size for trial in vetoed.trials} == {60}
+    assert [trial.rank for trial in vetoed.trials] != [trial.rank for trial in tuned(finished, grid=grid).trials]
 
 
 def test_a_grid_can_be_a_file(tmp_path):
