@@ -38,6 +38,7 @@ ALONE: dict[str, dict[str, object]] = {
     "contrast": GREY | {"contrast": 0.6},
     "brightness": GREY | {"brightness": 1.2},
     "gamma": GREY | {"gamma": 1.5},
+    "shading": {"shading": 1.0, "contrast": 0.6, "brightness": 1.2},
     "noise": {"noise": 1.0},
     "missing": {"missing": 1.0, "missing_sections": 10},
 }
@@ -86,11 +87,12 @@ def main() -> None:
     out = parser.parse_args().out
     mpl.use("Agg")
     volume = phantom()
-    figure, axes = plt.subplots(2, 6, figsize=(8.4, 4.7), dpi=100, layout="constrained")
-    for axis, (name, changes) in zip(axes.flat, ALONE.items(), strict=True):
+    figure, axes = plt.subplots(2, 7, figsize=(9.8, 4.7), dpi=100, layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (name, changes) in zip(axes.flat, ALONE.items(), strict=False):
         axis.imshow(tile(volume, changes), interpolation="nearest")
         axis.set_title(name, fontsize=9)
-        axis.axis("off")
     drawn = io.BytesIO()
     figure.savefig(drawn)
     Image.open(drawn).convert("RGB").quantize(64).save(out, optimize=True)

@@ -1,4 +1,5 @@
-"""What is seen of a training patch: other grey values, noise, sections out of focus and sections without an image."""
+"""What is seen of a training patch: other grey values, shading, noise, sections out of focus and sections without an
+image."""
 
 from __future__ import annotations
 
@@ -22,6 +23,8 @@ def change_appearance(image: Tensor, config: AugmentationConfig, random: np.rand
         defocus_sections(image, config, random)
     if random.random() < config.grey:
         change_grey(image, config, random)
+    if config.shading > 0 and random.random() < config.shading:
+        shade(image, config, random)
     if config.noise > 0:
         add_noise(image, random.uniform(0, config.noise), random)
     if config.missing_sections > 0 and random.random() < config.missing:
@@ -57,6 +60,20 @@ def change_grey(image: Tensor, config: AugmentationConfig, random: np.random.Gen
     )
     image.mul_(contrast).add_(brightness)
     image.add_(GREY_RANGE).mul_(0.5 / GREY_RANGE).clamp_(0, 1).pow_(gamma).mul_(2 * GREY_RANGE).sub_(GREY_RANGE)
+
+
+def shade(image: Tensor, config: AugmentationConfig, random: np.random.Generator) -> None:
+    """Changes contrast and brightness in place, by values at points of a grid and what lies linearly between them."""
+    points = [math.ceil(n / config.shading_spacing) + 1 for n in image.shape]
+    drawn = np.stack(
+        [
+            random.uniform(1 - config.contrast, 1 + config.contrast, points),
+            random.uniform(-config.brightness, config.brightness, points),
+        ]
+    )
+    grid = torch.from_numpy(drawn[None].astype(np.float32)).to(image.device)
+    ((contrast, brightness),) = F.interpolate(grid, tuple(image.shape), mode="trilinear", align_corners=True)
+    image.mul_(contrast).add_(brightness)
 
 
 def add_noise(image: Tensor, deviation: float, random: np.random.Generator) -> None:

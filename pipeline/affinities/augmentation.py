@@ -39,6 +39,8 @@ class AugmentationConfig(BaseModel):
         contrast: contrast lies within 1 ± this.
         brightness: brightness is moved by up to this, in standard deviations of the volume's grey values.
         gamma: log2 of gamma lies within ± this.
+        shading: probability that contrast and brightness vary smoothly within the patch, by up to as much.
+        shading_spacing: distance of the points where they vary independently, in voxels.
         noise: the largest standard deviation of added Gaussian noise, in the same unit as brightness.
         missing: probability that sections lack their image.
         missing_sections: the most sections that lack it, in one patch; each wholly or in one quadrant.
@@ -65,6 +67,8 @@ class AugmentationConfig(BaseModel):
     contrast: float = Field(default=0.3, ge=0, lt=1)
     brightness: NonNegativeFloat = 0.6
     gamma: NonNegativeFloat = 0.7
+    shading: Probability = 0.0
+    shading_spacing: PositiveInt = 32
     noise: NonNegativeFloat = 0.15
     missing: Probability = 0.2
     missing_sections: NonNegativeInt = 2

@@ -11,11 +11,14 @@ from petavox.pipeline.affinities.appearance import (
     change_grey,
     defocus_sections,
     remove_sections,
+    shade,
 )
 from petavox.pipeline.affinities.augmentation import AugmentationConfig
 
 NOTHING = AugmentationConfig(missing=0, defocus=0, grey=0, noise=0)
-EVERYTHING = AugmentationConfig(missing=1, defocus=1, defocus_sections=5, grey=1, missing_sections=10)
+EVERYTHING = AugmentationConfig(
+    missing=1, defocus=1, defocus_sections=5, grey=1, missing_sections=10, shading=1, shading_spacing=4
+)
 
 
 def texture(shape=(6, 16, 12), seed=0):
@@ -33,7 +36,9 @@ def test_nothing_happens_when_nothing_is_asked_for():
     assert torch.equal(change_appearance(texture(), NOTHING, np.random.default_rng(0)), texture())
 
 
-@pytest.mark.parametrize("alone", [{"missing": 1.0}, {"defocus": 1.0}, {"grey": 1.0}, {"noise": 0.2}], ids=str)
+@pytest.mark.parametrize(
+    "alone", [{"missing": 1.0}, {"defocus": 1.0}, {"grey": 1.0}, {"shading": 1.0}, {"noise": 0.2}], ids=str
+)
 def test_every_change_can_be_had_alone(alone):
     config = NOTHING.model_copy(update=alone)
     assert not torch.equal(change_appearance(texture(), config, np.random.default_rng(1)), texture())
@@ -93,3 +98,21 @@ def test_grey_values_change_with_each_section_or_with_all_alike_and_keep_their_o
         assert image.abs().max() <= GREY_RANGE + 1e-5
         alike.add(bool((image == image[:1]).all()))
     assert alike == {True, False}
+
+
+def test_shading_changes_contrast_and_brightness_smoothly_and_by_no_more_than_asked_for():
+    config = NOTHING.model_copy(update={"contrast": 0.4, "brightness": 0.6, "shading_spacing": 5})
+    for seed in range(10):
+        brightness, sum_of_both = torch.zeros(6, 16, 12), torch.ones(6, 16, 12)
+        shade(brightness, config, np.random.default_rng(seed))
+        shade(sum_of_both, config, np.random.default_rng(seed))
+        contrast = sum_of_both - brightness
+        # From one point of the grid to the next, more than two voxels away, a value passes through all of its range.
+        for field, largest in ((brightness, 0.6), (contrast - 1, 0.4)):
+            assert field.abs().max() <= largest + 1e-6
+            assert field.std() > largest / 20
+            assert all(field.diff(dim=axis).abs().max() < largest for axis in range(3))
+        # Linear in between, so that it is no more than contrast and brightness.
+        image = texture()
+        shade(image, config, np.random.default_rng(seed))
+        torch.testing.assert_close(image, texture() * contrast + brightness)
