@@ -90,7 +90,7 @@ def main() -> None:
     figure, axes = plt.subplots(2, 7, figsize=(9.8, 4.7), dpi=100, layout="constrained")
     for axis in axes.flat:
         axis.axis("off")
-    for axis, (name, changes) in zip(axes.flat, ALONE.items(), strict=False):
+    for axis, (name, changes) in zip(axes.flat[: len(ALONE)], ALONE.items(), strict=True):
         axis.imshow(tile(volume, changes), interpolation="nearest")
         axis.set_title(name, fontsize=9)
     drawn = io.BytesIO()
