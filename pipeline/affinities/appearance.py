@@ -48,8 +48,8 @@ def defocus_sections(image: Tensor, config: AugmentationConfig, random: np.rando
 
 
 def change_grey(image: Tensor, config: AugmentationConfig, random: np.random.Generator) -> None:
-    """Changes contrast, brightness and gamma in place, of each section alone or, half of the time, of all alike."""
-    count = len(image) if random.random() < 0.5 else 1
+    """Changes contrast, brightness and gamma in place, of each section alone or of all alike."""
+    count = len(image) if random.random() < config.grey_sections else 1
     contrast, brightness, gamma = (
         torch.from_numpy(values.astype(np.float32)).to(image.device)
         for values in (

@@ -36,6 +36,8 @@ class AugmentationConfig(BaseModel):
         defocus_sections: the most sections that are, in one patch.
         defocus_deviation: the largest standard deviation of the blur, in voxels.
         grey: probability that contrast, brightness and gamma change, of each section alone or of the patch.
+        grey_sections: how often it is each section alone. In images of a block's face, which have no sections of their
+            own to be stained or taken differently, 0.
         contrast: contrast lies within 1 ± this.
         brightness: brightness is moved by up to this, in standard deviations of the volume's grey values.
         gamma: log2 of gamma lies within ± this.
@@ -64,6 +66,7 @@ class AugmentationConfig(BaseModel):
     defocus_sections: PositiveInt = 1
     defocus_deviation: NonNegativeFloat = 3.0
     grey: Probability = 0.8
+    grey_sections: Probability = 0.5
     contrast: float = Field(default=0.3, ge=0, lt=1)
     brightness: NonNegativeFloat = 0.6
     gamma: NonNegativeFloat = 0.7

@@ -185,17 +185,19 @@ def load_checkpoint(folder: Path) -> tuple[CheckpointConfig, ResidualSymmetricUN
 
 
 def starting_point(folder: Path, network: NetworkConfig) -> tuple[CheckpointConfig, ResidualSymmetricUNet]:
-    """The checkpoint that a training starts from.
+    """The checkpoint that a training starts from: of the same network, or of one with fewer feature maps.
 
     Raises:
         CheckpointError: it is missing or damaged, or its network is another one.
     """
+    from .widening import may_widen
+
     config, module = load_checkpoint(folder)
-    if config.network != network:
+    if not may_widen(config.network, network):
         wanted, found = network.model_dump(), config.network.model_dump()
         others = [f"{name} {found[name]}, not {wanted[name]}" for name in wanted if wanted[name] != found[name]]
         raise CheckpointError(
-            f"A training starts from a checkpoint of the same network; {folder} has {'; '.join(others)}."
-            " Leave [network] out of the recipe: it is the checkpoint's then."
+            "A training starts from a checkpoint of the same network, which may have smaller widths; "
+            f"{folder} has {'; '.join(others)}. Leave [network] out of the recipe: it is the checkpoint's then."
         )
     return config, module

@@ -1,12 +1,16 @@
-"""What training makes small: the error of the affinities, and beside it that of the shape descriptors."""
+"""What training makes small: the error of the affinities, that of the edges which decide, and that of the shape
+descriptors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .maximin import pairs_decided
 
 Total = Callable[[Tensor], Tensor]
 """Adds up what several processes have found; the same everywhere."""
@@ -37,6 +41,27 @@ def balanced_loss(logits: Tensor, targets: Tensor, limit: float, total: Total = 
     weights += negative * (known / (2 * negatives)).clamp(max=limit)
     loss = F.binary_cross_entropy_with_logits(logits.float(), positive.float(), weight=weights, reduction="sum")
     return loss / total(weights.sum()).clamp(min=1)
+
+
+def maximin_loss(logits: Tensor, targets: Tensor, labels: Sequence[Tensor], total: Total = alone) -> Tensor:
+    """Sigmoid cross-entropy of nearest neighbours, weighed by the share of pairs of voxels that an edge decides.
+
+    Pairs of one object and pairs of two weigh the same. With several processes this is what the patches of this one
+    add to the loss of all.
+
+    Args:
+        logits: (N, 3, Z, Y, X), of the edges along z, y, x.
+        targets: uint8 of the same shape.
+        labels: of each patch, (Z, Y, X) of the same device: the objects that the targets were made of.
+        total: over all processes.
+    """
+    shares = [
+        pairs_decided(*(array.detach().cpu().numpy() for array in (strength.float().sigmoid(), known, objects)))
+        for strength, known, objects in zip(logits, targets, labels, strict=True)
+    ]
+    within, between = (torch.from_numpy(np.stack(kind)).to(logits.device) for kind in zip(*shares, strict=True))
+    edges = within * F.softplus(-logits.float()) + between * F.softplus(logits.float())
+    return 0.5 * edges.sum() / total(edges.new_tensor(float(len(logits))))
 
 
 def descriptor_loss(logits: Tensor, descriptors: Tensor, total: Total = alone) -> Tensor:

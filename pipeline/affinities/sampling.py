@@ -86,11 +86,13 @@ class Example:
     Args:
         image: float32 (1, Z, Y, X).
         targets: of the affinities, uint8 (C, Z, Y, X).
+        labels: that the targets are made of, int32 (Z, Y, X), `UNKNOWN` where they are.
         descriptors: float32 (10, Z, Y, X), not a number where there are none; or None.
     """
 
     image: Tensor
     targets: Tensor
+    labels: Tensor
     descriptors: Tensor | None = None
 
 
@@ -155,9 +157,9 @@ class PatchSampler:
         which = int(random.choice(len(self.volumes), p=self.odds))
         patch = self._cut(self.volumes[which], self.masks[which], random)
         image = change_appearance(self.normalisations[which].apply(patch.image), self.augmentation, random)
-        targets = affinity_targets(erode_labels(patch.labels, self.erosion, self.erosion_depth), self.offsets)
+        labels = erode_labels(patch.labels, self.erosion, self.erosion_depth)
         shapes = None if self.descriptors is None else shape_descriptors(patch.labels, self.descriptors)
-        return Example(image[None], targets, shapes)
+        return Example(image[None], affinity_targets(labels, self.offsets), labels, shapes)
 
     def _cut(self, volume: Patch, mask: NDArray[np.bool_], random: np.random.Generator) -> Patch:
         """A patch from a random place: sections displaced, then warped, then flipped."""
@@ -195,13 +197,13 @@ def validation_examples(
     """
     places = [(volume, box) for volume in volumes for whole in volume.validation for box in _tiles(whole, shape)]
     chosen = [places[i * len(places) // limit] for i in range(limit)] if len(places) > limit else places
-    return [
-        Example(
-            volume.normalisation.apply(as_tensor(volume.image[box.slices()]))[None],
-            affinity_targets(known_labels(volume.labels[box.slices()], volume.mask[box.slices()]), offsets),
-        )
-        for volume, box in chosen
-    ]
+    return [_unchanged(volume, box, offsets) for volume, box in chosen]
+
+
+def _unchanged(volume: TrainingVolume, box: Box, offsets: Offsets) -> Example:
+    image = volume.normalisation.apply(as_tensor(volume.image[box.slices()]))
+    labels = known_labels(volume.labels[box.slices()], volume.mask[box.slices()])
+    return Example(image[None], affinity_targets(labels, offsets), labels)
 
 
 def _tiles(whole: Box, shape: Triple) -> Iterator[Box]:

@@ -24,11 +24,13 @@ from .augmentation import AugmentationConfig
 from .checkpoint import CheckpointConfig, save_checkpoint, starting_point, write_atomically
 from .engine import usable_device
 from .log import TrainingLog
-from .losses import balanced_loss, descriptor_loss
+from .losses import balanced_loss, descriptor_loss, maximin_loss
 from .network import ResidualSymmetricUNet
+from .offsets import NEAREST, check_offsets
 from .processes import current_processes
 from .sampling import PATCHES, Example, PatchSampler, TrainingVolume, validation_examples
 from .validation import Best, Judge, ScoringConfig, SegmentationValidation
+from .widening import widen
 
 STATE = "state.safetensors"
 CHECKPOINT = "checkpoint"
@@ -51,6 +53,8 @@ class TrainingConfig(BaseModel):
         average: decay of the exponential moving average of the weights, which is what is validated and kept.
         balance_limit: the largest weight of an edge by the rarity of its class, in a channel.
         descriptor_weight: of the error of the shape descriptors, if the network has any, beside that of the affinities.
+        maximin_weight: of the error of the edges that decide which voxels are joined (`maximin`), beside that of all
+            affinities; with 0 it is not computed. The first three offsets must be the nearest neighbours then.
         labelled: least fraction of a patch whose labels are known.
         erosion: voxels by which labels are eroded in the plane.
         erosion_depth: voxels by which they are eroded along z.
@@ -77,6 +81,7 @@ class TrainingConfig(BaseModel):
     average: float = Field(default=0.999, ge=0, lt=1)
     balance_limit: float = Field(default=10.0, ge=1)
     descriptor_weight: NonNegativeFloat = 1.0
+    maximin_weight: NonNegativeFloat = 0.0
     labelled: float = Field(default=0.5, ge=0, le=1)
     erosion: NonNegativeInt = 0
     erosion_depth: NonNegativeInt = 0
@@ -114,7 +119,8 @@ class Trainer:
             are kept, and if these are the best ones, `last/` the last.
         voxel_size: of the volumes, in nm (z, y, x), for the checkpoint.
         provenance: for the checkpoint.
-        start: folder of the checkpoint whose weights are the first ones; drawn from the seed unless given.
+        start: folder of the checkpoint whose weights are the first ones; those of feature maps that it lacks, or all
+            unless it is given, are drawn from the seed.
         scoring, judge: how validation boxes are segmented and scored, and by whom; without a judge the last weights
             are kept.
         card: writes the card of a checkpoint.
@@ -143,6 +149,8 @@ class Trainer:
         report: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         check_patch(training.patch, network)
+        if training.maximin_weight > 0:
+            check_offsets(network.offsets, NEAREST)
         if training.device == "cuda" and usable_device() != "cuda":
             raise RequestError(
                 f"To train on a GPU, torch must be able to compute on one: torch {torch.__version__} finds none here. "
@@ -187,7 +195,7 @@ class Trainer:
         )
         torch.set_num_threads(training.threads)
         torch.manual_seed(training.seed)
-        self.model = self._place(ResidualSymmetricUNet(network) if first is None else first[1]).train()
+        self.model = self._place(ResidualSymmetricUNet(network) if first is None else widen(first[1], network)).train()
         self.average = self._place(ResidualSymmetricUNet(network)).eval().requires_grad_(False)
         self.average.load_state_dict(self.model.state_dict())
         parallel = self.processes.parallel(self.model)
@@ -270,6 +278,9 @@ class Trainer:
         logits, targets = self._logits_and_targets(self.forward, examples)
         count, total = targets.shape[1], self.processes.total
         loss = balanced_loss(logits[:, :count], targets, self.config.balance_limit, total)
+        if self.config.maximin_weight > 0:
+            labels = [example.labels for example in examples]
+            loss = loss + self.config.maximin_weight * maximin_loss(logits[:, :3], targets[:, :3], labels, total)
         shapes = [example.descriptors for example in examples if example.descriptors is not None]
         if shapes:
             loss = loss + self.config.descriptor_weight * descriptor_loss(logits[:, count:], torch.stack(shapes), total)

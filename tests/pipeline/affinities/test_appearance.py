@@ -88,16 +88,18 @@ def test_a_section_out_of_focus_is_that_section_blurred_by_a_gaussian():
         np.testing.assert_allclose(image[z], blurred, atol=0.05)
 
 
-def test_grey_values_change_with_each_section_or_with_all_alike_and_keep_their_order():
+@pytest.mark.parametrize(("sections", "expected"), [(0.5, {True, False}), (0.0, {True}), (1.0, {False})])
+def test_grey_values_change_with_each_section_or_with_all_alike_and_keep_their_order(sections, expected):
+    config = NOTHING.model_copy(update={"grey_sections": sections})
     ramp = torch.linspace(-GREY_RANGE, GREY_RANGE, 50).expand(4, 1, 50)
     alike = set()
     for seed in range(40):
         image = ramp.clone()
-        change_grey(image, NOTHING, np.random.default_rng(seed))
+        change_grey(image, config, np.random.default_rng(seed))
         assert (image.diff(dim=2) >= 0).all()
         assert image.abs().max() <= GREY_RANGE + 1e-5
         alike.add(bool((image == image[:1]).all()))
-    assert alike == {True, False}
+    assert alike == expected
 
 
 def test_shading_changes_contrast_and_brightness_smoothly_and_by_no_more_than_asked_for():

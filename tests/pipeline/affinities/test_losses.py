@@ -3,8 +3,10 @@ import pytest
 import torch
 
 from petavox.pipeline.affinities.descriptors import DESCRIPTORS
-from petavox.pipeline.affinities.losses import balanced_loss, descriptor_loss
-from petavox.pipeline.affinities.targets import MASKED
+from petavox.pipeline.affinities.losses import balanced_loss, descriptor_loss, maximin_loss
+from petavox.pipeline.affinities.maximin import pairs_decided
+from petavox.pipeline.affinities.offsets import NEAREST
+from petavox.pipeline.affinities.targets import MASKED, affinity_targets
 
 
 def balanced_loss_voxel_by_voxel(logits, targets, limit):
@@ -47,3 +49,46 @@ def test_known_descriptors_alone_count():
     assert loss.item() == 0.25
     assert logits.grad[..., 0].all()
     assert not logits.grad[..., 1].any()
+
+
+def patches():
+    """Logits, targets and labels of two patches of small objects, with voxels of none between some of them."""
+    random = np.random.default_rng(0)
+    labels = torch.from_numpy(
+        random.integers(0, 4, (2, 2, 3, 3)).repeat(2, 1).repeat(2, 2).repeat(2, 3).astype(np.int32)
+    )
+    targets = torch.stack([affinity_targets(objects, NEAREST) for objects in labels])
+    return torch.from_numpy(random.normal(size=targets.shape).astype(np.float32)), targets, labels
+
+
+def test_an_edge_counts_by_the_share_of_the_pairs_that_it_decides():
+    logits, targets, labels = patches()
+    expected = 0.0
+    for strength, known, objects in zip(logits, targets, labels, strict=True):
+        within, between = pairs_decided(strength.sigmoid().numpy(), known.numpy(), objects.numpy())
+        for logit, one, two in zip(strength.ravel().numpy(), within.ravel(), between.ravel(), strict=True):
+            expected += one * np.logaddexp(0, -logit) / 4 + two * np.logaddexp(0, logit) / 4
+    assert float(maximin_loss(logits, targets, labels)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_patches_of_several_processes_add_up_to_the_loss_of_all():
+    logits, targets, labels = patches()
+    parts = [
+        maximin_loss(logits[n : n + 1], targets[n : n + 1], labels[n : n + 1], lambda found: 2 * found)
+        for n in range(2)
+    ]
+    assert float(sum(parts)) == pytest.approx(float(maximin_loss(logits, targets, labels)), rel=1e-6)
+
+
+def test_following_its_gradient_closes_holes_and_joins_halves():
+    logits, targets, labels = patches()
+    logits.requires_grad_(True)
+    for _ in range(300):
+        (gradient,) = torch.autograd.grad(maximin_loss(logits, targets, labels), logits)
+        logits = (logits - 20 * gradient).detach().requires_grad_(True)
+    for strength, known, objects in zip(logits.detach(), targets, labels, strict=True):
+        within, between = pairs_decided(strength.sigmoid().numpy(), known.numpy(), objects.numpy())
+        assert within.sum() == pytest.approx(1)
+        assert between.sum() == pytest.approx(1)
+        assert (strength.numpy()[within > 0] > 0).all()
+        assert (strength.numpy()[between > 0] < 0).all()

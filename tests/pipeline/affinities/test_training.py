@@ -14,7 +14,7 @@ from petavox.pipeline.affinities.network import NetworkConfig
 from petavox.pipeline.affinities.normalisation import Normalisation
 from petavox.pipeline.affinities.sampling import PATCHES, TrainingVolume
 from petavox.pipeline.affinities.training import STATE, Trainer, TrainingConfig, learning_rate
-from petavox.pipeline.errors import CheckpointError, RequestError
+from petavox.pipeline.errors import AffinityError, CheckpointError, RequestError
 from petavox.pipeline.geometry import Box
 
 NETWORK = NetworkConfig(widths=(4, 6), stride=(1, 2, 2))
@@ -32,7 +32,7 @@ def volume():
     return TrainingVolume(image.astype(np.uint8), labels, np.ones(labels.shape, bool), normalisation, validation)
 
 
-def trainer(directory, network=NETWORK, **changes):
+def trainer(directory, network=NETWORK, start=None, **changes):
     return Trainer(
         network,
         AugmentationConfig(displacement=4),
@@ -41,6 +41,7 @@ def trainer(directory, network=NETWORK, **changes):
         directory,
         voxel_size=(30.0, 6.0, 6.0),
         provenance={"made": "by a test"},
+        start=start,
     )
 
 
@@ -103,6 +104,31 @@ def test_descriptors_are_learned_beside_the_affinities_and_weighed(tmp_path):
         first.append(losses(folder)[0][1])
     assert "balanced_accuracy" in (tmp_path / "2.0" / LOG).read_text()
     assert first[2] - first[1] > 0.01
+
+
+def test_edges_that_decide_are_weighed_beside_all(tmp_path):
+    for weight in (0.0, 1.0):
+        trainer(tmp_path / str(weight), steps=2, maximin_weight=weight).run()
+    (_, without), (_, with_them) = losses(tmp_path / "0.0")[0], losses(tmp_path / "1.0")[0]
+    assert with_them - without > 0.1
+
+
+def test_edges_can_decide_only_where_the_first_offsets_are_the_nearest_neighbours(tmp_path):
+    farther = NETWORK.model_copy(update={"offsets": ((2, 0, 0), *NETWORK.offsets)})
+    with pytest.raises(AffinityError, match="must have the offsets"):
+        trainer(tmp_path / "training", farther, maximin_weight=1.0)
+    assert not (tmp_path / "training").exists()
+
+
+def test_a_narrower_checkpoint_starts_a_training_that_begins_with_its_answers(tmp_path):
+    narrow = trainer(tmp_path / "narrow", steps=2)
+    folder = narrow.run()
+    wide = NETWORK.model_copy(update={"widths": (6, 8)})
+    run = trainer(tmp_path / "wide", wide, start=folder)
+    assert run.validate()["validation_loss"] == pytest.approx(narrow.validate()["validation_loss"], rel=1e-4)
+    assert load_checkpoint(run.run())[0].network == wide
+    with pytest.raises(CheckpointError, match="which may have smaller widths"):
+        trainer(tmp_path / "narrower", NETWORK.model_copy(update={"widths": (4, 5)}), start=folder)
 
 
 def test_a_compiled_network_is_trained_in_place_of_the_plain_one(tmp_path, monkeypatch):
