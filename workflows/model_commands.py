@@ -50,11 +50,12 @@ def show(name: ModelName, as_json: JsonOption = False) -> None:
 def add(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of a checkpoint, or an ONNX file of ours.")],
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Default: that of SOURCE.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Round weights to half precision, in half the space.")] = False,
 ) -> None:
     """Put a checkpoint among your own models, where recipes find it by its name."""
     from .models import add_model
 
-    print(add_model(source, name))
+    print(add_model(source, name, half=half))
 
 
 @models.command()

@@ -112,12 +112,13 @@ def models_table(entries: list[Entry]) -> RenderableType:
     return Group(table, "", *(f"{entry.name}: {entry.summary}" for entry in entries))
 
 
-def add_model(source: Path, name: str | None = None) -> Path:
+def add_model(source: Path, name: str | None = None, *, half: bool = False) -> Path:
     """Puts a checkpoint into the folder of the user's models, whole or not at all.
 
     Args:
         source: folder of the checkpoint, with its card, or an ONNX file that was exported of one.
         name: unless given, that of the source, or for what `petavox train` has left that of the training.
+        half: round the weights of convolutions to half precision, in half the space. It is another model then.
 
     Returns:
         The folder that it has now. Adding the same again changes nothing.
@@ -133,6 +134,8 @@ def add_model(source: Path, name: str | None = None) -> Path:
     try:
         unfinished.mkdir(parents=True)
         copy_into(unfinished)
+        if half:
+            _round_weights(unfinished)
         _put(unfinished, target)
     except OSError as error:
         raise StorageError(f"The model {target} cannot be written: {error.strerror or error}.") from error
@@ -186,6 +189,13 @@ def _from_onnx(source: Path) -> Callable[[Path], None]:
             )
 
     return copy_into
+
+
+def _round_weights(folder: Path) -> None:
+    config, network = load_checkpoint(folder)
+    weights = {name: array.half() if array.ndim > 1 else array for name, array in network.state_dict().items()}
+    provenance = {**config.provenance, "rounded_to": "float16"}
+    save_checkpoint(folder, config.model_copy(update={"provenance": provenance}), weights)
 
 
 def _entry(folder: Path) -> Entry:

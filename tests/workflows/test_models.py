@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import safetensors.numpy
 import torch
 
 from petavox.pipeline.affinities.checkpoint import (
@@ -14,6 +15,7 @@ from petavox.pipeline.affinities.checkpoint import (
     WEIGHTS,
     CheckpointConfig,
     find_checkpoint,
+    load_checkpoint,
     save_checkpoint,
     shipped_models,
     user_models,
@@ -69,6 +71,25 @@ def test_an_added_model_is_found_by_its_name(tmp_path, own, petavox):
     assert names() == {"mine": "user"} | dict.fromkeys(SHIPPED, "shipped")
     assert add_model(tmp_path / "mine") == own / "mine"  # again, which changes nothing
     assert [path.name for path in own.iterdir()] == ["mine"]
+
+
+def test_a_model_added_in_half_precision_takes_half_the_space_and_answers_nearly_the_same(tmp_path, own, petavox):
+    source = checkpoint(tmp_path / "mine")
+    code, out, _ = petavox("add", source, "--half")
+    assert (code, out.strip()) == (0, str(own / "mine"))
+    assert add_model(source, half=True) == own / "mine"  # again, which changes nothing
+    with pytest.raises(RequestError, match="never written over"):
+        add_model(source)
+    sizes = [
+        sum(array.nbytes for array in safetensors.numpy.load_file(folder / WEIGHTS).values() if array.ndim > 1)
+        for folder in (source, own / "mine")
+    ]
+    assert sizes[0] == 2 * sizes[1]
+    (_, exact), (config, rounded) = map(load_checkpoint, (source, own / "mine"))
+    assert config.provenance == {"rounded_to": "float16"}
+    image = torch.randn(1, 1, 4, 8, 8)
+    exact.eval(), rounded.eval()
+    torch.testing.assert_close(rounded(image), exact(image), atol=0.01, rtol=0.01)
 
 
 def test_what_a_training_left_is_named_after_the_training(tmp_path, own):
