@@ -39,7 +39,7 @@ def training_curves(directory: Path) -> bytes:
         for name, label in panel.items():
             if points.get(name):
                 axes.plot(*zip(*points[name], strict=True), label=label, linewidth=1)
-        axes.set(xlabel="step", ylabel="balanced cross-entropy" if panel is LOSSES else None)
+        axes.set(xlabel="step", ylabel="loss" if panel is LOSSES else None)
         axes.set_ylim(bottom=0)
         axes.legend(frameon=False)
     file = io.BytesIO()
