@@ -110,6 +110,7 @@ VARIANTS = (
     without("any augmentation", flips=False, exchange_z=False, **NO_APPEARANCE, **NO_DEFORMATION),
     without("erosion", training={"erosion": 0, "erosion_depth": 0}),
     Variant("shape descriptors", False, {"descriptors": (8.0, 8.0, 8.0)}, {}, {}),
+    Variant("edges that decide", False, {}, {"maximin_weight": 0.1}, {}),
 )
 RAW_WEIGHTS = without("averaged weights")  # needs no training of its own
 TRAINED = {BASE: without("nothing"), **{variant.name: variant for variant in VARIANTS}}
