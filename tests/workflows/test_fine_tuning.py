@@ -79,7 +79,7 @@ def from_nothing(recipe, tmp_path, network):
 
 
 def test_another_network_than_that_of_the_start_is_refused(recipe, tmp_path):
-    with pytest.raises(CheckpointError, match=r"same network; .*phantom has widths .*, not \(4, 8\)"):
+    with pytest.raises(CheckpointError, match=r"same network, .*phantom has widths .*, not \(4, 8\)"):
         train_from_recipe(recipe, tmp_path / "tuned", [*SMALL, "network.widths=[4, 8]"])
     with pytest.raises(RequestError, match=r"name of a model \(.*phantom.*\); found neither at nowhere"):
         train_from_recipe(recipe, tmp_path / "tuned", [*SMALL, "start=nowhere"])

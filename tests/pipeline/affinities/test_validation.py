@@ -157,8 +157,8 @@ def test_a_training_can_start_from_a_checkpoint_which_stays_if_it_is_never_beate
 
 def test_a_checkpoint_of_another_network_is_no_start(tmp_path):
     first = trainer(tmp_path / "first", None, steps=1).run()
-    with pytest.raises(CheckpointError, match=r"has widths \(2, 3\), not \(2, 4\)\. Leave \[network\] out"):
-        trainer(tmp_path / "tuned", None, start=first, network=NetworkConfig(widths=(2, 4), stride=(1, 2, 2)))
+    with pytest.raises(CheckpointError, match=r"has widths \(2, 3\), not \(2, 2\)\. Leave \[network\] out"):
+        trainer(tmp_path / "tuned", None, start=first, network=NetworkConfig(widths=(2, 2), stride=(1, 2, 2)))
     assert not (tmp_path / "tuned").exists()
 
 
