@@ -193,9 +193,7 @@ def _from_onnx(source: Path) -> Callable[[Path], None]:
 
 def _round_weights(folder: Path) -> None:
     config, network = load_checkpoint(folder)
-    weights = {name: array.half() if array.ndim > 1 else array for name, array in network.state_dict().items()}
-    provenance = {**config.provenance, "rounded_to": "float16"}
-    save_checkpoint(folder, config.model_copy(update={"provenance": provenance}), weights)
+    save_checkpoint(folder, config.model_copy(update={"half": True}), network.state_dict())
 
 
 def _entry(folder: Path) -> Entry:

@@ -40,6 +40,7 @@ class CheckpointConfig(BaseModel):
         voxel_size: of the images that it was trained on, in nm (z, y, x).
         normalisation: of the volume that it was trained on; None where there were several.
         provenance: where it comes from, in words and figures.
+        half: whether the weights of convolutions are rounded to half precision and stored so.
         weights_sha256: of the weights file, so that a damaged or exchanged one is noticed.
     """
 
@@ -50,6 +51,7 @@ class CheckpointConfig(BaseModel):
     voxel_size: tuple[float, float, float]
     normalisation: Normalisation | None = None
     provenance: dict[str, str | int | float] = {}
+    half: bool = False
     weights_sha256: str = ""
 
 
@@ -70,7 +72,10 @@ def save_checkpoint(
     import safetensors.torch
 
     folder.mkdir(parents=True, exist_ok=True)
-    data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    if config.half:
+        kept = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in kept.items()}
+    data = safetensors.torch.save(kept)
     config = config.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
     write_atomically(folder / WEIGHTS, data)
     write_atomically(folder / CONFIG, (config.model_dump_json(indent=2) + "\n").encode())

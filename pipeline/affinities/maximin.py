@@ -91,9 +91,9 @@ def _count(
             a, b = (a, b) if sizes[a] >= sizes[b] else (b, a)
             parent[b] = a
             if sizes[b] > 0:
-                between[edge] = sizes[a] * sizes[b] - _same(a, b, names, counts, following)
+                same = _take_over(a, b, names, counts, following, last)
+                between[edge] = sizes[a] * sizes[b] - same
                 sizes[a] += sizes[b]
-                _chain(a, b, names, counts, following, last)
     return within, between
 
 
@@ -106,49 +106,32 @@ def _root(parent: npt.NDArray[np.int64], voxel: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _same(
-    a: int,
-    b: int,
-    names: npt.NDArray[np.int64],
-    counts: npt.NDArray[np.float64],
-    following: npt.NDArray[np.int64],
-) -> float:
-    """Pairs of voxels of one object, one in either set."""
-    pairs = 0.0
-    entry = b
-    while entry != NONE:
-        other = a
-        while other != NONE:
-            if names[other] == names[entry]:
-                pairs += counts[other] * counts[entry]
-            other = following[other]
-        entry = following[entry]
-    return pairs
-
-
-@njit(nogil=True, cache=True)
-def _chain(
+def _take_over(
     a: int,
     b: int,
     names: npt.NDArray[np.int64],
     counts: npt.NDArray[np.float64],
     following: npt.NDArray[np.int64],
     last: npt.NDArray[np.int64],
-) -> None:
-    """Adds the entries of set b to those of set a, an object's to its own where a has it already."""
+) -> float:
+    """Adds the entries of set b to those of set a, an object's to its own where a has it already.
+
+    Returns:
+        How many pairs of voxels of one object there are, one in either set.
+    """
+    pairs = 0.0
     entry = b
     while entry != NONE:
         after = following[entry]
-        other, found = a, NONE
-        while other != NONE:
-            if names[other] == names[entry]:
-                found = other
-                break
-            other = following[other]
-        if found != NONE:
-            counts[found] += counts[entry]
+        own = a
+        while own != NONE and names[own] != names[entry]:
+            own = following[own]
+        if own != NONE:
+            pairs += counts[own] * counts[entry]
+            counts[own] += counts[entry]
         else:
             following[last[a]] = entry
             following[entry] = NONE
             last[a] = entry
         entry = after
+    return pairs

@@ -86,7 +86,7 @@ def test_a_model_added_in_half_precision_takes_half_the_space_and_answers_nearly
     ]
     assert sizes[0] == 2 * sizes[1]
     (_, exact), (config, rounded) = map(load_checkpoint, (source, own / "mine"))
-    assert config.provenance == {"rounded_to": "float16"}
+    assert config.half
     image = torch.randn(1, 1, 4, 8, 8)
     exact.eval(), rounded.eval()
     torch.testing.assert_close(rounded(image), exact(image), atol=0.01, rtol=0.01)
@@ -158,6 +158,13 @@ def test_a_model_is_shown_with_its_card_and_config(petavox):
     assert (status, shown["card"]) == (0, read_card(find_checkpoint("phantom")))
     assert shown["config"]["weights_sha256"] == shown["weights_sha256"]
     assert shown["summary"] in petavox("show", "phantom")[1]
+
+
+def test_a_rounded_model_comes_back_from_onnx_rounded(tmp_path, own, petavox):
+    folder = add_model(checkpoint(tmp_path / "mine"), half=True)
+    code, _, err = petavox("export", "mine", tmp_path / "mine.onnx")
+    assert code == 0, err
+    assert (add_model(tmp_path / "mine.onnx", "again") / WEIGHTS).read_bytes() == (folder / WEIGHTS).read_bytes()
 
 
 def test_an_exported_model_comes_back_bit_for_bit_or_not_at_all(tmp_path, own, petavox):
