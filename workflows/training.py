@@ -6,8 +6,11 @@ directory continues where it stopped. With arrays in memory: `pipeline.affinitie
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,10 +171,24 @@ def _train(
         card=partial(training_card, recipe, directory.resolve().name),
         report=report,
     )
-    checkpoint = trainer.run()
+    with stopped_by_signal(trainer.stop):
+        checkpoint = trainer.run()
     if trainer.processes.first:
         write_atomically(directory / CURVES, training_curves(directory))
     return checkpoint
+
+
+@contextlib.contextmanager
+def stopped_by_signal(stop: Callable[[], None]) -> Iterator[None]:
+    """Calls `stop` on SIGTERM, in the thread that gets signals; elsewhere signals do what they did."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: stop())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _judge(affinities: NDArray[np.uint8], labels: NDArray[np.integer], scoring: ScoringConfig) -> tuple[Scores, ...]:

@@ -67,6 +67,7 @@ class Engine:
                 options["freezing"] = True
             self._network = torch.compile(self._eager, dynamic=False, options=options)
         if device == "cuda":
+            torch.backends.cudnn.benchmark = True  # patches have one shape, so the fastest kernels are looked for once
             free, _ = torch.cuda.mem_get_info()
             self.batch = self._together = max(batch, min(LARGEST_BATCH, free // 2 // patch_bytes))
 
@@ -103,7 +104,7 @@ class Engine:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            if self._network is self._eager:
+            if self._network is self._eager or not _comes_from_compiler(error):
                 raise
             reason = str(error).partition("\n")[0]
             if self.device == "cpu":
@@ -114,3 +115,10 @@ class Engine:
             log.warning("The network cannot be compiled here, and is run as it is: %s", reason)
             self._network = self._eager
             return self._network(patches)
+
+
+def _comes_from_compiler(error: RuntimeError) -> bool:
+    """Whether a network could not be compiled; any other error is the network's or the device's own."""
+    from torch._dynamo.exc import TorchDynamoException  # loaded when something was compiled, and slow to load
+
+    return isinstance(error, TorchDynamoException)

@@ -95,6 +95,11 @@ class Example:
     labels: Tensor
     descriptors: Tensor | None = None
 
+    def tensors(self) -> list[Tensor]:
+        """The arrays that there are."""
+        found = (self.image, self.targets, self.labels, self.descriptors)
+        return [tensor for tensor in found if tensor is not None]
+
 
 class PatchSampler:
     """Draws augmented training patches; patch number n depends on the seed and n alone.

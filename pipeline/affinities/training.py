@@ -15,7 +15,7 @@ import safetensors
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import CheckpointError, RequestError
 from ..geometry import Triple
@@ -35,7 +35,7 @@ from .widening import widen
 STATE = "state.safetensors"
 CHECKPOINT = "checkpoint"
 LAST = "last"
-MAY_CHANGE = {"steps", "threads", "device", "compile", "log_every", "validate_every", "save_every", "keep"}
+MAY_CHANGE = {"steps", "minutes", "threads", "device", "compile", "log_every", "validate_every", "save_every", "keep"}
 """Settings that a resumed run may have other values of than the run that it resumes."""
 
 
@@ -45,14 +45,17 @@ class TrainingConfig(BaseModel):
     Args:
         patch: shape of a training patch, in voxels.
         batch: patches in a step, of all processes together.
-        steps: how many steps the schedule has.
+        steps: how many steps the schedule has, at most.
+        minutes: of wall time, after which the schedule ends even if steps are left; without it, steps alone end the
+            schedule. No two trainings by the clock are alike.
         learning_rate: of AdamW after the warm-up; it then falls to 0 as a cosine.
         warm_up: steps over which it rises from 0.
         weight_decay: of AdamW.
         clip: the gradient's largest norm.
         average: decay of the exponential moving average of the weights, which is what is validated and kept.
         balance_limit: the largest weight of an edge by the rarity of its class, in a channel.
-        descriptor_weight: of the error of the shape descriptors, if the network has any, beside that of the affinities.
+        descriptor_weight: of the error of the shape descriptors, if the network has any, beside that of the affinities;
+            with 0 they are not computed.
         maximin_weight: of the error of the edges that decide which voxels are joined (`maximin`), beside that of all
             affinities; with 0 it is not computed. The first three offsets must be the nearest neighbours then.
         labelled: least fraction of a patch whose labels are known.
@@ -74,6 +77,7 @@ class TrainingConfig(BaseModel):
     patch: Triple = (20, 160, 160)
     batch: PositiveInt = 1
     steps: PositiveInt = 4000
+    minutes: PositiveFloat | None = None
     learning_rate: PositiveFloat = 2e-3
     warm_up: NonNegativeInt = 200
     weight_decay: NonNegativeFloat = 0.01
@@ -97,12 +101,69 @@ class TrainingConfig(BaseModel):
     compile: bool = False
 
 
-def learning_rate(step: int, config: TrainingConfig) -> float:
-    """The rate of a step, the first of which is number 0: a linear rise, then a cosine that reaches 0 at the end."""
+def learning_rate(step: int, config: TrainingConfig, seconds: float = 0.0) -> float:
+    """The rate of a step, the first of which is number 0: a linear rise, then a cosine that reaches 0 at the end.
+
+    Args:
+        step: its number.
+        config: with a budget of minutes, the schedule is as far as the steps or the clock are, whichever is farther.
+        seconds: of training before the step.
+    """
     if step < config.warm_up:
         return config.learning_rate * (step + 1) / config.warm_up
     progress = (step - config.warm_up) / max(1, config.steps - config.warm_up)
+    if config.minutes is not None:
+        progress = max(progress, seconds / (60 * config.minutes))
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+class MovingAverage:
+    """Weights that follow those of a network, all in one pass over them.
+
+    Args:
+        kept: the network of the averaged weights.
+        model: the network that is trained, of the same config.
+    """
+
+    def __init__(self, kept: nn.Module, model: nn.Module) -> None:
+        pairs = list(zip(kept.state_dict().values(), model.state_dict().values(), strict=True))
+        self._averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._counted = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    def update(self, share: float) -> None:
+        """Moves the averaged weights by a share of their distance to the network's; what is counted is copied."""
+        with torch.no_grad():
+            torch._foreach_lerp_([kept for kept, _ in self._averaged], [new for _, new in self._averaged], share)
+            for kept, new in self._counted:
+                kept.copy_(new)
+
+
+class ExampleMaker:
+    """Makes batches beside the training: on a GPU in a stream of their own, which does not wait for the steps.
+
+    Args:
+        device: on which examples are made.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._stream = torch.cuda.Stream() if device == "cuda" else None
+
+    def make(self, draw: Callable[[], list[Example]]) -> list[Example]:
+        """The examples that are drawn, complete on their device."""
+        if self._stream is None:
+            return draw()
+        with torch.cuda.stream(self._stream):
+            examples = draw()
+        self._stream.synchronize()  # this thread waits, not the one that trains
+        return examples
+
+    def take(self, examples: list[Example]) -> list[Example]:
+        """The same examples, whose memory is not given to others before the training's stream has used them."""
+        if self._stream is not None:
+            for example in examples:
+                for tensor in example.tensors():
+                    tensor.record_stream(torch.cuda.current_stream())
+        return examples
 
 
 class Trainer:
@@ -177,7 +238,7 @@ class Trainer:
             erosion_depth=training.erosion_depth,
             seed=training.seed,
             device=training.device,
-            descriptors=network.descriptors,
+            descriptors=network.descriptors if training.descriptor_weight > 0 else None,
         )
         self.validation = validation_examples(volumes, training.patch, network.offsets, training.validation_patches)
         self.judged: SegmentationValidation | None = None
@@ -195,13 +256,20 @@ class Trainer:
         )
         torch.set_num_threads(training.threads)
         torch.manual_seed(training.seed)
+        if training.device == "cuda":
+            torch.backends.cudnn.benchmark = True  # patches have one shape, so the fastest kernels are looked for once
         self.model = self._place(ResidualSymmetricUNet(network) if first is None else widen(first[1], network)).train()
         self.average = self._place(ResidualSymmetricUNet(network)).eval().requires_grad_(False)
         self.average.load_state_dict(self.model.state_dict())
         parallel = self.processes.parallel(self.model)
         self.forward: Callable[[Tensor], Tensor] = torch.compile(parallel) if training.compile else parallel
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=0.0, weight_decay=training.weight_decay)
-        self.next_step = 0
+        fused = True if training.device == "cuda" else None
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=0.0, weight_decay=training.weight_decay, fused=fused
+        )
+        self.averaged = MovingAverage(self.average, self.model)
+        self.next_step, self.seconds = 0, 0.0
+        self._stopping = False
         directory.mkdir(parents=True, exist_ok=True)
         if (directory / STATE).exists():
             self._resume()
@@ -211,38 +279,57 @@ class Trainer:
     def _place(self, module: ResidualSymmetricUNet) -> ResidualSymmetricUNet:
         return module.to(device=self.config.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
 
+    def stop(self) -> None:
+        """Ends `run` after the current step, with its state saved; for handlers of signals and other threads."""
+        self._stopping = True
+
     def run(self) -> Path:
-        """Trains to the last step.
+        """Trains to the last step, to the end of the minutes, or until `stop` is called.
 
         Returns:
             The folder of the checkpoint.
         """
-        losses: list[float] = []
-        began = time.perf_counter()
+        losses: list[Tensor] = []
+        began, before = time.perf_counter(), time.perf_counter() - self.seconds
         if self.judged is not None and self.next_step == 0 and self.settings["start"]["weights_sha256"] is not None:
             self._log(step=0, **self.consider())  # what it started from may stay the best
-        for step, examples in self._batches():
+        for step, examples in () if self._out_of_time() else self._batches():
+            rate = learning_rate(step, self.config, self.seconds)
             losses.append(self._step(step, examples))
             done = step + 1
-            last = done == self.config.steps
+            self.seconds = self._agreed(time.perf_counter() - before)
+            last = done == self.config.steps or self._stopping or self._out_of_time()
             if last or done <= 10 or done % self.config.log_every == 0:
-                seconds = round((time.perf_counter() - began) / len(losses), 3)
-                rate = learning_rate(step, self.config)
-                self._log(step=done, loss=sum(losses) / len(losses), learning_rate=rate, seconds_per_step=seconds)
+                loss = float(torch.stack(losses).mean())  # waits for a GPU, which each step by itself does not
+                seconds = round((time.perf_counter() - began) / len(losses), 4)
+                self._log(step=done, loss=loss, learning_rate=rate, seconds_per_step=seconds)
                 losses, began = [], time.perf_counter()
             if self.validation and self.processes.first and (last or done % self.config.validate_every == 0):
                 self._log(step=done, **self.validate(), **self.consider())
-            if not last and done % self.config.save_every == 0:
+            if last:
+                break
+            if done % self.config.save_every == 0:
                 self.save()
         self.save()  # even where no step was left: it may have stopped between the state and the checkpoint
         return self.directory / CHECKPOINT
 
+    def _agreed(self, seconds: float) -> float:
+        """The first process's seconds, so that all of them end with the same step."""
+        if self.config.minutes is None or self.processes.count == 1:
+            return seconds
+        mine = torch.tensor(seconds if self.processes.first else 0.0, device=self.config.device, dtype=torch.float64)
+        return float(self.processes.total(mine))
+
+    def _out_of_time(self) -> bool:
+        return self.config.minutes is not None and self.seconds >= 60 * self.config.minutes
+
     def _batches(self) -> Iterator[tuple[int, list[Example]]]:
         """The batches of the steps that are left; the next two are being made in another thread."""
         batch, ahead = self.config.batch, 2
+        maker = ExampleMaker(self.config.device)
 
         def make(step: int) -> list[Example]:
-            return [self.sampler.draw(step * batch + i) for i in self.share]
+            return maker.make(lambda: [self.sampler.draw(step * batch + i) for i in self.share])
 
         with ThreadPoolExecutor(1) as pool:
             first, last = self.next_step, self.config.steps
@@ -251,11 +338,11 @@ class Trainer:
                 if step < last:
                     waiting.append(pool.submit(make, step))
                 if step >= first + ahead:
-                    yield step - ahead, waiting.popleft().result()
+                    yield step - ahead, maker.take(waiting.popleft().result())
 
-    def _step(self, step: int, examples: list[Example]) -> float:
+    def _step(self, step: int, examples: list[Example]) -> Tensor:
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(step, self.config)
+            group["lr"] = learning_rate(step, self.config, self.seconds)
         self.optimiser.zero_grad()
         loss = self._loss(examples)
         # The gradients of the processes are averaged, where their sum is wanted.
@@ -264,14 +351,9 @@ class Trainer:
         self.optimiser.step()
         # A young average would remember the random first weights for a thousand steps.
         decay = min(self.config.average, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for kept, new in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
-                if kept.is_floating_point():
-                    kept.lerp_(new, 1 - decay)
-                else:
-                    kept.copy_(new)
+        self.averaged.update(1 - decay)
         self.next_step = step + 1
-        return float(self.processes.total(loss.detach()))
+        return self.processes.total(loss.detach())
 
     def _loss(self, examples: list[Example]) -> Tensor:
         """The loss of a batch; of several processes, what this one's patches add to it."""
@@ -331,6 +413,7 @@ class Trainer:
         for number, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
         described = {"next_step": str(self.next_step), "settings": json.dumps(self.settings)}
+        described["seconds"] = repr(self.seconds)
         if self.best is not None:
             tensors |= {f"best.{name}": value for name, value in self.best.weights.items()}
             described |= {"best_score": repr(self.best.score), "best_step": str(self.best.step)}
@@ -361,6 +444,8 @@ class Trainer:
                 part, rest = name.split(".", 1)
                 if part == "optimiser":
                     number, moment = rest.split(".")
+                    if tensor.ndim == 5:  # as the weights lie, or the optimiser is slower
+                        tensor = tensor.to(memory_format=torch.channels_last_3d)
                     moments.setdefault(int(number), {})[moment] = tensor
                 else:
                     parts[part][rest] = tensor
@@ -368,6 +453,7 @@ class Trainer:
             self.average.load_state_dict(parts["average"])
             self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
             self.next_step = int(described["next_step"])
+            self.seconds = float(described.get("seconds", 0.0))
             if parts["best"] and self.judged is not None:
                 self.best = Best(float(described["best_score"]), int(described["best_step"]), parts["best"])
         except (OSError, KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:

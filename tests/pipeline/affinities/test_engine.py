@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._dynamo.exc import TorchDynamoException
 
 from petavox.pipeline.affinities.engine import LARGEST_BATCH, Engine, usable_device
 from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
@@ -90,7 +91,7 @@ def test_a_cpu_runs_it_compiled_where_that_is_asked_for_with_all_weights_frozen(
 
 def test_a_cpu_that_cannot_compile_does_not_answer_as_others_would_not(patches, monkeypatch):
     def broken(_):
-        raise RuntimeError("No working C++ compiler found.\nMore.")
+        raise TorchDynamoException("No working C++ compiler found.\nMore.")
 
     monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
     made = engine(6, compiled=True)
@@ -103,13 +104,26 @@ def test_a_gpu_that_cannot_compile_the_network_runs_it_as_it_is(patches, caplog)
     made.device = "cuda"
 
     def broken(_):
-        raise RuntimeError("Cannot find a working triton installation.\nMore.")
+        raise TorchDynamoException("Cannot find a working triton installation.\nMore.")
 
     made._network = broken
     for _ in range(2):
         torch.testing.assert_close(made(patches), expected)
     (message,) = caplog.messages
     assert message.endswith("run as it is: Cannot find a working triton installation.")
+
+
+def test_an_error_of_the_device_is_no_reason_to_go_on_without_the_compiler(patches):
+    made = engine(6)
+    made.device = "cuda"
+
+    def broken(_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    made._network = broken
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="illegal memory access"):
+            made(patches)
 
 
 def test_what_is_wrong_with_the_network_itself_is_told():

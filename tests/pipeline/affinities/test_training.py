@@ -88,6 +88,35 @@ def test_training_learns_and_leaves_a_checkpoint_that_says_what_it_is(tmp_path):
     assert config.network == network.config == NETWORK
 
 
+def test_a_training_ends_with_its_minutes_and_the_rate_has_then_fallen(tmp_path, monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr(
+        training.time, "perf_counter", lambda: next(clock) / 10
+    )  # every look at it takes a tenth of a second
+    run = trainer(tmp_path, steps=10**6, minutes=0.1)
+    run.run()
+    lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    rates = [line["learning_rate"] for line in lines if "learning_rate" in line]
+    assert 5 < run.next_step < 100
+    assert rates[-1] < 0.05 * TRAINING.learning_rate < 0.9 * TRAINING.learning_rate < max(rates)
+    assert trainer(tmp_path, steps=10**6, minutes=0.1).seconds == run.seconds >= 6
+
+
+def test_minutes_that_are_left_count_from_the_steps_where_these_are_farther():
+    config = TRAINING.model_copy(update={"steps": 50, "warm_up": 0, "minutes": 1.0})
+    assert learning_rate(25, config, 0.0) == learning_rate(0, config, 30.0) == learning_rate(25, config, 20.0)
+
+
+def test_a_training_that_is_stopped_has_saved_its_last_step_and_goes_on_from_there(tmp_path):
+    trainer(tmp_path / "whole").run()
+    stopped = trainer(tmp_path / "stopped")
+    stopped.stop()
+    stopped.run()
+    assert stopped.next_step == 1
+    trainer(tmp_path / "stopped").run()
+    assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
+
+
 def test_bfloat16_and_several_patches_in_a_batch_work_too(tmp_path):
     trainer(tmp_path, precision="bfloat16", batch=2, steps=2).run()
     assert len(losses(tmp_path)) == 2
