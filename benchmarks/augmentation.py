@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from petavox.pipeline.affinities.augmentation import AugmentationConfig
-from petavox.pipeline.affinities.normalisation import estimate_normalisation
 from petavox.pipeline.affinities.sampling import PatchSampler, TrainingVolume
 from petavox.pipeline.geometry import Box
+from petavox.pipeline.networks.normalisation import estimate_normalisation
 from petavox.pipeline.phantom import Phantom, PhantomConfig
 
 PATCH = (12, 112, 112)

@@ -20,10 +20,10 @@ import torch
 from measure import Call
 
 from petavox.cluster.worker import ENVIRONMENT
-from petavox.pipeline.affinities.engine import Engine
 from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
-from petavox.pipeline.affinities.patches import PatchGrid
 from petavox.pipeline.geometry import BlockGrid, Box, Triple
+from petavox.pipeline.networks.engine import Engine
+from petavox.pipeline.networks.patch_grid import PatchGrid
 from petavox.workflows.recipe import Model
 
 PATCH: Triple = (18, 160, 160)

@@ -30,11 +30,11 @@ import torch
 from petavox.pipeline.affinities.augmentation import AugmentationConfig
 from petavox.pipeline.affinities.checkpoint import write_atomically
 from petavox.pipeline.affinities.network import NetworkConfig
-from petavox.pipeline.affinities.normalisation import estimate_normalisation
 from petavox.pipeline.affinities.offsets import Offsets
 from petavox.pipeline.affinities.sampling import TrainingVolume
 from petavox.pipeline.affinities.training import STATE, Trainer, TrainingConfig
 from petavox.pipeline.geometry import Box, Triple, triple
+from petavox.pipeline.networks.normalisation import estimate_normalisation
 
 Row = dict[str, Any]
 

@@ -15,9 +15,7 @@ from torch import Tensor
 
 from petavox.pipeline.affinities.inference import Inference, Predictor, batched
 from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
-from petavox.pipeline.affinities.normalisation import as_tensor
 from petavox.pipeline.affinities.offsets import NEAREST, Offsets
-from petavox.pipeline.affinities.reading import reading
 from petavox.pipeline.affinities.sampling import TrainingVolume
 from petavox.pipeline.affinities.targets import affinity_targets
 from petavox.pipeline.affinities.variants import Combine, Count, look, variants_of
@@ -28,6 +26,8 @@ from petavox.pipeline.agglomeration.multicut import MulticutRule, merge_multicut
 from petavox.pipeline.evaluation.contingency import Contingency, count
 from petavox.pipeline.evaluation.scores import Scores, score
 from petavox.pipeline.geometry import Box, Triple, triple
+from petavox.pipeline.networks.normalisation import as_tensor
+from petavox.pipeline.networks.read_ahead import reading
 from petavox.pipeline.segment import SegmentGraph, oversegment, recount, recuts
 from petavox.pipeline.segmentation.mutex import label_mutex_fragments
 from petavox.pipeline.thresholds import Threshold

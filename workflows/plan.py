@@ -204,7 +204,7 @@ def _labels(source: VolumeSpec, dtype: str, chunk: Triple, shard: Triple | None)
 
 def _with_normalisation(model: Model, source: Volume) -> Model:
     """The model with the grey levels' statistics: as the recipe says, or sampled over the whole volume."""
-    from ..pipeline.affinities.normalisation import estimate_normalisation
+    from ..pipeline.networks.normalisation import estimate_normalisation
 
     if source.spec.channels is not None:
         raise VolumeError(
@@ -221,7 +221,7 @@ def _prediction(
     recipe: Recipe, model: Model, source: Volume, places: Places, chunk: Triple, shard: Triple | None
 ) -> tuple[TaskConfig, VolumeSpec]:
     """The config of the prediction, and what is predicted."""
-    from ..pipeline.affinities.normalisation import Normalisation
+    from ..pipeline.networks.normalisation import Normalisation
     from ..tasks import predict
 
     config = predict.Config(

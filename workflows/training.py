@@ -18,13 +18,13 @@ from pydantic import PositiveFloat, model_validator
 from ..pipeline.affinities.architecture import NetworkConfig
 from ..pipeline.affinities.augmentation import AugmentationConfig
 from ..pipeline.affinities.checkpoint import find_checkpoint, read_checkpoint_config, write_atomically
-from ..pipeline.affinities.normalisation import Normalisation, estimate_normalisation
-from ..pipeline.affinities.processes import joined_processes
 from ..pipeline.affinities.sampling import TrainingVolume
 from ..pipeline.affinities.training import Trainer, TrainingConfig
 from ..pipeline.affinities.validation import ScoringConfig
 from ..pipeline.errors import RequestError, VolumeError
 from ..pipeline.geometry import Box, Triple, triple
+from ..pipeline.networks.normalisation import Normalisation, estimate_normalisation
+from ..pipeline.networks.processes import joined_processes
 from ..pipeline.phantom import Phantom, PhantomConfig
 from ..pipeline.segment import scores_at
 from . import strict_toml

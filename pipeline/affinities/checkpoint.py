@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import AffinityError, CheckpointError
 from ..geometry import Triple
+from ..networks.normalisation import Normalisation
 from .architecture import NetworkConfig
-from .normalisation import Normalisation
 from .offsets import NEAREST, Offsets, check_offsets
 
 if TYPE_CHECKING:

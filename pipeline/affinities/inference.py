@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry import Box, Triple
+from ..networks.engine import Engine, Precision, usable_device
+from ..networks.normalisation import Normalisation, as_tensor
+from ..networks.patch_grid import PatchGrid, blending_weights
+from ..networks.read_ahead import Grey, Read, reading
 from .architecture import NetworkConfig, check_patch
-from .engine import Engine, Precision, usable_device
 from .network import ResidualSymmetricUNet
-from .normalisation import Normalisation, as_tensor
 from .offsets import NEAREST
-from .patches import PatchGrid, blending_weights
-from .reading import Grey, Read, reading
 from .variants import Combine, Count, look, variants_of
 
 CHANNELS = len(NEAREST)

@@ -14,11 +14,11 @@ from torch import Tensor
 from .. import checksums
 from ..errors import RequestError
 from ..geometry import Box, Triple, triple
+from ..networks.normalisation import Normalisation, as_tensor
 from .appearance import change_appearance
 from .augmentation import AugmentationConfig
 from .deformation import Patch, displace_sections, draw_warp, exchange_axes, flip
 from .descriptors import Deviation, shape_descriptors
-from .normalisation import Normalisation, as_tensor
 from .offsets import Offsets
 from .targets import affinity_targets, erode_labels, known_labels
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..errors import RequestError
 from ..geometry import Box, Triple, triple
+from ..networks.patch_grid import PatchGrid
 from .architecture import NetworkConfig
 from .inference import Inference, Predictor
 from .network import ResidualSymmetricUNet
-from .patches import PatchGrid
 from .sampling import TrainingVolume
 
 Share = float

@@ -14,9 +14,9 @@ from petavox.pipeline.affinities.checkpoint import (
     save_checkpoint,
 )
 from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
-from petavox.pipeline.affinities.normalisation import Normalisation
 from petavox.pipeline.affinities.offsets import NEAREST
 from petavox.pipeline.errors import CheckpointError
+from petavox.pipeline.networks.normalisation import Normalisation
 
 NETWORK = NetworkConfig(widths=(2, 3), stride=(1, 2, 2), offsets=NEAREST)
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from petavox.pipeline.affinities.inference import Inference, Predictor, working_memory
 from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
-from petavox.pipeline.affinities.normalisation import Normalisation
-from petavox.pipeline.affinities.patches import NEGLIGIBLE, PatchGrid, mirrored
 from petavox.pipeline.errors import RequestError, StorageError
 from petavox.pipeline.geometry import BlockGrid, Box
+from petavox.pipeline.networks.normalisation import Normalisation
+from petavox.pipeline.networks.patch_grid import NEGLIGIBLE, PatchGrid, mirrored
 
 NETWORK = NetworkConfig(widths=(4, 6), stride=(1, 2, 2))
 PATCH = (4, 8, 12)

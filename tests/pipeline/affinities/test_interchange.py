@@ -9,10 +9,10 @@ import torch
 
 from petavox.pipeline.affinities.architecture import NetworkConfig
 from petavox.pipeline.affinities.checkpoint import CheckpointConfig
-from petavox.pipeline.affinities.engine import Engine
 from petavox.pipeline.affinities.interchange import INPUT, read_onnx, write_onnx
 from petavox.pipeline.affinities.network import ResidualSymmetricUNet
 from petavox.pipeline.errors import CheckpointError, RequestError
+from petavox.pipeline.networks.engine import Engine
 
 PATCH = (2, 8, 16)
 SERIAL = NetworkConfig(widths=(2, 3, 4), stride=(1, 2, 2), entry=(3, 1, 1), kernel=(1, 3, 3))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .events import EventFile
+from .tensorboard import EventFile
 
 LOG = "training_log.jsonl"
 

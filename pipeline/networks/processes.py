@@ -18,7 +18,7 @@ import torch.distributed
 from torch import Tensor, nn
 
 from ..errors import RequestError
-from .network import NormalisedConvolution, ResidualSymmetricUNet
+from .layers import NormalisedConvolution
 
 PATIENCE = datetime.timedelta(hours=2)
 """How long a process waits for the others, one of which may be validating."""
@@ -61,7 +61,7 @@ class Processes:
         torch.distributed.all_reduce(found)
         return found
 
-    def parallel(self, network: ResidualSymmetricUNet) -> nn.Module:
+    def parallel(self, network: nn.Module) -> nn.Module:
         """The network so that its gradients are the means over all processes; itself where there is one."""
         if self.count == 1:
             return network
@@ -139,7 +139,7 @@ class SharedBatchNorm(nn.BatchNorm3d):
         return torch.addcmul((self.bias - mean * scale).reshape(shape), values, scale.reshape(shape)).to(x.dtype)
 
 
-def share_normalisation(network: ResidualSymmetricUNet) -> None:
+def share_normalisation(network: nn.Module) -> None:
     """Normalises by the patches of all processes, in place; weights and statistics keep their names and values."""
     for layer in network.modules():
         if isinstance(layer, NormalisedConvolution) and isinstance(layer.norm, nn.BatchNorm3d):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Box, Triple, triple
-from .patches import mirrored
+from .patch_grid import mirrored
 
 Grey = NDArray[np.generic]
 Read = Callable[[Box], Grey]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petavox.pipeline.affinities.events import EventFile
+from petavox.pipeline.networks.tensorboard import EventFile
 from twins.event_file import scalars
 
 FLOATS = st.floats(width=32, allow_nan=False)

@@ -13,13 +13,13 @@ import torch
 
 from petavox.pipeline.affinities.augmentation import AugmentationConfig
 from petavox.pipeline.affinities.checkpoint import load_checkpoint
-from petavox.pipeline.affinities.log import LOG
 from petavox.pipeline.affinities.network import NetworkConfig
-from petavox.pipeline.affinities.normalisation import Normalisation
-from petavox.pipeline.affinities.processes import Processes, current_processes, joined_processes
 from petavox.pipeline.affinities.sampling import TrainingVolume
 from petavox.pipeline.affinities.training import STATE, Trainer, TrainingConfig
 from petavox.pipeline.errors import RequestError
+from petavox.pipeline.networks.log import LOG
+from petavox.pipeline.networks.normalisation import Normalisation
+from petavox.pipeline.networks.processes import Processes, current_processes, joined_processes
 
 NETWORK = NetworkConfig(widths=(4, 6), stride=(1, 2, 2), descriptors=(1.0, 2.0, 2.0))
 TRAINING = TrainingConfig(patch=(4, 16, 16), batch=4, steps=6, warm_up=2, threads=1, log_every=1, seed=1)

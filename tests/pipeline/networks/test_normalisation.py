@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from petavox.pipeline.affinities.normalisation import Normalisation, as_tensor, estimate_normalisation
 from petavox.pipeline.errors import VolumeError
+from petavox.pipeline.networks.normalisation import Normalisation, as_tensor, estimate_normalisation
 
 
 def volume(shape=(8, 100, 90)):

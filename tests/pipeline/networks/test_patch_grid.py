@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petavox.pipeline.affinities.patches import NEGLIGIBLE, PatchGrid, blending_weights, mirrored
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
+from petavox.pipeline.networks.patch_grid import NEGLIGIBLE, PatchGrid, blending_weights, mirrored
 
 lengths = st.integers(1, 12).map(lambda n: 2 * n)
 starts = st.tuples(*(st.integers(0, 12),) * 3)

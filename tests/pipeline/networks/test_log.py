@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from petavox.pipeline.affinities.log import LOG, TrainingLog
+from petavox.pipeline.networks.log import LOG, TrainingLog
 from twins.event_file import scalars
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import RequestError
-from .network import ResidualSymmetricUNet
+from .layers import Foldable
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Engine:
 
     def __init__(
         self,
-        network: ResidualSymmetricUNet,
+        network: Foldable,
         channels: int,
         device: Device,
         precision: Precision,

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from petavox.pipeline.affinities.engine import LARGEST_BATCH, Engine, usable_device
 from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import RequestError
+from petavox.pipeline.networks.engine import LARGEST_BATCH, Engine, usable_device
 
 
 def network():
