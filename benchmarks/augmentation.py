@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 from PIL import Image
 
-from petavox.pipeline.affinities.augmentation import AugmentationConfig
+from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 from petavox.pipeline.affinities.sampling import PatchSampler, TrainingVolume
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.networks.normalisation import estimate_normalisation

@@ -20,7 +20,7 @@ import torch
 from measure import Call
 
 from petavox.cluster.worker import ENVIRONMENT
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.geometry import BlockGrid, Box, Triple
 from petavox.pipeline.networks.engine import Engine
 from petavox.pipeline.networks.patch_grid import PatchGrid

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from petavox.pipeline.affinities.inference import Inference, Predictor, batched
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.affinities.offsets import NEAREST, Offsets
+from petavox.pipeline.affinities.prediction import Inference, Predictor, batched
 from petavox.pipeline.affinities.sampling import TrainingVolume
 from petavox.pipeline.affinities.targets import affinity_targets
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.affinities.variants import Combine, Count, look, variants_of
 from petavox.pipeline.agglomeration.contacts import interior_contacts
 from petavox.pipeline.agglomeration.joining import JoinRule

@@ -22,8 +22,8 @@ from pydantic import Field
 
 from ..pipeline import checksums
 from ..pipeline.affinities.checkpoint import check_checkpoint_offsets, load_checkpoint
-from ..pipeline.affinities.inference import Inference, Predictor, working_memory
 from ..pipeline.affinities.offsets import NEAREST
+from ..pipeline.affinities.prediction import Inference, Predictor, working_memory
 from ..pipeline.affinities.variants import Combine, Count
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.networks.normalisation import Normalisation

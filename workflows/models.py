@@ -155,7 +155,7 @@ def export_model(name: str, out: Path) -> None:
         raise RequestError(
             f"A model is exported to a new file whose name ends with {ONNX}; found {out}. Choose another."
         )
-    from ..pipeline.affinities.interchange import write_onnx
+    from ..pipeline.affinities.onnx import write_onnx
 
     folder = find_checkpoint(name)
     config, network = load_checkpoint(folder)
@@ -178,7 +178,7 @@ def _from_folder(source: Path) -> Callable[[Path], None]:
 
 
 def _from_onnx(source: Path) -> Callable[[Path], None]:
-    from ..pipeline.affinities.interchange import read_onnx
+    from ..pipeline.affinities.onnx import read_onnx
 
     config, weights, card = read_onnx(source)
 

@@ -272,7 +272,7 @@ def _weights(model: Model) -> str:
 def _network(model: Model) -> tuple[float, Triple]:
     """Operations of the network for a voxel of a patch, and the shape of a patch."""
     from ..pipeline.affinities.checkpoint import check_checkpoint_offsets
-    from ..pipeline.affinities.operations import operations_a_voxel
+    from ..pipeline.affinities.operation_count import operations_a_voxel
 
     config = check_checkpoint_offsets(Path(_checkpoint(model)))
     patch = model.patch or config.patch

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import PositiveFloat, model_validator
 
-from ..pipeline.affinities.architecture import NetworkConfig
-from ..pipeline.affinities.augmentation import AugmentationConfig
+from ..pipeline.affinities.augmentation_config import AugmentationConfig
 from ..pipeline.affinities.checkpoint import find_checkpoint, read_checkpoint_config, write_atomically
+from ..pipeline.affinities.network_config import NetworkConfig
 from ..pipeline.affinities.sampling import TrainingVolume
 from ..pipeline.affinities.training import Trainer, TrainingConfig
 from ..pipeline.affinities.validation import ScoringConfig

@@ -17,13 +17,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..errors import AffinityError, CheckpointError
 from ..geometry import Triple
 from ..networks.normalisation import Normalisation
-from .architecture import NetworkConfig
+from .network_config import NetworkConfig
 from .offsets import NEAREST, Offsets, check_offsets
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .network import ResidualSymmetricUNet
+    from .unet import ResidualSymmetricUNet
 
 WEIGHTS = "weights.safetensors"
 CONFIG = "config.json"
@@ -169,7 +169,7 @@ def load_checkpoint(folder: Path) -> tuple[CheckpointConfig, ResidualSymmetricUN
     """
     import safetensors.torch
 
-    from .network import ResidualSymmetricUNet
+    from .unet import ResidualSymmetricUNet
 
     config = read_checkpoint_config(folder)
     try:

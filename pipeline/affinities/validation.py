@@ -14,10 +14,10 @@ from torch import Tensor
 from ..errors import RequestError
 from ..geometry import Box, Triple, triple
 from ..networks.patch_grid import PatchGrid
-from .architecture import NetworkConfig
-from .inference import Inference, Predictor
-from .network import ResidualSymmetricUNet
+from .network_config import NetworkConfig
+from .prediction import Inference, Predictor
 from .sampling import TrainingVolume
+from .unet import ResidualSymmetricUNet
 
 Share = float
 

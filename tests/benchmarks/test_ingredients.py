@@ -11,10 +11,10 @@ import pytest
 import tifffile
 import torch
 
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.affinities.offsets import NEAREST
 from petavox.pipeline.affinities.sampling import TrainingVolume
 from petavox.pipeline.affinities.targets import affinity_targets
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.affinities.variants import variants_of
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.networks.normalisation import Normalisation

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from petavox.pipeline.affinities.checkpoint import CheckpointConfig, save_checkpoint
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.affinities.offsets import NEAREST
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import CheckpointError, StorageError
 from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.networks.normalisation import Normalisation

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from petavox.cluster.serial import Serial
 from petavox.pipeline.affinities.checkpoint import CheckpointConfig, save_checkpoint
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks

@@ -9,7 +9,7 @@ from fakes.shuffled import Silent
 
 from petavox import cluster
 from petavox.pipeline.affinities.checkpoint import CheckpointConfig, save_checkpoint
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.phantom import Phantom
 from petavox.pipeline.volumes import open_volume

@@ -20,8 +20,8 @@ from petavox.pipeline.affinities.checkpoint import (
     shipped_models,
     user_models,
 )
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.affinities.offsets import NEAREST
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import CheckpointError, RequestError
 from petavox.workflows import cli
 from petavox.workflows.card import read_card, summary

@@ -13,8 +13,8 @@ from petavox.pipeline.affinities.checkpoint import (
     read_checkpoint_config,
     save_checkpoint,
 )
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.affinities.offsets import NEAREST
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import CheckpointError
 from petavox.pipeline.networks.normalisation import Normalisation
 

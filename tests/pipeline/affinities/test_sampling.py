@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from petavox.pipeline.affinities.augmentation import AugmentationConfig
+from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 from petavox.pipeline.affinities.offsets import NEAREST
 from petavox.pipeline.affinities.sampling import PatchSampler, TrainingVolume, validation_examples
 from petavox.pipeline.affinities.targets import MASKED, UNKNOWN, affinity_targets

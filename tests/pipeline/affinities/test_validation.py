@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from petavox.pipeline.affinities.augmentation import AugmentationConfig
+from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 from petavox.pipeline.affinities.checkpoint import load_checkpoint
-from petavox.pipeline.affinities.inference import Inference, Predictor
-from petavox.pipeline.affinities.network import NetworkConfig
+from petavox.pipeline.affinities.prediction import Inference, Predictor
 from petavox.pipeline.affinities.sampling import TrainingVolume
 from petavox.pipeline.affinities.training import Trainer, TrainingConfig
+from petavox.pipeline.affinities.unet import NetworkConfig
 from petavox.pipeline.affinities.validation import ScoringConfig, middle
 from petavox.pipeline.errors import CheckpointError, RequestError
 from petavox.pipeline.geometry import Box, triple

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.networks.engine import LARGEST_BATCH, Engine, usable_device
 

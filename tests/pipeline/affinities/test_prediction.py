@@ -8,8 +8,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from petavox.pipeline.affinities.inference import Inference, Predictor, working_memory
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
+from petavox.pipeline.affinities.prediction import Inference, Predictor, working_memory
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import RequestError, StorageError
 from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.networks.normalisation import Normalisation

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from petavox.pipeline.affinities.appearance import (
+from petavox.pipeline.affinities.augment_grey import (
     GREY_RANGE,
     change_appearance,
     change_grey,
@@ -13,7 +13,7 @@ from petavox.pipeline.affinities.appearance import (
     remove_sections,
     shade,
 )
-from petavox.pipeline.affinities.augmentation import AugmentationConfig
+from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 
 NOTHING = AugmentationConfig(missing=0, defocus=0, grey=0, noise=0)
 EVERYTHING = AugmentationConfig(

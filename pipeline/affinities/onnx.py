@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError, RequestError
 from ..networks.layers import NormalisedConvolution
 from .checkpoint import CheckpointConfig, write_atomically
-from .network import Module, ResidualSymmetricUNet
+from .unet import Module, ResidualSymmetricUNet
 
 INPUT, OUTPUT, BATCH = "image", "affinities", "batch"
 CONFIG_KEY, CARD_KEY, COUNTS_KEY, OFFSETS_KEY = "petavox.config", "petavox.card", "petavox.counts", "petavox.offsets"

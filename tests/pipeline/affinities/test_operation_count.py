@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
-from petavox.pipeline.affinities.operations import operations_a_voxel
+from petavox.pipeline.affinities.operation_count import operations_a_voxel
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 
 NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 

@@ -7,8 +7,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from .architecture import NetworkConfig
-from .network import ResidualSymmetricUNet
+from .network_config import NetworkConfig
+from .unet import ResidualSymmetricUNet
 
 
 def operations_a_voxel(network: NetworkConfig) -> float:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from petavox.pipeline.affinities.architecture import NetworkConfig
 from petavox.pipeline.affinities.checkpoint import CheckpointConfig
-from petavox.pipeline.affinities.interchange import INPUT, read_onnx, write_onnx
-from petavox.pipeline.affinities.network import ResidualSymmetricUNet
+from petavox.pipeline.affinities.network_config import NetworkConfig
+from petavox.pipeline.affinities.onnx import INPUT, read_onnx, write_onnx
+from petavox.pipeline.affinities.unet import ResidualSymmetricUNet
 from petavox.pipeline.errors import CheckpointError, RequestError
 from petavox.pipeline.networks.engine import Engine
 

@@ -25,9 +25,9 @@ from ..networks.engine import Engine, Precision, usable_device
 from ..networks.normalisation import Normalisation, as_tensor
 from ..networks.patch_grid import PatchGrid, blending_weights
 from ..networks.read_ahead import Grey, Read, reading
-from .architecture import NetworkConfig, check_patch
-from .network import ResidualSymmetricUNet
+from .network_config import NetworkConfig, check_patch
 from .offsets import NEAREST
+from .unet import ResidualSymmetricUNet
 from .variants import Combine, Count, look, variants_of
 
 CHANNELS = len(NEAREST)

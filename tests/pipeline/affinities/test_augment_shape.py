@@ -4,8 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petavox.pipeline.affinities.augmentation import AugmentationConfig
-from petavox.pipeline.affinities.deformation import (
+from petavox.pipeline.affinities.augment_shape import (
     Patch,
     Warp,
     displace_sections,
@@ -14,6 +13,7 @@ from petavox.pipeline.affinities.deformation import (
     flip,
     section_origins,
 )
+from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 from petavox.pipeline.affinities.targets import UNKNOWN
 from petavox.pipeline.geometry import Box
 

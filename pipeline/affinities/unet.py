@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..geometry import Triple
 from ..networks.layers import NormalisedConvolution
-from .architecture import NetworkConfig
+from .network_config import NetworkConfig
 
 
 class Module(nn.Module):

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..geometry import Box, Triple
-from .augmentation import AugmentationConfig
+from .augmentation_config import AugmentationConfig
 from .targets import UNKNOWN
 
 HALF = 0.5

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from petavox.pipeline.affinities.descriptors import DESCRIPTORS, shape_descriptors
+from petavox.pipeline.affinities.shape_descriptors import DESCRIPTORS, shape_descriptors
 
 
 def descriptors_voxel_by_voxel(labels, deviation):

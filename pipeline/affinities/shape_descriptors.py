@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..geometry import Triple, triple
-from .architecture import DESCRIPTORS
+from .network_config import DESCRIPTORS
 
 FINE = 3
 """Descriptors are computed on every voxel that is so many to a standard deviation, and hold for those around it."""

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet, subvoxel_shuffle
 from petavox.pipeline.affinities.offsets import LONG_RANGE
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet, subvoxel_shuffle
 
 
 def tiny(**changes):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from .augmentation import AugmentationConfig
+from .augmentation_config import AugmentationConfig
 
 GREY_RANGE = 3.0
 """Gamma acts on normalised grey values between minus and plus this many standard deviations."""
