@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from petavox.pipeline.agglomeration.linkage import MOST_CONTACTS
+from petavox.pipeline.agglomeration.greedy_merging import MOST_CONTACTS
 from petavox.pipeline.geometry import BlockGrid, Octree, Triple
 
 PETAVOXEL: Triple = (40_960, 156_250, 156_250)

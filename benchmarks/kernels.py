@@ -22,11 +22,11 @@ from measure import Call
 from peers import CROP, PEERS, Prepare, load
 
 from petavox import evaluate, segment
+from petavox.pipeline.agglomeration.block_graph import as_region, grow_leaf
 from petavox.pipeline.agglomeration.contacts import Contacts, Int64s, interior_contacts
-from petavox.pipeline.agglomeration.joining import JoinRule
-from petavox.pipeline.agglomeration.leaves import as_region, grow_leaf
-from petavox.pipeline.agglomeration.linkage import MergeRule, merge_closed
-from petavox.pipeline.agglomeration.regions import decide
+from petavox.pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
+from petavox.pipeline.agglomeration.octree_node import decide
+from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.geometry import Box, triple
 from petavox.pipeline.segmentation.relabel import relabel
 from petavox.pipeline.segmentation.supervoxels import Fragments, label_fragments

@@ -12,11 +12,11 @@ from typing import Literal
 
 import numpy as np
 
-from ..pipeline.agglomeration.joining import JoinRule
-from ..pipeline.agglomeration.leaves import Placement, as_region
-from ..pipeline.agglomeration.linkage import MergeRule, merge_closed
+from ..pipeline.agglomeration.block_graph import Placement, as_region
+from ..pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
 from ..pipeline.agglomeration.multicut import MulticutRule, Solver, merge_multicut
-from ..pipeline.agglomeration.regions import ALL_FACES, FaceTable, Merge, Region, decide, face_bit
+from ..pipeline.agglomeration.octree_node import ALL_FACES, FaceTable, Merge, Region, decide, face_bit
+from ..pipeline.agglomeration.small_supervoxels import JoinRule
 from ..pipeline.geometry import BlockGrid, Box, Octree, Triple
 from ..pipeline.thresholds import Threshold
 from . import records

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..pipeline.agglomeration.contacts import Int64s
-from ..pipeline.agglomeration.regions import Ids, look_up
+from ..pipeline.agglomeration.octree_node import Ids, look_up
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from . import records
 from .contract import Density, Outcome, Resources, TaskConfig

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..pipeline.agglomeration.contacts import face_contacts
-from ..pipeline.agglomeration.joining import JoinRule
-from ..pipeline.agglomeration.regions import face_bit
+from ..pipeline.agglomeration.octree_node import face_bit
 from ..pipeline.agglomeration.seams import Seam, sew
+from ..pipeline.agglomeration.small_supervoxels import JoinRule
 from ..pipeline.geometry import BlockGrid, Triple
 from ..pipeline.thresholds import Threshold
 from . import records

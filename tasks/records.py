@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..pipeline import tables
+from ..pipeline.agglomeration.block_graph import Leaf, Placement, Share
 from ..pipeline.agglomeration.contacts import Contacts
-from ..pipeline.agglomeration.leaves import Leaf, Placement, Share
-from ..pipeline.agglomeration.regions import Decision, FaceTable, Ids, Region
+from ..pipeline.agglomeration.octree_node import Decision, FaceTable, Ids, Region
 from ..pipeline.agglomeration.seams import Seam, Side
 from ..pipeline.geometry import Triple
 from ..pipeline.tables import Arrays

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from ..pipeline import checksums
 from ..pipeline.affinities.nearest import Channels, quantise, read_nearest
+from ..pipeline.agglomeration.block_graph import grow_leaf
 from ..pipeline.agglomeration.contacts import interior_contacts
-from ..pipeline.agglomeration.joining import JoinRule
-from ..pipeline.agglomeration.leaves import grow_leaf
-from ..pipeline.agglomeration.regions import face_bit
+from ..pipeline.agglomeration.octree_node import face_bit
+from ..pipeline.agglomeration.small_supervoxels import JoinRule
 from ..pipeline.geometry import BlockGrid, Box, Triple
 from ..pipeline.segmentation.mutex import label_mutex_fragments
 from ..pipeline.segmentation.relabel import relabel

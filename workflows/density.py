@@ -45,9 +45,9 @@ def sample_density(affinities: Volume, channels: Channels, wanted: Supervoxels) 
 
 def _density(fragments: Fragments, affinities: npt.NDArray[np.uint8], wanted: Supervoxels) -> Density:
     """Of the supervoxels of an array."""
+    from ..pipeline.agglomeration.block_graph import grow_leaf
     from ..pipeline.agglomeration.contacts import interior_contacts
-    from ..pipeline.agglomeration.joining import JoinRule
-    from ..pipeline.agglomeration.leaves import grow_leaf
+    from ..pipeline.agglomeration.small_supervoxels import JoinRule
     from ..pipeline.segmentation.relabel import relabel
 
     sample = Box.of_shape(triple(fragments.labels.shape))

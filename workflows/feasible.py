@@ -81,7 +81,7 @@ def _cores(plan: Plan) -> Iterator[str]:
 
 
 def _contacts(costs: Estimate) -> Iterator[str]:
-    from ..pipeline.agglomeration.linkage import MOST_CONTACTS
+    from ..pipeline.agglomeration.greedy_merging import MOST_CONTACTS
 
     worst = max(costs.stages, key=lambda stage: stage.contacts)
     if worst.contacts * _certain(costs) >= MOST_CONTACTS:

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..pipeline.agglomeration.block_graph import FACES
 from ..pipeline.agglomeration.contacts import Contacts, Int64s
-from ..pipeline.agglomeration.joining import JoinRule, join_small, linked
-from ..pipeline.agglomeration.leaves import FACES
-from ..pipeline.agglomeration.linkage import Bools, Merges
-from ..pipeline.agglomeration.regions import Ids, Region, decide, look_up
+from ..pipeline.agglomeration.greedy_merging import Bools, Merges
+from ..pipeline.agglomeration.octree_node import Ids, Region, decide, look_up
+from ..pipeline.agglomeration.small_supervoxels import JoinRule, join_small, linked
 from ..pipeline.errors import RequestError
 from ..pipeline.geometry import BlockGrid, Box, Octree, Triple, triple
 from ..pipeline.thresholds import Threshold

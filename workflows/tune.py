@@ -16,8 +16,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from ..pipeline.agglomeration.joining import JoinRule
-from ..pipeline.agglomeration.linkage import MergeRule
+from ..pipeline.agglomeration.greedy_merging import MergeRule
+from ..pipeline.agglomeration.small_supervoxels import JoinRule
 from ..pipeline.errors import RequestError
 from ..pipeline.evaluation.contingency import Contingency, check_scorable, count
 from ..pipeline.evaluation.scores import Scores, score

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import petavox
-from petavox.pipeline.agglomeration.joining import JoinRule
-from petavox.pipeline.agglomeration.linkage import MergeRule
+from petavox.pipeline.agglomeration.greedy_merging import MergeRule
+from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.thresholds import Threshold

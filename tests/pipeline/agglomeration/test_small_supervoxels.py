@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petavox.pipeline.agglomeration.joining import JoinRule, join_small, linked
+from petavox.pipeline.agglomeration.small_supervoxels import JoinRule, join_small, linked
 from petavox.pipeline.thresholds import Threshold
 from twins import graphs, greedy
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petavox.pipeline.agglomeration.ranking import compare, product
+from petavox.pipeline.agglomeration.contact_order import compare, product
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**63 - 1))

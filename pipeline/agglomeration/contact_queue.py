@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .ranking import COUNT, ranks_above, score_of
+from .contact_order import COUNT, ranks_above, score_of
 
 BINS = 256 * 256
 _NONE = -1

@@ -10,10 +10,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from petavox.pipeline.agglomeration.block_graph import as_region, grow_leaf
 from petavox.pipeline.agglomeration.contacts import Contacts, face_contacts, interior_contacts
-from petavox.pipeline.agglomeration.leaves import as_region, grow_leaf
-from petavox.pipeline.agglomeration.linkage import MergeRule, merge_closed
-from petavox.pipeline.agglomeration.regions import ALL_FACES, decide, face_bit, look_up
+from petavox.pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
+from petavox.pipeline.agglomeration.octree_node import ALL_FACES, decide, face_bit, look_up
 from petavox.pipeline.agglomeration.seams import Side, sew
 from petavox.pipeline.geometry import BlockGrid, Octree
 from petavox.pipeline.segmentation.relabel import relabel

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .contacts import Contacts, Int64s
-from .joining import Faces, JoinRule, join_small, linked
-from .regions import Ids, Region
+from .octree_node import Ids, Region
+from .small_supervoxels import Faces, JoinRule, join_small, linked
 
 FACES = tuple(1 << face for face in range(6))
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from petavox.pipeline.agglomeration import linkage
-from petavox.pipeline.agglomeration.joining import JoinRule
-from petavox.pipeline.agglomeration.linkage import MergeRule, merge_closed
+from petavox.pipeline.agglomeration import greedy_merging
+from petavox.pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
+from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.errors import TaskError
 from petavox.pipeline.thresholds import Threshold
 from twins import Rules, graphs, greedy
@@ -70,7 +70,7 @@ def test_a_node_with_one_frozen_neighbour_joins_it():
 
 
 def test_more_contacts_than_can_be_numbered_are_refused(monkeypatch):
-    monkeypatch.setattr(linkage, "MOST_CONTACTS", 1)
+    monkeypatch.setattr(greedy_merging, "MOST_CONTACTS", 1)
     one, none = graphs.contacts_of({(0, 1): [(9, 0)]}, 0), np.zeros(2, bool)
     with pytest.raises(TaskError, match="fewer than 1 contacts; found 1"):
         merge_closed(one, np.ones(2, np.int64), none, none, MergeRule(Threshold(0)))

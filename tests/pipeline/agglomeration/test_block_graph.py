@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from petavox.pipeline.agglomeration.block_graph import Leaf, Share, as_region, grow_leaf
 from petavox.pipeline.agglomeration.contacts import Contacts
-from petavox.pipeline.agglomeration.joining import JoinRule
-from petavox.pipeline.agglomeration.leaves import Leaf, Share, as_region, grow_leaf
+from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.thresholds import Threshold
 from twins import graphs
 

@@ -22,9 +22,7 @@ from numba import njit
 
 from ..errors import TaskError
 from ..thresholds import MAXIMUM, SCALE, Decimals, Threshold
-from .bins import BINS, NOT_IN_A_BIN, bin_of, candidate, empty_bin, pop, push, put, take_out
-from .contacts import Contacts, Int64s
-from .ranking import (
+from .contact_order import (
     BEST,
     COUNT,
     ENDS,
@@ -39,6 +37,8 @@ from .ranking import (
     quantile_level,
     score_of,
 )
+from .contact_queue import BINS, NOT_IN_A_BIN, bin_of, candidate, empty_bin, pop, push, put, take_out
+from .contacts import Contacts, Int64s
 
 Bools = npt.NDArray[np.bool_]
 MOST_CONTACTS = 2**30  # the two ends of a contact have numbers below 2³¹

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from ..errors import TableError
 from .contacts import Contacts, Int64s
-from .joining import Faces, JoinRule, join_small, linked
-from .linkage import Bools, Merges
+from .greedy_merging import Bools, Merges
+from .small_supervoxels import Faces, JoinRule, join_small, linked
 
 Ids = npt.NDArray[np.uint64]
 Merge = Callable[[Contacts, Int64s, Bools, Bools], Merges]
