@@ -29,7 +29,7 @@ from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.networks.normalisation import Normalisation
 from ..pipeline.volumes import Volume, VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
-from .pieces import Part, Piece
+from .outputs import Part, Piece
 
 log = logging.getLogger(__name__)
 

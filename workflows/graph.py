@@ -23,7 +23,7 @@ from ..pipeline.errors import RequestError
 from ..pipeline.geometry import BlockGrid, Box, Octree, Triple, triple
 from ..pipeline.thresholds import Threshold
 from ..pipeline.volumes import open_volume
-from ..tasks import records
+from ..tasks import block_tables
 from ..tasks.agglomerate import region_of_block
 from ..tasks.assign import beyond, homes_of_leaf, segments_of
 from .finished import RECIPE, check_segmentation
@@ -149,7 +149,7 @@ def _together(run: _Run, regions: Mapping[Triple, Region]) -> _Graph:
         there = {face for face in FACES if beyond(block, face) in regions}
         parts.append(region.with_faces(sum(set(FACES) - there)))
         axes = [axis for axis in range(3) if FACES[2 * axis] in there]
-        faces += [records.read_face(run.places.leaves, block, axis, levels=0) for axis in axes]
+        faces += [block_tables.read_face(run.places.leaves, block, axis, levels=0) for axis in axes]
     decision = decide(parts, faces, run.rule, _pass_up)
     return _Graph(decision.given, decision.target, decision.residual)
 

@@ -17,7 +17,7 @@ from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.thresholds import Threshold
 from petavox.pipeline.volumes import VolumeSpec, create_volume
-from petavox.tasks import records
+from petavox.tasks import block_tables
 from petavox.workflows.cut import plan_cut
 from petavox.workflows.recipe import load
 from petavox.workflows.run import run
@@ -115,7 +115,7 @@ def test_supervoxels_of_the_test_join_and_some_stay_small(runs):
 def test_supervoxels_of_the_test_are_handed_over(runs):
     for case in CASES[2:]:
         tables, blocks = runs[case] / "tables", BlockGrid(SHAPE, BLOCK).indices()
-        assert sum((records.read_placement(str(tables), index).place < 0).sum() for index in blocks) > 5
+        assert sum((block_tables.read_placement(str(tables), index).place < 0).sum() for index in blocks) > 5
 
 
 def test_a_box_is_given_as_in_a_recipe(runs):

@@ -17,7 +17,7 @@ from ..pipeline.agglomeration.octree_node import Decision, FaceTable, Ids, Regio
 from ..pipeline.agglomeration.seams import Seam, Side
 from ..pipeline.geometry import Triple
 from ..pipeline.tables import Arrays
-from .pieces import Table
+from .outputs import Table
 
 
 def path(directory: str, stage: str, index: Triple) -> Path:
