@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic import NonNegativeInt, PositiveInt, ValidationInfo, model_validator
 
 from ..cluster import Place, Pool, PoolName
+from ..cluster.batch.jobs import DriverJob, GpuJobs, Jobs
 from ..cluster.quantities import Size, parse_bytes
-from ..cluster.slurm.jobs import DriverJob, GpuJobs, Jobs
 from ..pipeline.errors import RequestError
 from . import strict_toml
 from .strict_toml import Section

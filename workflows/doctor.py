@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ..cluster.slurm import queue
+from ..cluster.batch import slurm as queue
 from ..pipeline.errors import QueueError, RequestError
 from .plan import in_bytes
 from .run import versions

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 
 from .. import cluster
-from ..cluster.slurm import queue
-from ..cluster.slurm.folder import Folder, known_id
-from ..cluster.slurm.jobs import driver_script, job_name, worker_script
+from ..cluster.batch import slurm as queue
+from ..cluster.batch.folder import Folder, known_id
+from ..cluster.batch.jobs import driver_script, job_name, worker_script
 from ..pipeline.errors import ClusterError, PetavoxError, RequestError, StorageError
 from . import strict_toml
 from .feasible import check

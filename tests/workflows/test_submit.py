@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from petavox import segment
-from petavox.cluster.slurm import queue
-from petavox.cluster.slurm.folder import known_id
-from petavox.cluster.slurm.jobs import job_name
+from petavox.cluster.batch import slurm as queue
+from petavox.cluster.batch.folder import known_id
+from petavox.cluster.batch.jobs import job_name
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume

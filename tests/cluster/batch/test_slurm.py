@@ -15,9 +15,10 @@ from distributed import Client
 from fakes.calls import call
 
 from petavox import cluster
-from petavox.cluster.slurm import pools, queue, workforce
-from petavox.cluster.slurm.folder import Folder
-from petavox.cluster.slurm.jobs import Jobs, job_name
+from petavox.cluster.batch import pools, workforce
+from petavox.cluster.batch import slurm as queue
+from petavox.cluster.batch.folder import Folder
+from petavox.cluster.batch.jobs import Jobs, job_name
 from petavox.pipeline.errors import ClusterError, RequestError
 
 SIZE = {"memory": "600MB", "walltime": "1h"}
@@ -122,7 +123,7 @@ def test_without_slurm_the_request_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_worker_that_starts_after_its_driver_has_ended_ends_too(tmp_path):
-    module = "petavox.cluster.slurm.worker"
+    module = "petavox.cluster.batch.worker"
     options = ["--session", str(tmp_path / "session.json"), "--pool", "cpu", "--memory", "1000"]
     done = subprocess.run([sys.executable, "-P", "-m", module, *options], capture_output=True, text=True, check=True)
     assert "No driver is at work" in done.stdout

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ..quantities import parse_seconds
 from ..roster import Worker
 from .jobs import Jobs
-from .queue import Job
+from .slurm import Job
 
 IDLE = 60.0  # seconds after which a worker that nobody needs goes
 FAILED_STARTS = 5  # rounds in a row after which the run is stopped

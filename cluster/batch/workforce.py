@@ -18,7 +18,7 @@ from ..dask_executor import SETTINGS, DaskExecutor
 from ..executor import Function, PoolName
 from ..place import Place
 from ..roster import Roster, Worker
-from . import queue
+from . import slurm as queue
 from .folder import Folder
 from .jobs import Jobs, job_name, worker_script
 from .pools import FAILED_STARTS, Decision, Pool

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from petavox.cluster.batch.jobs import Jobs
+from petavox.cluster.batch.pools import FAILED_STARTS, IDLE, Pool
+from petavox.cluster.batch.slurm import Job
 from petavox.cluster.roster import Worker
-from petavox.cluster.slurm.jobs import Jobs
-from petavox.cluster.slurm.pools import FAILED_STARTS, IDLE, Pool
-from petavox.cluster.slurm.queue import Job
 
 NOW = 10_000.0
 

@@ -119,7 +119,7 @@ def worker_script(jobs: Jobs, pool: str, run: str, folder: Path, count: int) -> 
         count: of jobs.
     """
     command = [
-        *(sys.executable, "-P", "-m", "petavox.cluster.slurm.worker"),
+        *(sys.executable, "-P", "-m", "petavox.cluster.batch.worker"),
         *("--session", str(folder / "session.json")),
         *("--pool", pool),
         *("--memory", str(jobs.worker_memory)),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from petavox.cluster.slurm.jobs import GpuJobs, Jobs, job_name, worker_script
+from petavox.cluster.batch.jobs import GpuJobs, Jobs, job_name, worker_script
 
 FOLDER = Path("/some/run/cluster")
 
@@ -57,7 +57,7 @@ def test_workers_ignore_the_current_folder_and_use_one_core():
     body = text().splitlines()
     assert "export PYTHONSAFEPATH=1" in body
     assert "export OMP_NUM_THREADS=1" in body
-    assert shlex.split(body[-1])[2:5] == ["-P", "-m", "petavox.cluster.slurm.worker"]
+    assert shlex.split(body[-1])[2:5] == ["-P", "-m", "petavox.cluster.batch.worker"]
 
 
 def test_only_workers_of_the_gpu_pool_see_gpus():
