@@ -24,7 +24,7 @@ from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNe
 from petavox.pipeline.geometry import BlockGrid, Box, Triple
 from petavox.pipeline.networks.engine import Engine
 from petavox.pipeline.networks.patch_grid import PatchGrid
-from petavox.workflows.recipe import Model
+from petavox.workflows.recipes.segmentation_recipe import Model
 
 PATCH: Triple = (18, 160, 160)
 BLOCK: Triple = (64, 512, 512)

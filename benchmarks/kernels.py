@@ -31,7 +31,7 @@ from petavox.pipeline.geometry import Box, triple
 from petavox.pipeline.segmentation.relabel import relabel
 from petavox.pipeline.segmentation.supervoxels import Fragments, label_fragments
 from petavox.pipeline.thresholds import Threshold
-from petavox.workflows.recipe import Supervoxels
+from petavox.workflows.recipes.segmentation_recipe import Supervoxels
 
 LOW = "0.02"
 FLOORS = {"supervoxels": 60, "contacts": 90, "relabel": 1000, "contingency": 200}  # M voxel/s

@@ -32,7 +32,7 @@ from petavox.workflows import work as amounts
 from petavox.workflows.calibrate import Measured, growth_of, one_worker, run_all, work_of
 from petavox.workflows.plan import make_plan
 from petavox.workflows.rates import Cost, Rates
-from petavox.workflows.recipe import load
+from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.work import Work, kind_of
 
 BLOCKS: tuple[Triple, ...] = ((32, 128, 128), (32, 256, 256))

@@ -45,7 +45,7 @@ from petavox.pipeline.volumes import Volume, create_volume, open_volume
 from petavox.pipeline.volumes.stores import CACHE_BYTES
 from petavox.workflows.convert import convert
 from petavox.workflows.plan import Plan, make_plan
-from petavox.workflows.recipe import Input, load
+from petavox.workflows.recipes.segmentation_recipe import Input, load
 
 BLOCK: Triple = (64, 512, 512)
 LARGE_CHUNK: Triple = (64, 128, 128)  # with CHUNK, of the comparison of shards with files of one chunk each

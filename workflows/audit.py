@@ -27,7 +27,7 @@ from .lock import Lock, read_locked
 from .loop import Result
 from .plan import Plan, make_plan
 from .progress import Progress
-from .recipe import load
+from .recipes.segmentation_recipe import load
 from .renewal import Fingerprints, changes, renew
 from .run import Ending, compute, opened, report, session
 from .safekeeping import restore

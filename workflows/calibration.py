@@ -11,7 +11,7 @@ from pydantic import NonNegativeFloat, ValidationError
 from ..pipeline.errors import RequestError
 from ..pipeline.files import write_text
 from .rates import Cost
-from .strict_toml import Section
+from .recipes.strict_toml import Section
 from .work import Growth
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import typer
 from ..pipeline.errors import PetavoxError, RequestError, StorageError
 
 if TYPE_CHECKING:
-    from .recipe import Recipe
+    from .recipes.segmentation_recipe import Recipe
     from .run import Ending
 
 app = typer.Typer(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..pipeline.errors import RequestError
 from .finished import RECIPE, check_run_directory
-from .recipe import Agglomeration, Input, Output, Recipe, load
+from .recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, load
 
 CUTS = "cuts"
 _MAY_DIFFER = {"agglomeration", "output", "evaluate", "cluster"}

@@ -82,7 +82,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """The affinities of a raw volume, and nothing else; the same command continues."""
-    from .predict import name_of, prediction
+    from .recipes.prediction_recipe import name_of, prediction
 
     recipe = prediction(raw, out, checkpoint, all_overrides(cluster, workers, overrides))
     run_recipe(recipe, run or Path("runs") / name_of(out), as_json)

@@ -9,9 +9,9 @@ from pathlib import Path
 from ..pipeline.geometry import BlockGrid, Triple
 from ..pipeline.phantom import Phantom, PhantomConfig
 from ..pipeline.volumes import VolumeSpec, create_volume, default_chunks
-from .clusters import Cluster
 from .progress import Progress
-from .recipe import Agglomeration, Blocks, Evaluate, Input, Model, Output, Recipe
+from .recipes.cluster_section import Cluster
+from .recipes.segmentation_recipe import Agglomeration, Blocks, Evaluate, Input, Model, Output, Recipe
 from .run import Ending, run
 
 SHAPE: Triple = (64, 512, 512)

@@ -12,7 +12,7 @@ from ..pipeline.geometry import Box, triple
 from ..pipeline.thresholds import Threshold
 from ..pipeline.volumes import Volume
 from ..tasks.contract import Density
-from .recipe import Supervoxels
+from .recipes.segmentation_recipe import Supervoxels
 
 if TYPE_CHECKING:
     from ..pipeline.segmentation.supervoxels import Fragments

@@ -27,7 +27,7 @@ from ..tasks import block_tables
 from ..tasks.agglomerate import region_of_block
 from ..tasks.assign import beyond, homes_of_leaf, segments_of
 from .finished import RECIPE, check_segmentation
-from .recipe import load
+from .recipes.segmentation_recipe import load
 from .segmentation import Places
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from ..pipeline.errors import StorageError
-from .recipe import parse_seconds
+from .recipes.segmentation_recipe import parse_seconds
 
 
 class Hangs:

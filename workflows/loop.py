@@ -29,7 +29,7 @@ from .ledger import Ledger
 from .pace import CALL_SECONDS, Pace
 from .progress import Progress
 from .readiness import Readiness, Task
-from .recipe import Limits
+from .recipes.segmentation_recipe import Limits
 from .stages import Stage
 
 MAX_FAILURES = 3

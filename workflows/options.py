@@ -12,7 +12,7 @@ from ..pipeline.errors import RequestError
 
 if TYPE_CHECKING:
     from ..pipeline.geometry import Box
-    from .recipe import Recipe
+    from .recipes.segmentation_recipe import Recipe
 
 Number = TypeVar("Number", int, float)
 Word = TypeVar("Word", bound=str)
@@ -41,7 +41,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON 
 
 def load_recipe(path: Path, cluster: str | None, workers: int | None, overrides: Sequence[str] | None) -> Recipe:
     """The recipe in a file, with what the command line lays over it."""
-    from .recipe import load
+    from .recipes.segmentation_recipe import load
 
     return load(path, all_overrides(cluster, workers, overrides))
 

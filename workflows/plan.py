@@ -20,7 +20,7 @@ from ..tasks.contract import Density, TaskConfig
 from .density import sample_density
 from .fingerprint import digest
 from .finished import check_leaves
-from .recipe import Model, Recipe
+from .recipes.segmentation_recipe import Model, Recipe
 from .segmentation import Places, SegmentationStages, supervoxel_settings
 from .stages import Stage
 

@@ -12,7 +12,7 @@ from importlib.resources import files
 from pydantic import NonNegativeFloat
 
 from ..tasks.contract import Density
-from .strict_toml import Section
+from .recipes.strict_toml import Section
 from .work import Growth, Work
 
 

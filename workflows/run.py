@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .. import cluster
 from ..pipeline.errors import RequestError, StorageError
 from ..pipeline.files import write_text
-from . import attempt, strict_toml
+from . import attempt
 from .bulletin import Bulletin, recipe_digest
 from .entries import Summary
 from .feasible import check
@@ -25,7 +25,8 @@ from .lock import Lock, locked
 from .loop import Loop, Result
 from .plan import Plan, look_through, make_plan
 from .progress import Progress
-from .recipe import Recipe
+from .recipes import strict_toml
+from .recipes.segmentation_recipe import Recipe
 from .renewal import Fingerprints, changes, check_foundation, check_outputs, forced, renew
 from .safekeeping import keep_copy
 

@@ -13,7 +13,7 @@ from ..pipeline.affinities.offsets import Offsets
 from ..pipeline.errors import AffinityError
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from ..tasks.contract import Density, TaskConfig
-from .recipe import Recipe
+from .recipes.segmentation_recipe import Recipe
 from .stages import Needs, Stage, Whole
 
 

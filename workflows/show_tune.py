@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..pipeline.errors import StorageError
 from ..pipeline.files import write_text
-from . import strict_toml
+from .recipes import strict_toml
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from rich.console import RenderableType
 
-    from .recipe import Agglomeration, Recipe, Supervoxels
+    from .recipes.segmentation_recipe import Agglomeration, Recipe, Supervoxels
     from .tune import Trial, Tuning
 
 TUNING = "tuning"

@@ -78,7 +78,7 @@ def compare(directory: Path, status: Status, recipe: Path, overrides: Sequence[s
     """
     from .fingerprint import ingredients
     from .plan import make_plan
-    from .recipe import load
+    from .recipes.segmentation_recipe import load
     from .renewal import changes, foundation_changes
 
     plan = make_plan(load(recipe, overrides), directory)

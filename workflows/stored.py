@@ -11,7 +11,7 @@ from ..pipeline.affinities.nearest import Channels, read_nearest
 from ..pipeline.geometry import Box
 from ..pipeline.volumes import open_volume
 from .finished import RECIPE
-from .recipe import Input, Recipe, load
+from .recipes.segmentation_recipe import Input, Recipe, load
 from .segmentation import Places
 
 _BYTES_IN_MEMORY = 150

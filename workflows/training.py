@@ -27,11 +27,11 @@ from ..pipeline.networks.normalisation import Normalisation, estimate_normalisat
 from ..pipeline.networks.processes import joined_processes
 from ..pipeline.phantom import Phantom, PhantomConfig
 from ..pipeline.segment import scores_at
-from . import strict_toml
 from .card import training_card
 from .curves import CURVES, training_curves
-from .recipe import CheckpointName
-from .strict_toml import Section
+from .recipes import strict_toml
+from .recipes.segmentation_recipe import CheckpointName
+from .recipes.strict_toml import Section
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -30,9 +30,9 @@ from ..tasks import contingency
 from . import stored
 from .evaluate import plan_contingency
 from .finished import RECIPE, check_affinities, check_run_directory
-from .grid import Grid
 from .progress import Progress
-from .recipe import Agglomeration, Input, Output, Recipe, Supervoxels, load
+from .recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, Supervoxels, load
+from .recipes.tuning_grid import Grid
 from .segmentation import Places
 
 Axis = Literal["z", "y", "x", "none"]

@@ -27,7 +27,7 @@ from . import stored
 from .cut import plan_cut
 from .finished import RECIPE, check_segmentation
 from .progress import Progress
-from .recipe import Blocks, Input, Output, Recipe, load
+from .recipes.segmentation_recipe import Blocks, Input, Output, Recipe, load
 from .run import Ending, run
 from .scratch import scratch_folder
 from .segmentation import Places

@@ -5,7 +5,7 @@ from pathlib import Path
 from petavox.pipeline.geometry import BlockGrid
 from petavox.tasks.contract import Density
 from petavox.workflows.plan import Plan
-from petavox.workflows.recipe import Recipe
+from petavox.workflows.recipes.segmentation_recipe import Recipe
 from petavox.workflows.segmentation import Places, SegmentationStages
 
 OFFSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))

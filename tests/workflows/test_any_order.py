@@ -16,7 +16,7 @@ from petavox.pipeline import tables
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import Volume, VolumeSpec, create_volume, open_volume
 from petavox.workflows.plan import make_plan
-from petavox.workflows.recipe import load
+from petavox.workflows.recipes.segmentation_recipe import load
 
 SHAPE = (6, 12, 14)
 NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))

@@ -19,7 +19,7 @@ from petavox.workflows import inspection
 from petavox.workflows.audit import audit, dependents
 from petavox.workflows.cut import plan_cut
 from petavox.workflows.ledger import Ledger
-from petavox.workflows.recipe import load
+from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
 from petavox.workflows.show_audit import audit_json, audit_text
 from petavox.workflows.stages import Whole

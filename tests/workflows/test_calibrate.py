@@ -21,7 +21,7 @@ from petavox.workflows.cli import app
 from petavox.workflows.estimate import estimate
 from petavox.workflows.plan import make_plan
 from petavox.workflows.rates import shipped
-from petavox.workflows.recipe import load
+from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
 
 SHAPE = (8, 48, 40)

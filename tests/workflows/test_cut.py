@@ -17,7 +17,7 @@ from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows.cut import name_of, plan_cut
 from petavox.workflows.ledger import Ledger
 from petavox.workflows.lock import locked
-from petavox.workflows.recipe import Agglomeration, load
+from petavox.workflows.recipes.segmentation_recipe import Agglomeration, load
 from petavox.workflows.run import run
 
 SHAPE = (10, 40, 36)

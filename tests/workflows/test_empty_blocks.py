@@ -7,7 +7,7 @@ from fakes.shuffled import Silent
 from petavox import segment
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
-from petavox.workflows.recipe import load
+from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
 
 SHAPE = (8, 24, 24)

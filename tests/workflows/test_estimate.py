@@ -23,7 +23,7 @@ from petavox.workflows import feasible
 from petavox.workflows.estimate import estimate
 from petavox.workflows.plan import make_plan
 from petavox.workflows.rates import shipped
-from petavox.workflows.recipe import load
+from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
 
 NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))

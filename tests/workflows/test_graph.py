@@ -19,7 +19,7 @@ from petavox.pipeline.thresholds import Threshold
 from petavox.pipeline.volumes import VolumeSpec, create_volume
 from petavox.tasks import block_tables
 from petavox.workflows.cut import plan_cut
-from petavox.workflows.recipe import load
+from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
 from twins import Rules, graph, segmentation, voxels
 

@@ -18,7 +18,7 @@ from petavox.workflows import loop
 from petavox.workflows.fingerprint import ingredients
 from petavox.workflows.ledger import Ledger
 from petavox.workflows.loop import MAX_FAILURES, MAX_LOSSES, Loop
-from petavox.workflows.recipe import Limits
+from petavox.workflows.recipes.segmentation_recipe import Limits
 
 
 def drive(folder, stages, executor=None, progress=None, **options):

@@ -16,7 +16,7 @@ from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows import plan as planning
 from petavox.workflows.ledger import Ledger
-from petavox.workflows.recipe import load
+from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
 
 SHAPE = (10, 40, 36)

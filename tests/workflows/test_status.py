@@ -23,7 +23,7 @@ from petavox.workflows.bulletin import Bulletin, read_bulletin
 from petavox.workflows.entries import Row
 from petavox.workflows.ledger import Ledger
 from petavox.workflows.lock import Holder, locked
-from petavox.workflows.recipe import load
+from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
 from petavox.workflows.stages import Stage
 from petavox.workflows.status import look, status_json, status_table

@@ -15,7 +15,7 @@ from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows.plan import make_plan
-from petavox.workflows.recipe import load
+from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.submit import cancel, scripts, submit
 
 SHAPE = (10, 40, 36)

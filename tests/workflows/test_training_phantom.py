@@ -6,8 +6,8 @@ import pytest
 
 from petavox.pipeline.affinities.checkpoint import find_checkpoint
 from petavox.pipeline.errors import RequestError
-from petavox.workflows import strict_toml
 from petavox.workflows.demo import PHANTOM
+from petavox.workflows.recipes import strict_toml
 from petavox.workflows.training import TrainingRecipe, train_from_recipe
 
 TINY = """

@@ -18,7 +18,7 @@ from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows import cli, stored, verify
 from petavox.workflows.cut import plan_cut
 from petavox.workflows.ledger import Ledger
-from petavox.workflows.recipe import load
+from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
 from petavox.workflows.verify import Difference, other_blocks
 

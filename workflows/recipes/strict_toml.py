@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..pipeline.errors import RequestError
+from ...pipeline.errors import RequestError
 
 
 class Section(BaseModel):

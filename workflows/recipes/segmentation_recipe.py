@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, ValidationInfo, model_validator
 
-from ..cluster.quantities import Duration
-from ..cluster.quantities import parse_bytes as parse_bytes
-from ..cluster.quantities import parse_seconds as parse_seconds
-from ..pipeline.errors import RequestError
-from ..pipeline.geometry import Triple
-from ..pipeline.thresholds import Threshold
+from ...cluster.quantities import Duration
+from ...cluster.quantities import parse_bytes as parse_bytes
+from ...cluster.quantities import parse_seconds as parse_seconds
+from ...pipeline.errors import RequestError
+from ...pipeline.geometry import Triple
+from ...pipeline.thresholds import Threshold
 from . import strict_toml
-from .clusters import Cluster
+from .cluster_section import Cluster
 from .strict_toml import Section
 
 

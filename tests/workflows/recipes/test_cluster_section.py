@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from petavox.pipeline.errors import RequestError
-from petavox.workflows import strict_toml
-from petavox.workflows.clusters import preset_names
-from petavox.workflows.recipe import load
+from petavox.workflows.recipes import strict_toml
+from petavox.workflows.recipes.cluster_section import preset_names
+from petavox.workflows.recipes.segmentation_recipe import load
 
 HEAD = "[input]\naffinities = 'affinities.zarr'\n[cluster]\n"
 LAB = """

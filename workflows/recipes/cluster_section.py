@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt, ValidationInfo, model_validator
 
-from ..cluster import Place, Pool, PoolName
-from ..cluster.batch.jobs import DriverJob, GpuJobs, Jobs
-from ..cluster.quantities import Size, parse_bytes
-from ..pipeline.errors import RequestError
+from ...cluster import Place, Pool, PoolName
+from ...cluster.batch.jobs import DriverJob, GpuJobs, Jobs
+from ...cluster.quantities import Size, parse_bytes
+from ...pipeline.errors import RequestError
 from . import strict_toml
 from .strict_toml import Section
 

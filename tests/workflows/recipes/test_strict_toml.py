@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petavox.pipeline.errors import RequestError
-from petavox.workflows import strict_toml
-from petavox.workflows.recipe import Fraction
-from petavox.workflows.strict_toml import Section
+from petavox.workflows.recipes import strict_toml
+from petavox.workflows.recipes.segmentation_recipe import Fraction
+from petavox.workflows.recipes.strict_toml import Section
 
 
 class Inner(Section):

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petavox.pipeline.errors import RequestError
-from petavox.workflows import strict_toml
-from petavox.workflows.recipe import Recipe, load, parse_bytes
+from petavox.workflows.recipes import strict_toml
+from petavox.workflows.recipes.segmentation_recipe import Recipe, load, parse_bytes
 
 RAW = "[input]\nraw = 'em.zarr'\n[model]\ncheckpoint = 'snemi3d'\n"
 AFFINITIES = "[input]\naffinities = 'affinities.zarr'\n"

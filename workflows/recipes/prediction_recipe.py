@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import strict_toml
-from .recipe import Recipe
+from .segmentation_recipe import Recipe
 
 
 def prediction(raw: str, out: str, checkpoint: str, overrides: Sequence[str] = ()) -> Recipe:

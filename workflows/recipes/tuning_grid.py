@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt
 
 from . import strict_toml
-from .recipe import Agglomeration, Fraction, Supervoxels
+from .segmentation_recipe import Agglomeration, Fraction, Supervoxels
 from .strict_toml import Section
 
 Values = Annotated[tuple[Fraction, ...], Field(min_length=1)]
