@@ -95,7 +95,7 @@ def train(
     overrides: SetOption = None,
 ) -> None:
     """Train an affinity network, or continue its training."""
-    from .training import train_from_recipe
+    from .models.train import train_from_recipe
 
     folder = out or Path("training") / recipe.stem
     print(train_from_recipe(recipe, folder, overrides or (), lambda line: say(json.dumps(line))))

@@ -10,9 +10,9 @@ from petavox.pipeline.affinities.checkpoint import find_checkpoint, load_checkpo
 from petavox.pipeline.errors import RequestError, VolumeError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume
-from petavox.workflows.card import read_card, summary
+from petavox.workflows.models.card import read_card, summary
+from petavox.workflows.models.train import TrainingRecipe, train_from_recipe
 from petavox.workflows.recipes import strict_toml
-from petavox.workflows.training import TrainingRecipe, train_from_recipe
 
 SHIPPED = Path(petavox.__file__).resolve().parent / "pipeline" / "affinities" / "checkpoints"
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import __version__
-from ..pipeline.affinities.checkpoint import CARD, CheckpointConfig
-from ..pipeline.errors import CheckpointError
+from ... import __version__
+from ...pipeline.affinities.checkpoint import CARD, CheckpointConfig
+from ...pipeline.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from .training import RecipeBox, RecipePhantom, RecipeVolume, TrainingRecipe
+    from .train import RecipeBox, RecipePhantom, RecipeVolume, TrainingRecipe
 
 
 def read_card(folder: Path) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import safetensors
 
-from ..pipeline.affinities.checkpoint import (
+from ...pipeline.affinities.checkpoint import (
     CARD,
     CONFIG,
     WEIGHTS,
@@ -26,7 +26,7 @@ from ..pipeline.affinities.checkpoint import (
     shipped_models,
     user_models,
 )
-from ..pipeline.errors import CheckpointError, RequestError, StorageError
+from ...pipeline.errors import CheckpointError, RequestError, StorageError
 from .card import read_card, summary
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def export_model(name: str, out: Path) -> None:
         raise RequestError(
             f"A model is exported to a new file whose name ends with {ONNX}; found {out}. Choose another."
         )
-    from ..pipeline.affinities.onnx import write_onnx
+    from ...pipeline.affinities.onnx import write_onnx
 
     folder = find_checkpoint(name)
     config, network = load_checkpoint(folder)
@@ -178,7 +178,7 @@ def _from_folder(source: Path) -> Callable[[Path], None]:
 
 
 def _from_onnx(source: Path) -> Callable[[Path], None]:
-    from ..pipeline.affinities.onnx import read_onnx
+    from ...pipeline.affinities.onnx import read_onnx
 
     config, weights, card = read_onnx(source)
 

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..pipeline.errors import RequestError
-from ..pipeline.networks.log import LOG
+from ...pipeline.errors import RequestError
+from ...pipeline.networks.log import LOG
 
 CURVES = "curves.png"
 LOSSES = {"loss": "training", "validation_loss": "validation"}

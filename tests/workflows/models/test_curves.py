@@ -3,7 +3,7 @@ import json
 import pytest
 
 from petavox.pipeline.errors import RequestError
-from petavox.workflows.curves import read_points, training_curves
+from petavox.workflows.models.curves import read_points, training_curves
 
 LOG = [
     {"event": "start", "next_step": 0},

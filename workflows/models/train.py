@@ -15,28 +15,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import PositiveFloat, model_validator
 
-from ..pipeline.affinities.augmentation_config import AugmentationConfig
-from ..pipeline.affinities.checkpoint import find_checkpoint, read_checkpoint_config, write_atomically
-from ..pipeline.affinities.network_config import NetworkConfig
-from ..pipeline.affinities.sampling import TrainingVolume
-from ..pipeline.affinities.training import Trainer, TrainingConfig
-from ..pipeline.affinities.validation import ScoringConfig
-from ..pipeline.errors import RequestError, VolumeError
-from ..pipeline.geometry import Box, Triple, triple
-from ..pipeline.networks.normalisation import Normalisation, estimate_normalisation
-from ..pipeline.networks.processes import joined_processes
-from ..pipeline.phantom import Phantom, PhantomConfig
-from ..pipeline.segment import scores_at
+from ...pipeline.affinities.augmentation_config import AugmentationConfig
+from ...pipeline.affinities.checkpoint import find_checkpoint, read_checkpoint_config, write_atomically
+from ...pipeline.affinities.network_config import NetworkConfig
+from ...pipeline.affinities.sampling import TrainingVolume
+from ...pipeline.affinities.training import Trainer, TrainingConfig
+from ...pipeline.affinities.validation import ScoringConfig
+from ...pipeline.errors import RequestError, VolumeError
+from ...pipeline.geometry import Box, Triple, triple
+from ...pipeline.networks.normalisation import Normalisation, estimate_normalisation
+from ...pipeline.networks.processes import joined_processes
+from ...pipeline.phantom import Phantom, PhantomConfig
+from ...pipeline.segment import scores_at
+from ..recipes import strict_toml
+from ..recipes.segmentation_recipe import CheckpointName
+from ..recipes.strict_toml import Section
 from .card import training_card
 from .curves import CURVES, training_curves
-from .recipes import strict_toml
-from .recipes.segmentation_recipe import CheckpointName
-from .recipes.strict_toml import Section
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..pipeline.evaluation.scores import Scores
+    from ...pipeline.evaluation.scores import Scores
 
 
 class RecipeBox(Section):
@@ -215,7 +215,7 @@ def _read(name: str, base: Path) -> tuple[NDArray[np.generic], float]:
         raise RequestError(f"The path {name} names an environment variable that is not set.")
     path = expanded if "://" in expanded else str(base / expanded)
     if not path.lower().endswith((".tif", ".tiff")):
-        from ..pipeline.volumes import open_volume
+        from ...pipeline.volumes import open_volume
 
         volume = open_volume(path)
         return volume.read(volume.spec.box), volume.spec.fill_value

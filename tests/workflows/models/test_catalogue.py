@@ -24,8 +24,8 @@ from petavox.pipeline.affinities.offsets import NEAREST
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import CheckpointError, RequestError
 from petavox.workflows import cli
-from petavox.workflows.card import read_card, summary
-from petavox.workflows.models import add_model, describe, export_model, list_models
+from petavox.workflows.models.card import read_card, summary
+from petavox.workflows.models.catalogue import add_model, describe, export_model, list_models
 
 NETWORK = NetworkConfig(widths=(2, 3), stride=(1, 2, 2), offsets=NEAREST)
 CONFIG = CheckpointConfig(network=NETWORK, patch=(4, 8, 8), voxel_size=(30.0, 6.0, 6.0))
