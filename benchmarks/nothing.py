@@ -24,7 +24,7 @@ from petavox.tasks.contract import Outcome, TaskConfig
 from petavox.workflows import attempt
 from petavox.workflows.ledger import Ledger
 from petavox.workflows.loop import Loop
-from petavox.workflows.stages import Stage
+from petavox.workflows.stages.stage import Stage
 
 STAGES = 5
 FINGERPRINT = "nothing"

@@ -19,7 +19,6 @@ from .. import cluster
 from ..pipeline.errors import PetavoxError, RequestError
 from ..pipeline.geometry import Box, Octree, Triple, triple
 from ..pipeline.volumes import open_volume
-from .fingerprint import ingredients
 from .finished import LEDGER, RECIPE, check_run_directory, left_alone
 from .inspection import Flaw, inspect, inspect_stage
 from .ledger import Ledger
@@ -31,7 +30,8 @@ from .recipes.segmentation_recipe import load
 from .renewal import Fingerprints, changes, renew
 from .run import Ending, compute, opened, report, session
 from .safekeeping import restore
-from .stages import Stage
+from .stages.fingerprint import ingredients
+from .stages.stage import Stage
 
 LISTED = 100
 """Flaws that are listed one by one."""

@@ -22,7 +22,7 @@ from ..pipeline.files import write_text
 from .entries import SETTLED, STATES, Row
 from .ledger import Ledger
 from .lock import Holder
-from .stages import Stage
+from .stages.stage import Stage
 
 STATUS = "status.json"
 _MINUTES = 10.0

@@ -35,7 +35,7 @@ from .plan import WORKER_BYTES, Plan, make_plan
 from .rates import Cost, Rates
 from .recipes.segmentation_recipe import Evaluate, Input, Output
 from .scratch import scratch_folder
-from .stages import Stage
+from .stages.stage import Stage
 from .work import Growth, Work, Workload, between, faces_before, inner_faces, kind_of, open_surface, seen
 
 _LOOK: Triple = (16, 64, 64)  # voxels in the middle of a block that are looked at for data

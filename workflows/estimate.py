@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from ..pipeline.geometry import Triple
 from .calibration import LEAF, UPPER
 from .rates import Cost, Rates
-from .stages import Stage
+from .stages.stage import Stage
 from .work import Growth, Workload, kind_of
 
 if TYPE_CHECKING:

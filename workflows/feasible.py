@@ -11,7 +11,7 @@ from ..pipeline.errors import RequestError
 from .estimate import Estimate, StageEstimate, estimate
 from .plan import WORKER_BYTES, Plan, in_bytes
 from .rates import shipped
-from .stages import Stage
+from .stages.stage import Stage
 
 _CERTAIN = 0.5
 """The part of what the table of rates says that a run takes in any case: real and phantom data differ by up to two."""

@@ -10,9 +10,9 @@ from typing import Any
 from .. import tasks
 from ..pipeline.errors import RequestError
 from .entries import Summary
-from .fingerprint import Ingredients, differences, digest
 from .ledger import Ledger
 from .lock import read_locked
+from .stages.fingerprint import Ingredients, differences, digest
 
 LEDGER = "ledger.sqlite"
 COPY = "ledger.copy.sqlite"

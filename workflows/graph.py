@@ -28,7 +28,7 @@ from ..tasks.agglomerate import region_of_block
 from ..tasks.assign import beyond, homes_of_leaf, segments_of
 from .finished import RECIPE, check_segmentation
 from .recipes.segmentation_recipe import load
-from .segmentation import Places
+from .stages.segmentation_stages import Places
 
 if TYPE_CHECKING:
     import networkx

@@ -13,7 +13,7 @@ from ..cluster import Executor
 from ..pipeline.checksums import unpacked
 from ..pipeline.errors import PetavoxError, TaskError
 from ..pipeline.geometry import Triple
-from .stages import Stage
+from .stages.stage import Stage
 
 GROUP = 8
 """Tasks whose pieces one call looks at."""

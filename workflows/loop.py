@@ -30,7 +30,7 @@ from .pace import CALL_SECONDS, Pace
 from .progress import Progress
 from .readiness import Readiness, Task
 from .recipes.segmentation_recipe import Limits
-from .stages import Stage
+from .stages.stage import Stage
 
 MAX_FAILURES = 3
 MAX_LOSSES = 6  # more, since a worker that is killed from outside is not the task's fault

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .bitmap import Bitmap
-from .stages import Stage, Whole
+from .stages.stage import Stage, Whole
 
 LOOKAHEAD = 1024
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from ..pipeline.errors import RequestError
 from ..pipeline.volumes import create_volume
-from .fingerprint import Ingredients, differences, portable
 from .ledger import Ledger
 from .plan import Plan
-from .stages import Stage
+from .stages.fingerprint import Ingredients, differences, portable
+from .stages.stage import Stage
 
 Fingerprints = Mapping[str, tuple[str, Ingredients]]
 

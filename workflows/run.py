@@ -18,7 +18,6 @@ from . import attempt
 from .bulletin import Bulletin, recipe_digest
 from .entries import Summary
 from .feasible import check
-from .fingerprint import ingredients
 from .finished import COPY, LEDGER, RECIPE, check_run_directory, left_alone
 from .ledger import Ledger
 from .lock import Lock, locked
@@ -29,6 +28,7 @@ from .recipes import strict_toml
 from .recipes.segmentation_recipe import Recipe
 from .renewal import Fingerprints, changes, check_foundation, check_outputs, forced, renew
 from .safekeeping import keep_copy
+from .stages.fingerprint import ingredients
 
 if TYPE_CHECKING:
     from ..pipeline.evaluation.scores import Scores

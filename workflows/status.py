@@ -76,10 +76,10 @@ def compare(directory: Path, status: Status, recipe: Path, overrides: Sequence[s
     Raises:
         RequestError: the recipe is wrong.
     """
-    from .fingerprint import ingredients
     from .plan import make_plan
     from .recipes.segmentation_recipe import load
     from .renewal import changes, foundation_changes
+    from .stages.fingerprint import ingredients
 
     plan = make_plan(load(recipe, overrides), directory)
     refused = foundation_changes(status.foundation, plan.foundation)

@@ -12,7 +12,7 @@ from ..pipeline.geometry import Box
 from ..pipeline.volumes import open_volume
 from .finished import RECIPE
 from .recipes.segmentation_recipe import Input, Recipe, load
-from .segmentation import Places
+from .stages.segmentation_stages import Places
 
 _BYTES_IN_MEMORY = 150
 """A voxel of a box that is segmented in memory: what the tasks of supervoxels and agglomeration state for a block."""

@@ -33,7 +33,7 @@ from .finished import RECIPE, check_affinities, check_run_directory
 from .progress import Progress
 from .recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, Supervoxels, load
 from .recipes.tuning_grid import Grid
-from .segmentation import Places
+from .stages.segmentation_stages import Places
 
 Axis = Literal["z", "y", "x", "none"]
 Half = Literal["first", "second"]

@@ -30,7 +30,7 @@ from .progress import Progress
 from .recipes.segmentation_recipe import Blocks, Input, Output, Recipe, load
 from .run import Ending, run
 from .scratch import scratch_folder
-from .segmentation import Places
+from .stages.segmentation_stages import Places
 
 # No mean is 1: edges of affinity 1 never lie between supervoxels, since no `high` is above 1.
 _NOTHING_MERGES: dict[str, Any] = {"linkage": "mean", "threshold": 1, "small_size": 0, "dust_size": 0}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..pipeline.geometry import BlockGrid, Box, Octree, Triple
-from .stages import Stage
+from .stages.stage import Stage
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from petavox.pipeline.errors import AffinityError, StorageError
 from petavox.pipeline.geometry import Triple
 from petavox.tasks.contract import Outcome, TaskConfig
 from petavox.workflows import attempt
-from petavox.workflows.stages import Stage
+from petavox.workflows.stages.stage import Stage
 
 TROUBLES = {
     "raise": ValueError("bad block"),

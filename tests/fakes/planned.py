@@ -6,7 +6,7 @@ from petavox.pipeline.geometry import BlockGrid
 from petavox.tasks.contract import Density
 from petavox.workflows.plan import Plan
 from petavox.workflows.recipes.segmentation_recipe import Recipe
-from petavox.workflows.segmentation import Places, SegmentationStages
+from petavox.workflows.stages.segmentation_stages import Places, SegmentationStages
 
 OFFSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 

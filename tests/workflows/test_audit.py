@@ -22,7 +22,7 @@ from petavox.workflows.ledger import Ledger
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
 from petavox.workflows.show_audit import audit_json, audit_text
-from petavox.workflows.stages import Whole
+from petavox.workflows.stages.stage import Whole
 
 SHAPE = (6, 24, 20)
 WHOLE = Box.of_shape(SHAPE)

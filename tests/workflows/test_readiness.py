@@ -15,7 +15,7 @@ from petavox.tasks.contract import TaskConfig
 from petavox.workflows import readiness
 from petavox.workflows.bitmap import Bitmap
 from petavox.workflows.readiness import Readiness, Task
-from petavox.workflows.stages import Stage, Whole
+from petavox.workflows.stages.stage import Stage, Whole
 
 Links = list[list[list[tuple[int, int]]]]  # for each stage and task, the (stage, number) that it needs
 

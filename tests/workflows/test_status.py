@@ -25,7 +25,7 @@ from petavox.workflows.ledger import Ledger
 from petavox.workflows.lock import Holder, locked
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
-from petavox.workflows.stages import Stage
+from petavox.workflows.stages.stage import Stage
 from petavox.workflows.status import look, status_json, status_table
 
 SHAPE = (4, 16, 16)

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .. import tasks
-from ..pipeline.affinities.nearest import Channels
-from ..pipeline.affinities.offsets import Offsets
-from ..pipeline.errors import AffinityError
-from ..pipeline.geometry import BlockGrid, Octree, Triple
-from ..tasks.contract import Density, TaskConfig
-from .recipes.segmentation_recipe import Recipe
-from .stages import Needs, Stage, Whole
+from ... import tasks
+from ...pipeline.affinities.nearest import Channels
+from ...pipeline.affinities.offsets import Offsets
+from ...pipeline.errors import AffinityError
+from ...pipeline.geometry import BlockGrid, Octree, Triple
+from ...tasks.contract import Density, TaskConfig
+from ..recipes.segmentation_recipe import Recipe
+from .stage import Needs, Stage, Whole
 
 
 @dataclass(frozen=True)

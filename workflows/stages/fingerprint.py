@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .stages import Stage
+from .stage import Stage
 
 Ingredients = dict[str, Any]
 

@@ -9,8 +9,8 @@ import pytest
 from pydantic import Field
 
 from petavox.tasks.contract import TaskConfig
-from petavox.workflows.fingerprint import differences, ingredients
-from petavox.workflows.stages import Stage
+from petavox.workflows.stages.fingerprint import differences, ingredients
+from petavox.workflows.stages.stage import Stage
 
 
 class Config(TaskConfig):

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..pipeline.geometry import Triple
-from ..tasks.contract import Resources, TaskConfig
+from ...pipeline.geometry import Triple
+from ...tasks.contract import Resources, TaskConfig
 
 Needs = Mapping[str, Callable[[Triple], Iterable[Triple]]]
 
