@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from petavox.pipeline import checksums
-from petavox.workflows.entries import Row
-from petavox.workflows.ledger import Ledger
-from petavox.workflows.safekeeping import keep_copy
+from petavox.workflows.run_directory.ledger import Ledger
+from petavox.workflows.run_directory.ledger_backup import keep_copy
+from petavox.workflows.run_directory.ledger_schema import Row
 
 STAGES = [f"stage-{number}" for number in range(5)]
 MARK = "f" * 32

@@ -22,8 +22,8 @@ from petavox import cluster
 from petavox.pipeline.geometry import Triple
 from petavox.tasks.contract import Outcome, TaskConfig
 from petavox.workflows import attempt
-from petavox.workflows.ledger import Ledger
 from petavox.workflows.loop import Loop
+from petavox.workflows.run_directory.ledger import Ledger
 from petavox.workflows.stages.stage import Stage
 
 STAGES = 5

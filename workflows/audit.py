@@ -19,17 +19,17 @@ from .. import cluster
 from ..pipeline.errors import PetavoxError, RequestError
 from ..pipeline.geometry import Box, Octree, Triple, triple
 from ..pipeline.volumes import open_volume
-from .finished import LEDGER, RECIPE, check_run_directory, left_alone
 from .inspection import Flaw, inspect, inspect_stage
-from .ledger import Ledger
-from .lock import Lock, read_locked
 from .loop import Result
 from .plan import Plan, make_plan
 from .progress import Progress
 from .recipes.segmentation_recipe import load
 from .renewal import Fingerprints, changes, renew
 from .run import Ending, compute, opened, report, session
-from .safekeeping import restore
+from .run_directory.checks import LEDGER, RECIPE, check_run_directory, left_alone
+from .run_directory.ledger import Ledger
+from .run_directory.ledger_backup import restore
+from .run_directory.lock import Lock, read_locked
 from .stages.fingerprint import ingredients
 from .stages.stage import Stage
 

@@ -34,7 +34,7 @@ from .calibration import UPPER, Calibration, made_from
 from .plan import WORKER_BYTES, Plan, make_plan
 from .rates import Cost, Rates
 from .recipes.segmentation_recipe import Evaluate, Input, Output
-from .scratch import scratch_folder
+from .run_directory.scratch import scratch_folder
 from .stages.stage import Stage
 from .work import Growth, Work, Workload, between, faces_before, inner_faces, kind_of, open_surface, seen
 

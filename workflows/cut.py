@@ -7,8 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from ..pipeline.errors import RequestError
-from .finished import RECIPE, check_run_directory
 from .recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, load
+from .run_directory.checks import RECIPE, check_run_directory
 
 CUTS = "cuts"
 _MAY_DIFFER = {"agglomeration", "output", "evaluate", "cluster"}

@@ -26,8 +26,8 @@ from ..pipeline.volumes import open_volume
 from ..tasks import block_tables
 from ..tasks.agglomerate import region_of_block
 from ..tasks.assign import beyond, homes_of_leaf, segments_of
-from .finished import RECIPE, check_segmentation
 from .recipes.segmentation_recipe import load
+from .run_directory.checks import RECIPE, check_segmentation
 from .stages.segmentation_stages import Places
 
 if TYPE_CHECKING:

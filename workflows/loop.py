@@ -23,13 +23,13 @@ from ..cluster import Completion, Executor, PoolName
 from ..pipeline.errors import ClusterError, RequestError, StorageError
 from .attempt import Attempt, Failure, Report, Terms
 from .crash_budget import CrashBudget
-from .entries import Row, State
 from .hangs import Hangs
-from .ledger import Ledger
 from .pace import CALL_SECONDS, Pace
 from .progress import Progress
 from .readiness import Readiness, Task
 from .recipes.segmentation_recipe import Limits
+from .run_directory.ledger import Ledger
+from .run_directory.ledger_schema import Row, State
 from .stages.stage import Stage
 
 MAX_FAILURES = 3

@@ -18,8 +18,8 @@ from ..pipeline.geometry import BlockGrid, Box, Triple
 from ..pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
 from ..tasks.contract import Density, TaskConfig
 from .density import sample_density
-from .finished import check_leaves
 from .recipes.segmentation_recipe import Model, Recipe
+from .run_directory.checks import check_leaves
 from .stages.fingerprint import digest
 from .stages.segmentation_stages import Places, SegmentationStages, supervoxel_settings
 from .stages.stage import Stage

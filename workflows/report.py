@@ -16,7 +16,7 @@ from ..pipeline.affinities.nearest import Channels, read_nearest
 from ..pipeline.errors import PetavoxError
 from ..pipeline.files import write_text
 from ..pipeline.geometry import Box, Triple
-from .entries import Summary
+from .run_directory.ledger_schema import Summary
 
 if TYPE_CHECKING:
     from ..pipeline.evaluation.scores import Scores

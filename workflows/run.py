@@ -15,19 +15,19 @@ from .. import cluster
 from ..pipeline.errors import RequestError, StorageError
 from ..pipeline.files import write_text
 from . import attempt
-from .bulletin import Bulletin, recipe_digest
-from .entries import Summary
 from .feasible import check
-from .finished import COPY, LEDGER, RECIPE, check_run_directory, left_alone
-from .ledger import Ledger
-from .lock import Lock, locked
 from .loop import Loop, Result
 from .plan import Plan, look_through, make_plan
 from .progress import Progress
 from .recipes import strict_toml
 from .recipes.segmentation_recipe import Recipe
 from .renewal import Fingerprints, changes, check_foundation, check_outputs, forced, renew
-from .safekeeping import keep_copy
+from .run_directory.checks import COPY, LEDGER, RECIPE, check_run_directory, left_alone
+from .run_directory.ledger import Ledger
+from .run_directory.ledger_backup import keep_copy
+from .run_directory.ledger_schema import Summary
+from .run_directory.lock import Lock, locked
+from .run_directory.status_file import Bulletin, recipe_digest
 from .stages.fingerprint import ingredients
 
 if TYPE_CHECKING:

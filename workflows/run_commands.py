@@ -51,9 +51,9 @@ def plan(
     from .calibration import read
     from .estimate import estimate
     from .feasible import refusals
-    from .finished import LEDGER
     from .plan import look_through, make_plan
     from .rates import shipped
+    from .run_directory.checks import LEDGER
 
     planned = make_plan(load_recipe(recipe, cluster, workers, overrides), run_directory(recipe, run))
     if show_jobs:
@@ -121,7 +121,7 @@ def retry(
     run: RunPath, cluster: ClusterOption = None, workers: WorkersOption = None, as_json: JsonOption = False
 ) -> None:
     """Continue a run from its directory alone, blocks that failed included."""
-    from .finished import RECIPE, check_run_directory
+    from .run_directory.checks import RECIPE, check_run_directory
 
     check_run_directory(run)
     run_recipe(load_recipe(run / RECIPE, cluster, workers, None), run, as_json)
@@ -201,8 +201,8 @@ def verify(
     """Cut a run's volume into other blocks, and compare the segmentations bit for bit; exit status 1: they differ."""
     from ..pipeline.geometry import triple
     from . import show
-    from .finished import check_run_directory
     from .progress import on_standard_error
+    from .run_directory.checks import check_run_directory
     from .verify import verify as verify_run
 
     check_run_directory(run)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..pipeline.errors import RequestError
-from .bulletin import StageStatus, Status, from_ledger, read_bulletin, recipe_digest
-from .disks import is_local
-from .finished import LEDGER, RECIPE, check_run_directory
-from .ledger import Ledger
-from .lock import Holder, last_driver, living_driver
 from .plan import in_bytes
+from .run_directory.checks import LEDGER, RECIPE, check_run_directory
+from .run_directory.ledger import Ledger
+from .run_directory.local_disk import is_local
+from .run_directory.lock import Holder, last_driver, living_driver
+from .run_directory.status_file import StageStatus, Status, from_ledger, read_bulletin, recipe_digest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -20,10 +20,10 @@ from ..cluster.batch.folder import Folder, known_id
 from ..cluster.batch.jobs import driver_script, job_name, worker_script
 from ..pipeline.errors import ClusterError, PetavoxError, RequestError, StorageError
 from .feasible import check
-from .finished import LEDGER
 from .plan import Plan, make_plan
 from .recipes import strict_toml
 from .recipes.segmentation_recipe import Recipe, load
+from .run_directory.checks import LEDGER
 
 TO_BE_CONTINUED = 75  # exit status of a driver whose successor goes on
 _STARTS, _WHILE = 10, 600.0  # as many drivers within so many seconds: something is wrong with them

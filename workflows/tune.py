@@ -27,12 +27,12 @@ from ..pipeline.segmentation.supervoxels import Fragments
 from ..pipeline.thresholds import Threshold
 from ..pipeline.volumes import VolumeSpec, open_volume
 from ..tasks import contingency
-from . import stored
 from .evaluate import plan_contingency
-from .finished import RECIPE, check_affinities, check_run_directory
 from .progress import Progress
 from .recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, Supervoxels, load
 from .recipes.tuning_grid import Grid
+from .run_directory import affinities as stored
+from .run_directory.checks import RECIPE, check_affinities, check_run_directory
 from .stages.segmentation_stages import Places
 
 Axis = Literal["z", "y", "x", "none"]

@@ -23,13 +23,13 @@ import numpy.typing as npt
 from ..pipeline.errors import RequestError, TaskError
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
-from . import stored
 from .cut import plan_cut
-from .finished import RECIPE, check_segmentation
 from .progress import Progress
 from .recipes.segmentation_recipe import Blocks, Input, Output, Recipe, load
 from .run import Ending, run
-from .scratch import scratch_folder
+from .run_directory import affinities as stored
+from .run_directory.checks import RECIPE, check_segmentation
+from .run_directory.scratch import scratch_folder
 from .stages.segmentation_stages import Places
 
 # No mean is 1: edges of affinity 1 never lie between supervoxels, since no `high` is above 1.

@@ -18,9 +18,9 @@ from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows import inspection
 from petavox.workflows.audit import audit, dependents
 from petavox.workflows.cut import plan_cut
-from petavox.workflows.ledger import Ledger
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
+from petavox.workflows.run_directory.ledger import Ledger
 from petavox.workflows.show_audit import audit_json, audit_text
 from petavox.workflows.stages.stage import Whole
 

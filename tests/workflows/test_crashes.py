@@ -14,7 +14,7 @@ import pytest
 from fakes import blocks
 from fakes.driver import LENGTH
 
-from petavox.workflows.ledger import Ledger
+from petavox.workflows.run_directory.ledger import Ledger
 
 TESTS = Path(__file__).parent.parent
 

@@ -15,9 +15,9 @@ from petavox.pipeline.errors import AffinityError, RequestError, StorageError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows import plan as planning
-from petavox.workflows.ledger import Ledger
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
+from petavox.workflows.run_directory.ledger import Ledger
 
 SHAPE = (10, 40, 36)
 NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))

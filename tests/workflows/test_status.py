@@ -19,12 +19,12 @@ from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume
 from petavox.tasks.contract import Resources
 from petavox.workflows import status as statuses
-from petavox.workflows.bulletin import Bulletin, read_bulletin
-from petavox.workflows.entries import Row
-from petavox.workflows.ledger import Ledger
-from petavox.workflows.lock import Holder, locked
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
+from petavox.workflows.run_directory.ledger import Ledger
+from petavox.workflows.run_directory.ledger_schema import Row
+from petavox.workflows.run_directory.lock import Holder, locked
+from petavox.workflows.run_directory.status_file import Bulletin, read_bulletin
 from petavox.workflows.stages.stage import Stage
 from petavox.workflows.status import look, status_json, status_table
 
@@ -95,7 +95,7 @@ def test_what_is_no_run_is_refused(tmp_path):
 
 def test_a_driver_that_was_killed_is_named(directory):
     code = (
-        "import os, sys; from pathlib import Path; from petavox.workflows.lock import locked\n"
+        "import os, sys; from pathlib import Path; from petavox.workflows.run_directory.lock import locked\n"
         "with locked(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-P", "-c", code, str(directory)], check=False)

@@ -18,10 +18,10 @@ from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows import cli
 from petavox.workflows.cut import plan_cut
-from petavox.workflows.ledger import Ledger
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.recipes.tuning_grid import Grid, read_grid
 from petavox.workflows.run import run
+from petavox.workflows.run_directory.ledger import Ledger
 from petavox.workflows.show_tune import tuning_json, tuning_table, write_tuning
 from petavox.workflows.tune import tune
 

@@ -6,8 +6,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from ..pipeline.errors import RequestError, StorageError
-from .finished import COPY, LEDGER
+from ...pipeline.errors import RequestError, StorageError
+from .checks import COPY, LEDGER
 from .ledger import Ledger
 from .lock import locked
 

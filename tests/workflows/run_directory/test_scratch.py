@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from petavox.pipeline.errors import StorageError
-from petavox.workflows.scratch import scratch_folder
+from petavox.workflows.run_directory.scratch import scratch_folder
 
 
 @pytest.mark.parametrize("fails", [False, True])

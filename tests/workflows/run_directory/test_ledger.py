@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petavox.pipeline.errors import LockError, RequestError, StorageError
-from petavox.workflows import ledger as ledgers
-from petavox.workflows.entries import STATES, Row
-from petavox.workflows.ledger import Ledger
+from petavox.workflows.run_directory import ledger as ledgers
+from petavox.workflows.run_directory.ledger import Ledger
+from petavox.workflows.run_directory.ledger_schema import STATES, Row
 
 
 @pytest.fixture
@@ -198,8 +198,8 @@ WRITE_AND_DIE = """
 import os, sys
 from pathlib import Path
 from petavox.workflows import ledger
-from petavox.workflows.entries import Row
-from petavox.workflows.ledger import Ledger
+from petavox.workflows.run_directory.ledger_schema import Row
+from petavox.workflows.run_directory.ledger import Ledger
 ledger.is_local = lambda folder: False
 opened = Ledger(Path(sys.argv[1]))
 opened.begin()

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..pipeline.errors import StorageError
+from ...pipeline.errors import StorageError
 
 
 @contextlib.contextmanager

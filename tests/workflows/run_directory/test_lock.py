@@ -15,8 +15,8 @@ import time
 import pytest
 
 from petavox.pipeline.errors import LockError, RequestError
-from petavox.workflows import lock as locks
-from petavox.workflows.lock import Holder, living_driver, locked, read_locked
+from petavox.workflows.run_directory import lock as locks
+from petavox.workflows.run_directory.lock import Holder, living_driver, locked, read_locked
 
 HOLD = """
 import errno, sys, time

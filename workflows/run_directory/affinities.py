@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..pipeline.affinities.nearest import Channels, read_nearest
-from ..pipeline.geometry import Box
-from ..pipeline.volumes import open_volume
-from .finished import RECIPE
-from .recipes.segmentation_recipe import Input, Recipe, load
-from .stages.segmentation_stages import Places
+from ...pipeline.affinities.nearest import Channels, read_nearest
+from ...pipeline.geometry import Box
+from ...pipeline.volumes import open_volume
+from ..recipes.segmentation_recipe import Input, Recipe, load
+from ..stages.segmentation_stages import Places
+from .checks import RECIPE
 
 _BYTES_IN_MEMORY = 150
 """A voxel of a box that is segmented in memory: what the tasks of supervoxels and agglomeration state for a block."""

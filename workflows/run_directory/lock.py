@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TextIO
 
-from ..pipeline.errors import LockError, RequestError, StorageError
+from ...pipeline.errors import LockError, RequestError, StorageError
 
 LOCK = "lock"
 HEARTBEAT = "heartbeat"

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import tasks
-from ..pipeline.errors import RequestError
-from .entries import Summary
+from ... import tasks
+from ...pipeline.errors import RequestError
+from ..stages.fingerprint import Ingredients, differences, digest
 from .ledger import Ledger
+from .ledger_schema import Summary
 from .lock import read_locked
-from .stages.fingerprint import Ingredients, differences, digest
 
 LEDGER = "ledger.sqlite"
 COPY = "ledger.copy.sqlite"

@@ -17,12 +17,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..pipeline.errors import StorageError
-from ..pipeline.files import write_text
-from .entries import SETTLED, STATES, Row
+from ...pipeline.errors import StorageError
+from ...pipeline.files import write_text
+from ..stages.stage import Stage
 from .ledger import Ledger
+from .ledger_schema import SETTLED, STATES, Row
 from .lock import Holder
-from .stages.stage import Stage
 
 STATUS = "status.json"
 _MINUTES = 10.0

@@ -20,9 +20,9 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ..pipeline.errors import RequestError, StorageError
-from .disks import is_local
-from .entries import LAYOUT, SETTLED, STATES, TABLES, Row, Summary
+from ...pipeline.errors import RequestError, StorageError
+from .ledger_schema import LAYOUT, SETTLED, STATES, TABLES, Row, Summary
+from .local_disk import is_local
 
 _SIGN = 1 << 63
 _PIECE = 100_000
