@@ -21,8 +21,8 @@ import psutil
 from petavox import cluster
 from petavox.pipeline.geometry import Triple
 from petavox.tasks.contract import Outcome, TaskConfig
-from petavox.workflows import attempt
-from petavox.workflows.loop import Loop
+from petavox.workflows.execution import attempt
+from petavox.workflows.execution.loop import Loop
 from petavox.workflows.run_directory.ledger import Ledger
 from petavox.workflows.stages.stage import Stage
 

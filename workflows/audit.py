@@ -19,8 +19,8 @@ from .. import cluster
 from ..pipeline.errors import PetavoxError, RequestError
 from ..pipeline.geometry import Box, Octree, Triple, triple
 from ..pipeline.volumes import open_volume
+from .execution.loop import Result
 from .inspection import Flaw, inspect, inspect_stage
-from .loop import Result
 from .plan import Plan, make_plan
 from .progress import Progress
 from .recipes.segmentation_recipe import load

@@ -28,9 +28,9 @@ from ..cluster import Completion
 from ..pipeline.errors import RequestError, StorageError, TaskError
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.volumes import create_volume, default_chunks, open_volume
-from . import attempt
-from .attempt import Report
 from .calibration import UPPER, Calibration, made_from
+from .execution import attempt
+from .execution.attempt import Report
 from .plan import WORKER_BYTES, Plan, make_plan
 from .rates import Cost, Rates
 from .recipes.segmentation_recipe import Evaluate, Input, Output

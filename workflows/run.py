@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from .. import cluster
 from ..pipeline.errors import RequestError, StorageError
 from ..pipeline.files import write_text
-from . import attempt
+from .execution import attempt
+from .execution.loop import Loop, Result
 from .feasible import check
-from .loop import Loop, Result
 from .plan import Plan, look_through, make_plan
 from .progress import Progress
 from .recipes import strict_toml

@@ -14,7 +14,7 @@ import types
 from typing import Any
 
 from petavox import tasks
-from petavox.workflows import attempt
+from petavox.workflows.execution import attempt
 
 Trouble = tuple[str, str, tuple[int, ...]]
 

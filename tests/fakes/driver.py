@@ -8,7 +8,7 @@ from pathlib import Path
 from fakes import blocks
 
 from petavox import cluster
-from petavox.workflows.loop import Loop
+from petavox.workflows.execution.loop import Loop
 from petavox.workflows.progress import Lines
 from petavox.workflows.run_directory.ledger import Ledger
 from petavox.workflows.run_directory.lock import locked

@@ -185,7 +185,7 @@ def test_what_nobody_foresaw_exits_with_1_and_says_how_to_see_more(petavox, dire
 
 def test_a_run_with_failed_blocks_exits_with_1_names_them_and_says_how_to_retry(petavox, recipe, tmp_path, monkeypatch):
     from petavox.tasks import relabel
-    from petavox.workflows import loop
+    from petavox.workflows.execution import loop
 
     real = relabel.run
     monkeypatch.setattr(loop, "MAX_FAILURES", 1)

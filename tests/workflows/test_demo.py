@@ -13,7 +13,8 @@ from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNe
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.phantom import Phantom
 from petavox.pipeline.volumes import open_volume
-from petavox.workflows import attempt, demo
+from petavox.workflows import demo
+from petavox.workflows.execution import attempt
 
 SHAPE = (6, 40, 40)
 

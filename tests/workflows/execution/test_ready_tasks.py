@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from petavox.pipeline.geometry import Triple
 from petavox.tasks.contract import TaskConfig
-from petavox.workflows import readiness
-from petavox.workflows.bitmap import Bitmap
-from petavox.workflows.readiness import Readiness, Task
+from petavox.workflows.execution import ready_tasks
+from petavox.workflows.execution.bitmap import Bitmap
+from petavox.workflows.execution.ready_tasks import Readiness, Task
 from petavox.workflows.stages.stage import Stage, Whole
 
 Links = list[list[list[tuple[int, int]]]]  # for each stage and task, the (stage, number) that it needs
@@ -54,7 +54,7 @@ def links(draw: st.DrawFn) -> Links:
 def test_any_order_of_completion_settles_every_task_after_what_it_needs(wanted, seed, share_failing, lookahead):
     stages = [stage(position, tasks) for position, tasks in enumerate(wanted)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readiness, "LOOKAHEAD", lookahead)
+        patch.setattr(ready_tasks, "LOOKAHEAD", lookahead)
         done, failed = settle_all(begun(stages), wanted, random.Random(seed), share_failing)
     for position, tasks in enumerate(wanted):
         for number, needed in enumerate(tasks):
@@ -163,7 +163,7 @@ def test_a_bitmap_is_a_set_of_places(bits, more, scan):
     assert {place for place in range(len(bits)) if bitmap[place]} == expected
     assert bitmap.count == len(expected)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("petavox.workflows.bitmap._SCAN", scan)
+        patch.setattr("petavox.workflows.execution.bitmap._SCAN", scan)
         for start in range(len(bits) + 1):
             clear = (place for place in range(start, len(bits)) if place not in expected)
             assert bitmap.next_clear(start) == next(clear, len(bits))

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from decimal import Decimal
 
-from ..pipeline.errors import CrashBudgetError
+from ...pipeline.errors import CrashBudgetError
 
 LEAST = 10
 """Blocks of a stage that may be set aside whatever their share, or small stages would stop at their first bad block."""

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..stages.stage import Stage, Whole
 from .bitmap import Bitmap
-from .stages.stage import Stage, Whole
 
 LOOKAHEAD = 1024
 

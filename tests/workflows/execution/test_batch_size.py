@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petavox.workflows.pace import CALL_SECONDS, GROWTH, LARGEST_CALL, Pace
+from petavox.workflows.execution.batch_size import CALL_SECONDS, GROWTH, LARGEST_CALL, Pace
 
 measurements = st.lists(st.tuples(st.integers(1, LARGEST_CALL), st.floats(0, 1e4)), max_size=5)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petavox.pipeline.errors import CrashBudgetError
-from petavox.workflows.crash_budget import LEAST, CrashBudget
+from petavox.workflows.execution.crash_budget import LEAST, CrashBudget
 
 
 @given(st.integers(1, 60), st.integers(0, 2000), st.decimals(0, 1, places=2))

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from petavox.pipeline.errors import AffinityError, StorageError
 from petavox.tasks.contract import Outcome, TaskConfig
-from petavox.workflows import attempt
-from petavox.workflows.attempt import Terms
-from petavox.workflows.hangs import Hangs
+from petavox.workflows.execution import attempt
+from petavox.workflows.execution.attempt import Terms
+from petavox.workflows.execution.time_limit import Hangs
 
 
 def module(run):

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from .. import tasks
-from ..pipeline.errors import PetavoxError, RequestError, StorageError
-from ..pipeline.geometry import Triple
-from ..tasks.contract import Outcome, TaskConfig
+from ... import tasks
+from ...pipeline.errors import PetavoxError, RequestError, StorageError
+from ...pipeline.geometry import Triple
+from ...tasks.contract import Outcome, TaskConfig
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 

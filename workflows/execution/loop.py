@@ -19,18 +19,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..cluster import Completion, Executor, PoolName
-from ..pipeline.errors import ClusterError, RequestError, StorageError
+from ...cluster import Completion, Executor, PoolName
+from ...pipeline.errors import ClusterError, RequestError, StorageError
+from ..progress import Progress
+from ..recipes.segmentation_recipe import Limits
+from ..run_directory.ledger import Ledger
+from ..run_directory.ledger_schema import Row, State
+from ..stages.stage import Stage
 from .attempt import Attempt, Failure, Report, Terms
+from .batch_size import CALL_SECONDS, Pace
 from .crash_budget import CrashBudget
-from .hangs import Hangs
-from .pace import CALL_SECONDS, Pace
-from .progress import Progress
-from .readiness import Readiness, Task
-from .recipes.segmentation_recipe import Limits
-from .run_directory.ledger import Ledger
-from .run_directory.ledger_schema import Row, State
-from .stages.stage import Stage
+from .ready_tasks import Readiness, Task
+from .time_limit import Hangs
 
 MAX_FAILURES = 3
 MAX_LOSSES = 6  # more, since a worker that is killed from outside is not the task's fault
