@@ -211,7 +211,7 @@ def compute(
 def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
     """Write the report; how the run ended."""
     from ..tasks import scores as scores_task
-    from .report import ReportData, write_report
+    from .report.page import ReportData, write_report
 
     recipe, places = plan.recipe, plan.places
     scores = None if recipe.evaluate is None or result.failed else scores_task.read(places.scores)

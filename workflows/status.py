@@ -179,6 +179,6 @@ def _time_left(status: Status, stage: StageStatus) -> float | None:
 
 
 def _duration(seconds: float | None) -> str:
-    from .report import duration
+    from .report.page import duration
 
     return "" if seconds is None else duration(seconds)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petavox.pipeline.geometry import Box
-from petavox.workflows.pictures import DEPTH, GAP, WIDTH, View, colours, grey, overlay, png
+from petavox.workflows.report.pictures import DEPTH, GAP, WIDTH, View, colours, grey, overlay, png
 
 LENGTHS = st.integers(1, 10**7)
 SIZES = st.floats(1, 100).map(lambda size: round(size, 1))

@@ -12,7 +12,7 @@ import pytest
 from petavox.pipeline.errors import StorageError
 from petavox.pipeline.evaluation import evaluate
 from petavox.pipeline.volumes import VolumeSpec, create_volume
-from petavox.workflows.report import ReportData, duration, memory, verdict, write_report
+from petavox.workflows.report.page import ReportData, duration, memory, verdict, write_report
 from petavox.workflows.run_directory.ledger_schema import Summary
 
 STAGE = Summary("supervoxels", 4, 3, 1, 0, 0, 0, 4, 12.5, 300_000_000, 10**6)

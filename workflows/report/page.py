@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..pipeline.affinities.nearest import Channels, read_nearest
-from ..pipeline.errors import PetavoxError
-from ..pipeline.files import write_text
-from ..pipeline.geometry import Box, Triple
-from .run_directory.ledger_schema import Summary
+from ...pipeline.affinities.nearest import Channels, read_nearest
+from ...pipeline.errors import PetavoxError
+from ...pipeline.files import write_text
+from ...pipeline.geometry import Box, Triple
+from ..run_directory.ledger_schema import Summary
 
 if TYPE_CHECKING:
-    from ..pipeline.evaluation.scores import Scores
-    from ..pipeline.volumes import Volume, VolumeSpec
+    from ...pipeline.evaluation.scores import Scores
+    from ...pipeline.volumes import Volume, VolumeSpec
     from .pictures import Pixels, View
 
 
@@ -139,7 +139,7 @@ def memory(count: int) -> str:
 def _scores(scores: Scores | None) -> dict[str, object]:
     if scores is None:
         return {"score_rows": [], "mistakes": {}}
-    from .evaluate import mistake_tables, score_rows
+    from ..evaluate import mistake_tables, score_rows
 
     return {"score_rows": score_rows(scores), "mistakes": mistake_tables(scores)}
 
@@ -163,7 +163,7 @@ def _short(count: int) -> str:
 
 
 def _pictures(data: ReportData) -> list[Picture]:
-    from ..pipeline.volumes import open_volume
+    from ...pipeline.volumes import open_volume
     from . import pictures
 
     if data.segmentation is None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..pipeline.geometry import Box, Triple, triple
+from ...pipeline.geometry import Box, Triple, triple
 
 Pixels = npt.NDArray[np.uint8]
 Pane = npt.NDArray[Any]
