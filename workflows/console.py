@@ -74,7 +74,7 @@ def finish(ending: Ending, as_json: bool, again: str) -> None:
     if as_json:
         show_result(show.ending_json(ending), as_json)
     elif ending.scores is not None:
-        from .evaluate import scores_table
+        from .analysis.evaluate import scores_table
 
         show_result(scores_table(ending.scores), as_json)
     say(show.ending_text(ending, again))

@@ -116,7 +116,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a segmentation: adapted Rand error, variation of information, the largest splits and mergers."""
-    from .evaluate import evaluate_volumes, scores_table
+    from .analysis.evaluate import evaluate_volumes, scores_table
     from .progress import on_standard_error
 
     progress = on_standard_error()

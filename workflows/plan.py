@@ -306,7 +306,7 @@ def _offsets(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:
 def _contingency(
     recipe: Recipe, places: Places, segmentation: VolumeSpec, identities: dict[str, str]
 ) -> contingency.Config | None:
-    from .evaluate import plan_contingency
+    from .analysis.evaluate import plan_contingency
 
     wanted = recipe.evaluate
     if wanted is None:

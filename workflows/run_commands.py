@@ -244,11 +244,11 @@ def tune(
 ) -> None:
     """Choose a run's thresholds by one half of its truth, without predicting again; the other half is scored, too."""
     from ..pipeline.geometry import triple
+    from .analysis.tune import AXES, HALVES
+    from .analysis.tune import tune as tune_run
     from .progress import on_standard_error
     from .recipes.tuning_grid import read_grid
     from .show_tune import RECIPE, TUNING, tuning_json, tuning_table, write_tuning
-    from .tune import AXES, HALVES
-    from .tune import tune as tune_run
 
     tuning = tune_run(
         run,

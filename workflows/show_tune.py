@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from .analysis.tune import Trial, Tuning
     from .recipes.segmentation_recipe import Agglomeration, Recipe, Supervoxels
-    from .tune import Trial, Tuning
 
 TUNING = "tuning"
 RECIPE, TRIALS, CURVE = "recipe.toml", "trials.json", "curve.png"

@@ -139,7 +139,7 @@ def memory(count: int) -> str:
 def _scores(scores: Scores | None) -> dict[str, object]:
     if scores is None:
         return {"score_rows": [], "mistakes": {}}
-    from ..evaluate import mistake_tables, score_rows
+    from ..analysis.evaluate import mistake_tables, score_rows
 
     return {"score_rows": score_rows(scores), "mistakes": mistake_tables(scores)}
 

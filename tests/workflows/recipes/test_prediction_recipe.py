@@ -16,10 +16,10 @@ from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.tasks import predict as task
 from petavox.workflows import cli
+from petavox.workflows.analysis.tune import tune
 from petavox.workflows.recipes.prediction_recipe import name_of, prediction
 from petavox.workflows.recipes.segmentation_recipe import Recipe
 from petavox.workflows.recipes.tuning_grid import Grid
-from petavox.workflows.tune import tune
 
 SHAPE = (4, 16, 32)
 

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..pipeline.errors import RequestError, VolumeError
-from ..pipeline.geometry import Box, Triple, triple
-from ..pipeline.volumes import Volume, VolumeSpec, open_volume
+from ...pipeline.errors import RequestError, VolumeError
+from ...pipeline.geometry import Box, Triple, triple
+from ...pipeline.volumes import Volume, VolumeSpec, open_volume
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ..pipeline.evaluation.contingency import Contingency
-    from ..pipeline.evaluation.scores import Scores
-    from ..tasks import contingency
+    from ...pipeline.evaluation.contingency import Contingency
+    from ...pipeline.evaluation.scores import Scores
+    from ...tasks import contingency
 
 READING_BLOCK = 1 << 23  # voxels; about 350 MB while a block is counted
 
@@ -47,9 +47,9 @@ def evaluate_volumes(
             segmentation, or nothing has a truth label.
         RequestError: the box or the tolerance makes no sense.
     """
-    from ..pipeline.evaluation.contingency import total
-    from ..pipeline.evaluation.scores import score
-    from ..tasks import contingency
+    from ...pipeline.evaluation.contingency import total
+    from ...pipeline.evaluation.scores import score
+    from ...tasks import contingency
 
     spec = open_volume(segmentation).spec
     config = plan_contingency(
@@ -97,7 +97,7 @@ def plan_contingency(
     Raises:
         VolumeError, RequestError: see `evaluate_volumes`.
     """
-    from ..tasks import contingency
+    from ...tasks import contingency
 
     true = open_volume(truth)
     _check_labels(segmentation, spec)

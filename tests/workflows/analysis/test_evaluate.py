@@ -10,8 +10,8 @@ from petavox.pipeline.errors import RequestError, VolumeError
 from petavox.pipeline.evaluation import evaluate
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume
-from petavox.workflows import evaluate as workflow
-from petavox.workflows.evaluate import evaluate_volumes, scores_table
+from petavox.workflows.analysis import evaluate as workflow
+from petavox.workflows.analysis.evaluate import evaluate_volumes, scores_table
 
 VOXEL = (30.0, 6.0, 6.0)
 

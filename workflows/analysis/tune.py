@@ -16,24 +16,24 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from ..pipeline.agglomeration.greedy_merging import MergeRule
-from ..pipeline.agglomeration.small_supervoxels import JoinRule
-from ..pipeline.errors import RequestError
-from ..pipeline.evaluation.contingency import Contingency, check_scorable, count
-from ..pipeline.evaluation.scores import Scores, score
-from ..pipeline.geometry import Box, Triple, triple
-from ..pipeline.segment import SegmentGraph, oversegment, recount, recuts
-from ..pipeline.segmentation.supervoxels import Fragments
-from ..pipeline.thresholds import Threshold
-from ..pipeline.volumes import VolumeSpec, open_volume
-from ..tasks import contingency
+from ...pipeline.agglomeration.greedy_merging import MergeRule
+from ...pipeline.agglomeration.small_supervoxels import JoinRule
+from ...pipeline.errors import RequestError
+from ...pipeline.evaluation.contingency import Contingency, check_scorable, count
+from ...pipeline.evaluation.scores import Scores, score
+from ...pipeline.geometry import Box, Triple, triple
+from ...pipeline.segment import SegmentGraph, oversegment, recount, recuts
+from ...pipeline.segmentation.supervoxels import Fragments
+from ...pipeline.thresholds import Threshold
+from ...pipeline.volumes import VolumeSpec, open_volume
+from ...tasks import contingency
+from ..progress import Progress
+from ..recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, Supervoxels, load
+from ..recipes.tuning_grid import Grid
+from ..run_directory import affinities as stored
+from ..run_directory.checks import RECIPE, check_affinities, check_run_directory
+from ..stages.segmentation_stages import Places
 from .evaluate import plan_contingency
-from .progress import Progress
-from .recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, Supervoxels, load
-from .recipes.tuning_grid import Grid
-from .run_directory import affinities as stored
-from .run_directory.checks import RECIPE, check_affinities, check_run_directory
-from .stages.segmentation_stages import Places
 
 Axis = Literal["z", "y", "x", "none"]
 Half = Literal["first", "second"]

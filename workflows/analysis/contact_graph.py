@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..pipeline.agglomeration.block_graph import FACES
-from ..pipeline.agglomeration.contacts import Contacts, Int64s
-from ..pipeline.agglomeration.greedy_merging import Bools, Merges
-from ..pipeline.agglomeration.octree_node import Ids, Region, decide, look_up
-from ..pipeline.agglomeration.small_supervoxels import JoinRule, join_small, linked
-from ..pipeline.errors import RequestError
-from ..pipeline.geometry import BlockGrid, Box, Octree, Triple, triple
-from ..pipeline.thresholds import Threshold
-from ..pipeline.volumes import open_volume
-from ..tasks import block_tables
-from ..tasks.agglomerate import region_of_block
-from ..tasks.assign import beyond, homes_of_leaf, segments_of
-from .recipes.segmentation_recipe import load
-from .run_directory.checks import RECIPE, check_segmentation
-from .stages.segmentation_stages import Places
+from ...pipeline.agglomeration.block_graph import FACES
+from ...pipeline.agglomeration.contacts import Contacts, Int64s
+from ...pipeline.agglomeration.greedy_merging import Bools, Merges
+from ...pipeline.agglomeration.octree_node import Ids, Region, decide, look_up
+from ...pipeline.agglomeration.small_supervoxels import JoinRule, join_small, linked
+from ...pipeline.errors import RequestError
+from ...pipeline.geometry import BlockGrid, Box, Octree, Triple, triple
+from ...pipeline.thresholds import Threshold
+from ...pipeline.volumes import open_volume
+from ...tasks import block_tables
+from ...tasks.agglomerate import region_of_block
+from ...tasks.assign import beyond, homes_of_leaf, segments_of
+from ..recipes.segmentation_recipe import load
+from ..run_directory.checks import RECIPE, check_segmentation
+from ..stages.segmentation_stages import Places
 
 if TYPE_CHECKING:
     import networkx
