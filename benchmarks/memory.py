@@ -27,7 +27,7 @@ from measure import Call
 
 from petavox.cluster.worker import ENVIRONMENT as WORKER_ENVIRONMENT
 from petavox.pipeline.geometry import Triple
-from petavox.workflows.plan import WORKER_BYTES, Plan, make_plan
+from petavox.workflows.planning.plan import WORKER_BYTES, Plan, make_plan
 from petavox.workflows.recipes.segmentation_recipe import load
 
 MOST_TIMES = 6.0

@@ -1,4 +1,4 @@
-"""Measures the table of rates that plans without a calibration go by, and writes it: workflows/rates.json.
+"""Measures the table of rates that plans without a calibration go by, and writes it: workflows/planning/unit_costs.json.
 
     python benchmarks/rates.py [--demo DIR] [--out FILE]
 
@@ -28,12 +28,12 @@ from scipy.optimize import nnls
 
 from petavox.pipeline.geometry import Triple
 from petavox.pipeline.volumes import create_volume
-from petavox.workflows import work as amounts
-from petavox.workflows.calibrate import Measured, growth_of, one_worker, run_all, work_of
-from petavox.workflows.plan import make_plan
-from petavox.workflows.rates import Cost, Rates
+from petavox.workflows.planning import workload as amounts
+from petavox.workflows.planning.calibration_run import Measured, growth_of, one_worker, run_all, work_of
+from petavox.workflows.planning.plan import make_plan
+from petavox.workflows.planning.unit_costs import Cost, Rates
+from petavox.workflows.planning.workload import Work, kind_of
 from petavox.workflows.recipes.segmentation_recipe import load
-from petavox.workflows.work import Work, kind_of
 
 BLOCKS: tuple[Triple, ...] = ((32, 128, 128), (32, 256, 256))
 SHAPE: Triple = (64, 512, 1024)

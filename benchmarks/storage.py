@@ -44,7 +44,7 @@ from petavox.pipeline.geometry import Box, Triple
 from petavox.pipeline.volumes import Volume, create_volume, open_volume
 from petavox.pipeline.volumes.stores import CACHE_BYTES
 from petavox.workflows.conversion.convert import convert
-from petavox.workflows.plan import Plan, make_plan
+from petavox.workflows.planning.plan import Plan, make_plan
 from petavox.workflows.recipes.segmentation_recipe import Input, load
 
 BLOCK: Triple = (64, 512, 512)

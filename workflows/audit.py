@@ -21,7 +21,7 @@ from ..pipeline.geometry import Box, Octree, Triple, triple
 from ..pipeline.volumes import open_volume
 from .execution.loop import Result
 from .inspection import Flaw, inspect, inspect_stage
-from .plan import Plan, make_plan
+from .planning.plan import Plan, make_plan
 from .progress import Progress
 from .recipes.segmentation_recipe import load
 from .renewal import Fingerprints, changes, renew

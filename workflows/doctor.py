@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ..cluster.batch import slurm as queue
 from ..pipeline.errors import QueueError, RequestError
-from .plan import in_bytes
+from .planning.plan import in_bytes
 from .run import versions
 
 

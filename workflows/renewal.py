@@ -9,7 +9,7 @@ from typing import Any
 
 from ..pipeline.errors import RequestError
 from ..pipeline.volumes import create_volume
-from .plan import Plan
+from .planning.plan import Plan
 from .run_directory.ledger import Ledger
 from .stages.fingerprint import Ingredients, differences, portable
 from .stages.stage import Stage

@@ -16,8 +16,8 @@ from ..pipeline.errors import RequestError, StorageError
 from ..pipeline.files import write_text
 from .execution import attempt
 from .execution.loop import Loop, Result
-from .feasible import check
-from .plan import Plan, look_through, make_plan
+from .planning.plan import Plan, look_through, make_plan
+from .planning.refusals import check
 from .progress import Progress
 from .recipes import strict_toml
 from .recipes.segmentation_recipe import Recipe

@@ -48,11 +48,11 @@ def plan(
 ) -> None:
     """What a recipe would run and what that costs; refuses what cannot work."""
     from . import show_plan
-    from .calibration import read
-    from .estimate import estimate
-    from .feasible import refusals
-    from .plan import look_through, make_plan
-    from .rates import shipped
+    from .planning.calibration import read
+    from .planning.estimate import estimate
+    from .planning.plan import look_through, make_plan
+    from .planning.refusals import refusals
+    from .planning.unit_costs import shipped
     from .run_directory.checks import LEDGER
 
     planned = make_plan(load_recipe(recipe, cluster, workers, overrides), run_directory(recipe, run))
@@ -64,7 +64,7 @@ def plan(
     look_through(planned)
     found = None
     if calibrate:
-        from .calibrate import calibrate as measure
+        from .planning.calibration_run import calibrate as measure
 
         found = measure(planned, shipped(), say)
         if calibration is not None:

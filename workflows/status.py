@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..pipeline.errors import RequestError
-from .plan import in_bytes
+from .planning.plan import in_bytes
 from .run_directory.checks import LEDGER, RECIPE, check_run_directory
 from .run_directory.ledger import Ledger
 from .run_directory.local_disk import is_local
@@ -76,7 +76,7 @@ def compare(directory: Path, status: Status, recipe: Path, overrides: Sequence[s
     Raises:
         RequestError: the recipe is wrong.
     """
-    from .plan import make_plan
+    from .planning.plan import make_plan
     from .recipes.segmentation_recipe import load
     from .renewal import changes, foundation_changes
     from .stages.fingerprint import ingredients

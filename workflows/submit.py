@@ -19,8 +19,8 @@ from ..cluster.batch import slurm as queue
 from ..cluster.batch.folder import Folder, known_id
 from ..cluster.batch.jobs import driver_script, job_name, worker_script
 from ..pipeline.errors import ClusterError, PetavoxError, RequestError, StorageError
-from .feasible import check
-from .plan import Plan, make_plan
+from .planning.plan import Plan, make_plan
+from .planning.refusals import check
 from .recipes import strict_toml
 from .recipes.segmentation_recipe import Recipe, load
 from .run_directory.checks import LEDGER

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from petavox.pipeline.geometry import BlockGrid
 from petavox.tasks.contract import Density
-from petavox.workflows.plan import Plan
+from petavox.workflows.planning.plan import Plan
 from petavox.workflows.recipes.segmentation_recipe import Recipe
 from petavox.workflows.stages.segmentation_stages import Places, SegmentationStages
 

@@ -14,7 +14,7 @@ from petavox import cluster, segment
 from petavox.pipeline.errors import AffinityError, RequestError, StorageError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
-from petavox.workflows import plan as planning
+from petavox.workflows.planning import plan as planning
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
 from petavox.workflows.run_directory.ledger import Ledger

@@ -14,7 +14,7 @@ from petavox.cluster.batch.jobs import job_name
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
-from petavox.workflows.plan import make_plan
+from petavox.workflows.planning.plan import make_plan
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.submit import cancel, scripts, submit
 

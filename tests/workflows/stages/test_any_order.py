@@ -15,7 +15,7 @@ from petavox import tasks
 from petavox.pipeline import tables
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import Volume, VolumeSpec, create_volume, open_volume
-from petavox.workflows.plan import make_plan
+from petavox.workflows.planning.plan import make_plan
 from petavox.workflows.recipes.segmentation_recipe import load
 
 SHAPE = (6, 12, 14)

@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..pipeline.geometry import BlockGrid, Box, Octree, Triple
-from .stages.stage import Stage
+from ...pipeline.geometry import BlockGrid, Box, Octree, Triple
+from ..stages.stage import Stage
 
 
 @dataclass(frozen=True)

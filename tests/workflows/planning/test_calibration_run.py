@@ -14,13 +14,13 @@ from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNe
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks
-from petavox.workflows import calibrate as calibrating
-from petavox.workflows import calibration as stored
-from petavox.workflows.calibrate import calibrate
 from petavox.workflows.cli import app
-from petavox.workflows.estimate import estimate
-from petavox.workflows.plan import make_plan
-from petavox.workflows.rates import shipped
+from petavox.workflows.planning import calibration as stored
+from petavox.workflows.planning import calibration_run as calibrating
+from petavox.workflows.planning.calibration_run import calibrate
+from petavox.workflows.planning.estimate import estimate
+from petavox.workflows.planning.plan import make_plan
+from petavox.workflows.planning.unit_costs import shipped
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
 

@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..cluster import PoolName
-from ..pipeline.errors import RequestError
+from ...cluster import PoolName
+from ...pipeline.errors import RequestError
+from ..stages.stage import Stage
 from .estimate import Estimate, StageEstimate, estimate
 from .plan import WORKER_BYTES, Plan, in_bytes
-from .rates import shipped
-from .stages.stage import Stage
+from .unit_costs import shipped
 
 _CERTAIN = 0.5
 """The part of what the table of rates says that a run takes in any case: real and phantom data differ by up to two."""
@@ -81,7 +81,7 @@ def _cores(plan: Plan) -> Iterator[str]:
 
 
 def _contacts(costs: Estimate) -> Iterator[str]:
-    from ..pipeline.agglomeration.greedy_merging import MOST_CONTACTS
+    from ...pipeline.agglomeration.greedy_merging import MOST_CONTACTS
 
     worst = max(costs.stages, key=lambda stage: stage.contacts)
     if worst.contacts * _certain(costs) >= MOST_CONTACTS:

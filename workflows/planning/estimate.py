@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..pipeline.geometry import Triple
+from ...pipeline.geometry import Triple
+from ..stages.stage import Stage
 from .calibration import LEAF, UPPER
-from .rates import Cost, Rates
-from .stages.stage import Stage
-from .work import Growth, Workload, kind_of
+from .unit_costs import Cost, Rates
+from .workload import Growth, Workload, kind_of
 
 if TYPE_CHECKING:
     from .calibration import Calibration

@@ -11,9 +11,9 @@ from importlib.resources import files
 
 from pydantic import NonNegativeFloat
 
-from ..tasks.contract import Density
-from .recipes.strict_toml import Section
-from .work import Growth, Work
+from ...tasks.contract import Density
+from ..recipes.strict_toml import Section
+from .workload import Growth, Work
 
 
 class Cost(Section):

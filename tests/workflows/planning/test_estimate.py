@@ -19,10 +19,10 @@ from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks
 from petavox.tasks.contract import Density
-from petavox.workflows import feasible
-from petavox.workflows.estimate import estimate
-from petavox.workflows.plan import make_plan
-from petavox.workflows.rates import shipped
+from petavox.workflows.planning import refusals
+from petavox.workflows.planning.estimate import estimate
+from petavox.workflows.planning.plan import make_plan
+from petavox.workflows.planning.unit_costs import shipped
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run
 
@@ -87,20 +87,20 @@ def test_denser_supervoxels_cost_more():
 
 def test_a_top_node_with_too_little_memory_or_too_many_contacts_is_refused_with_the_cure():
     plan = plan_of((100_000,) * 3, (64, 512, 512), memory=10**15, density=Density(0.1, 0.46, 0.05, 0.2, 0.5))
-    found = feasible.refusals(plan, estimate(plan, RATES), new=False)
+    found = refusals.refusals(plan, estimate(plan, RATES), new=False)
     assert len(found) == 1
     assert "1,073,741,824 contacts" in found[0]
     assert "join_size" in found[0]
     small = replace(plan, memory=8 * 10**9)
-    assert any("top of the octree" in line for line in feasible.refusals(small, estimate(small, RATES), new=False))
+    assert any("top of the octree" in line for line in refusals.refusals(small, estimate(small, RATES), new=False))
 
 
 def test_only_a_new_run_needs_its_disk(tmp_path, monkeypatch):
     plan = plan_of((1000,) * 3, (64, 512, 512), directory=tmp_path / "run")
-    monkeypatch.setattr(feasible.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
-    feasible.check(plan, new=False)
+    monkeypatch.setattr(refusals.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
+    refusals.check(plan, new=False)
     with pytest.raises(RequestError, match=r"at least .* of disk; .* has 10 B free"):
-        feasible.check(plan, new=True)
+        refusals.check(plan, new=True)
 
 
 def folder_bytes(path):

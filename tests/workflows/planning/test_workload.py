@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petavox.pipeline.geometry import BlockGrid, Octree
-from petavox.workflows import work
+from petavox.workflows.planning import workload
 
 GRIDS = st.builds(
     BlockGrid,
@@ -36,8 +36,8 @@ def test_open_surfaces_are_those_of_all_nodes_and_none_is_larger_than_the_larges
             sum(area(sides, axis) * ((index[axis] > 0) + (index[axis] + 1 < shape[axis])) for axis in range(3))
             for sides, index, shape in nodes(grid, level)
         ]
-        assert work.open_surface(grid, level, False) == sum(surfaces)
-        assert work.open_surface(grid, level, True) >= max(surfaces)
+        assert workload.open_surface(grid, level, False) == sum(surfaces)
+        assert workload.open_surface(grid, level, True) >= max(surfaces)
 
 
 @given(GRIDS)
@@ -48,19 +48,21 @@ def test_faces_between_children_are_those_that_the_octree_lists(grid):
             sum(area(grid.box(block).shape, axis) for axis, block in octree.inner_faces(level, index))
             for _, index, _ in nodes(grid, level)
         ]
-        assert work.inner_faces(grid, level, False) == sum(inner)
-        assert work.inner_faces(grid, level, True) >= max(inner)
+        assert workload.inner_faces(grid, level, False) == sum(inner)
+        assert workload.inner_faces(grid, level, True) >= max(inner)
 
 
 @given(GRIDS)
 def test_every_face_is_closed_once_on_the_way_up(grid):
     height = Octree(grid).height
-    assert work.between(grid, 0, False) == sum(work.inner_faces(grid, level, False) for level in range(1, height + 1))
-    assert work.open_surface(grid, height, False) == 0
+    assert workload.between(grid, 0, False) == sum(
+        workload.inner_faces(grid, level, False) for level in range(1, height + 1)
+    )
+    assert workload.open_surface(grid, height, False) == 0
 
 
 @given(GRIDS)
 def test_faces_and_surfaces_of_single_blocks_add_up(grid):
     blocks = list(grid.indices())
-    assert work.between(grid, 0, False) == sum(work.faces_before(grid, index) for index in blocks)
-    assert work.open_surface(grid, 0, False) == sum(work.open_surface_of(grid, index) for index in blocks)
+    assert workload.between(grid, 0, False) == sum(workload.faces_before(grid, index) for index in blocks)
+    assert workload.open_surface(grid, 0, False) == sum(workload.open_surface_of(grid, index) for index in blocks)

@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cluster import PoolName
-from ..pipeline.affinities.nearest import Channels, read_nearest
-from ..pipeline.affinities.offsets import NEAREST, Offsets
-from ..pipeline.errors import AffinityError, VolumeError
-from ..pipeline.geometry import BlockGrid, Box, Triple
-from ..pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
-from ..tasks.contract import Density, TaskConfig
-from .density import sample_density
-from .recipes.segmentation_recipe import Model, Recipe
-from .run_directory.checks import check_leaves
-from .stages.fingerprint import digest
-from .stages.segmentation_stages import Places, SegmentationStages, supervoxel_settings
-from .stages.stage import Stage
+from ...cluster import PoolName
+from ...pipeline.affinities.nearest import Channels, read_nearest
+from ...pipeline.affinities.offsets import NEAREST, Offsets
+from ...pipeline.errors import AffinityError, VolumeError
+from ...pipeline.geometry import BlockGrid, Box, Triple
+from ...pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
+from ...tasks.contract import Density, TaskConfig
+from ..recipes.segmentation_recipe import Model, Recipe
+from ..run_directory.checks import check_leaves
+from ..stages.fingerprint import digest
+from ..stages.segmentation_stages import Places, SegmentationStages, supervoxel_settings
+from ..stages.stage import Stage
+from .sampled_density import sample_density
 
 if TYPE_CHECKING:
-    from ..tasks import contingency
+    from ...tasks import contingency
 
 WORKER_BYTES = 350_000_000
 """What a worker process takes with everything loaded and next to nothing to do, measured."""
@@ -204,7 +204,7 @@ def _labels(source: VolumeSpec, dtype: str, chunk: Triple, shard: Triple | None)
 
 def _with_normalisation(model: Model, source: Volume) -> Model:
     """The model with the grey levels' statistics: as the recipe says, or sampled over the whole volume."""
-    from ..pipeline.networks.normalisation import estimate_normalisation
+    from ...pipeline.networks.normalisation import estimate_normalisation
 
     if source.spec.channels is not None:
         raise VolumeError(
@@ -221,8 +221,8 @@ def _prediction(
     recipe: Recipe, model: Model, source: Volume, places: Places, chunk: Triple, shard: Triple | None
 ) -> tuple[TaskConfig, VolumeSpec]:
     """The config of the prediction, and what is predicted."""
-    from ..pipeline.networks.normalisation import Normalisation
-    from ..tasks import predict
+    from ...pipeline.networks.normalisation import Normalisation
+    from ...tasks import predict
 
     config = predict.Config(
         raw=source.path,
@@ -256,14 +256,14 @@ def _mask(path: str, source: Volume) -> str:
 
 def _checkpoint(model: Model) -> str:
     """The folder of the checkpoint."""
-    from ..pipeline.affinities.checkpoint import find_checkpoint
+    from ...pipeline.affinities.checkpoint import find_checkpoint
 
     return str(find_checkpoint(model.checkpoint))
 
 
 def _weights(model: Model) -> str:
     """The identity of a checkpoint: what its config says about predicting, the hash of its weights included."""
-    from ..pipeline.affinities.checkpoint import check_checkpoint_offsets
+    from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
 
     config = check_checkpoint_offsets(Path(_checkpoint(model)))
     return digest(config.model_dump(mode="json", exclude={"provenance": True, "network": {"descriptors"}}))
@@ -271,8 +271,8 @@ def _weights(model: Model) -> str:
 
 def _network(model: Model) -> tuple[float, Triple]:
     """Operations of the network for a voxel of a patch, and the shape of a patch."""
-    from ..pipeline.affinities.checkpoint import check_checkpoint_offsets
-    from ..pipeline.affinities.operation_count import operations_a_voxel
+    from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
+    from ...pipeline.affinities.operation_count import operations_a_voxel
 
     config = check_checkpoint_offsets(Path(_checkpoint(model)))
     patch = model.patch or config.patch
@@ -306,7 +306,7 @@ def _offsets(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:
 def _contingency(
     recipe: Recipe, places: Places, segmentation: VolumeSpec, identities: dict[str, str]
 ) -> contingency.Config | None:
-    from .analysis.evaluate import plan_contingency
+    from ..analysis.evaluate import plan_contingency
 
     wanted = recipe.evaluate
     if wanted is None:

@@ -12,8 +12,8 @@ from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNe
 from petavox.pipeline.errors import AffinityError, CheckpointError, RequestError, VolumeError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
-from petavox.workflows.feasible import check
-from petavox.workflows.plan import make_plan
+from petavox.workflows.planning.plan import make_plan
+from petavox.workflows.planning.refusals import check
 from petavox.workflows.recipes import strict_toml
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run import run

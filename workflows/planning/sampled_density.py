@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ..pipeline.affinities.nearest import Channels, read_nearest
-from ..pipeline.geometry import Box, triple
-from ..pipeline.thresholds import Threshold
-from ..pipeline.volumes import Volume
-from ..tasks.contract import Density
-from .recipes.segmentation_recipe import Supervoxels
+from ...pipeline.affinities.nearest import Channels, read_nearest
+from ...pipeline.geometry import Box, triple
+from ...pipeline.thresholds import Threshold
+from ...pipeline.volumes import Volume
+from ...tasks.contract import Density
+from ..recipes.segmentation_recipe import Supervoxels
 
 if TYPE_CHECKING:
-    from ..pipeline.segmentation.supervoxels import Fragments
+    from ...pipeline.segmentation.supervoxels import Fragments
 
 _SAMPLE = (32, 192, 192)
 
@@ -28,7 +28,7 @@ def sample_density(affinities: Volume, channels: Channels, wanted: Supervoxels) 
         channels: where the nearest neighbours lie in them.
         wanted: thresholds of the supervoxels.
     """
-    from ..pipeline.segmentation.supervoxels import label_fragments
+    from ...pipeline.segmentation.supervoxels import label_fragments
 
     volume = affinities.spec.shape
     shape = triple([min(v, s) for v, s in zip(volume, _SAMPLE, strict=True)])
@@ -45,10 +45,10 @@ def sample_density(affinities: Volume, channels: Channels, wanted: Supervoxels) 
 
 def _density(fragments: Fragments, affinities: npt.NDArray[np.uint8], wanted: Supervoxels) -> Density:
     """Of the supervoxels of an array."""
-    from ..pipeline.agglomeration.block_graph import grow_leaf
-    from ..pipeline.agglomeration.contacts import interior_contacts
-    from ..pipeline.agglomeration.small_supervoxels import JoinRule
-    from ..pipeline.segmentation.relabel import relabel
+    from ...pipeline.agglomeration.block_graph import grow_leaf
+    from ...pipeline.agglomeration.contacts import interior_contacts
+    from ...pipeline.agglomeration.small_supervoxels import JoinRule
+    from ...pipeline.segmentation.relabel import relabel
 
     sample = Box.of_shape(triple(fragments.labels.shape))
     contacts = interior_contacts(fragments.labels, affinities, sample, sample.shape)

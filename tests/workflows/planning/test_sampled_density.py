@@ -5,7 +5,7 @@ import pytest
 
 from petavox.pipeline.affinities.nearest import Channels
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks
-from petavox.workflows.density import sample_density
+from petavox.workflows.planning.sampled_density import sample_density
 from petavox.workflows.recipes.segmentation_recipe import Supervoxels
 
 

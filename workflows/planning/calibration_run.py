@@ -23,20 +23,20 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from .. import cluster
-from ..cluster import Completion
-from ..pipeline.errors import RequestError, StorageError, TaskError
-from ..pipeline.geometry import BlockGrid, Box, Triple, triple
-from ..pipeline.volumes import create_volume, default_chunks, open_volume
+from ... import cluster
+from ...cluster import Completion
+from ...pipeline.errors import RequestError, StorageError, TaskError
+from ...pipeline.geometry import BlockGrid, Box, Triple, triple
+from ...pipeline.volumes import create_volume, default_chunks, open_volume
+from ..execution import attempt
+from ..execution.attempt import Report
+from ..recipes.segmentation_recipe import Evaluate, Input, Output
+from ..run_directory.scratch import scratch_folder
+from ..stages.stage import Stage
 from .calibration import UPPER, Calibration, made_from
-from .execution import attempt
-from .execution.attempt import Report
 from .plan import WORKER_BYTES, Plan, make_plan
-from .rates import Cost, Rates
-from .recipes.segmentation_recipe import Evaluate, Input, Output
-from .run_directory.scratch import scratch_folder
-from .stages.stage import Stage
-from .work import Growth, Work, Workload, between, faces_before, inner_faces, kind_of, open_surface, seen
+from .unit_costs import Cost, Rates
+from .workload import Growth, Work, Workload, between, faces_before, inner_faces, kind_of, open_surface, seen
 
 _LOOK: Triple = (16, 64, 64)  # voxels in the middle of a block that are looked at for data
 _WAIT = 1.0

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import NonNegativeFloat, ValidationError
 
-from ..pipeline.errors import RequestError
-from ..pipeline.files import write_text
-from .rates import Cost
-from .recipes.strict_toml import Section
-from .work import Growth
+from ...pipeline.errors import RequestError
+from ...pipeline.files import write_text
+from ..recipes.strict_toml import Section
+from .unit_costs import Cost
+from .workload import Growth
 
 if TYPE_CHECKING:
     from .plan import Plan
