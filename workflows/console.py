@@ -17,7 +17,7 @@ from ..pipeline.errors import PetavoxError, RequestError, StorageError
 
 if TYPE_CHECKING:
     from .recipes.segmentation_recipe import Recipe
-    from .run import Ending
+    from .runs.run import Ending
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,7 +62,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
 def run_recipe(recipe: Recipe, directory: Path, as_json: bool, force: Sequence[str] = ()) -> None:
     """Run a recipe in a directory, and say how that ended."""
     from .progress import on_standard_error
-    from .run import run
+    from .runs.run import run
 
     finish(run(recipe, directory, on_standard_error(), force=force), as_json, again=f"petavox retry {directory}")
 

@@ -29,8 +29,8 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """A phantom volume from nothing to scores and a report."""
-    from .demo import run_demo
     from .progress import on_standard_error
+    from .runs.demo import run_demo
 
     finish(run_demo(out, workers, on_standard_error()), as_json, again=f"petavox demo --out {out}")
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from ..cluster.batch import slurm as queue
 from ..pipeline.errors import QueueError, RequestError
 from .planning.plan import in_bytes
-from .run import versions
+from .runs.run import versions
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def plan(
 
     planned = make_plan(load_recipe(recipe, cluster, workers, overrides), run_directory(recipe, run))
     if show_jobs:
-        from .submit import scripts
+        from .runs.submit import scripts
 
         print("\n".join(scripts(planned)), end="")
         return
@@ -101,7 +101,7 @@ def submit(
     overrides: SetOption = None,
 ) -> None:
     """Run a recipe on SLURM with a driver that is a job itself, so that you can log out."""
-    from .submit import submit as submit_run
+    from .runs.submit import submit as submit_run
 
     directory = run_directory(recipe, run)
     print(submit_run(load_recipe(recipe, cluster, None, overrides), directory))
@@ -111,7 +111,7 @@ def submit(
 @command
 def cancel(run: RunPath) -> None:
     """End every job of a run on SLURM, its driver included; what is done is kept."""
-    from .submit import cancel as cancel_run
+    from .runs.submit import cancel as cancel_run
 
     say(f"{cancel_run(run)} jobs ended. `petavox submit` or `petavox run` continues.")
 
@@ -137,7 +137,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """How far a run is, what failed, who works on it, and what a changed recipe would compute again."""
-    from .status import look, status_json, status_table
+    from .runs.status import look, status_json, status_table
 
     found = look(run, recipe, overrides or ())
     show_result(status_json(found) if as_json else status_table(found), as_json)
@@ -152,8 +152,8 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Is everything that a run has made there, and what it was? Exit status 1: no, and it was not repaired."""
-    from .audit import audit as audit_run
     from .progress import on_standard_error
+    from .runs.audit import audit as audit_run
     from .show_audit import audit_json, audit_text
 
     found = audit_run(run, on_standard_error, repair=repair, overrides=all_overrides(cluster, workers, None))
@@ -178,7 +178,7 @@ def cut(
     as_json: JsonOption = False,
 ) -> None:
     """Another segmentation from a finished run's supervoxels, without its affinities: only merging is done again."""
-    from .cut import plan_cut
+    from .runs.cut import plan_cut
 
     run_recipe(*plan_cut(run, threshold, all_overrides(cluster, workers, overrides), out), as_json)
 
@@ -203,7 +203,7 @@ def verify(
     from . import show
     from .progress import on_standard_error
     from .run_directory.checks import check_run_directory
-    from .verify import verify as verify_run
+    from .runs.verify import verify as verify_run
 
     check_run_directory(run)
     verdict = verify_run(

@@ -18,9 +18,9 @@ from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.thresholds import Threshold
 from petavox.pipeline.volumes import VolumeSpec, create_volume
 from petavox.tasks import block_tables
-from petavox.workflows.cut import plan_cut
 from petavox.workflows.recipes.segmentation_recipe import load
-from petavox.workflows.run import run
+from petavox.workflows.runs.cut import plan_cut
+from petavox.workflows.runs.run import run
 from twins import Rules, graph, segmentation, voxels
 
 SHAPE = (9, 14, 13)

@@ -18,11 +18,11 @@ from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows import cli
 from petavox.workflows.analysis.tune import tune
-from petavox.workflows.cut import plan_cut
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.recipes.tuning_grid import Grid, read_grid
-from petavox.workflows.run import run
 from petavox.workflows.run_directory.ledger import Ledger
+from petavox.workflows.runs.cut import plan_cut
+from petavox.workflows.runs.run import run
 from petavox.workflows.show_tune import tuning_json, tuning_table, write_tuning
 
 SHAPE = (8, 20, 24)

@@ -22,7 +22,7 @@ from petavox.workflows.planning.estimate import estimate
 from petavox.workflows.planning.plan import make_plan
 from petavox.workflows.planning.unit_costs import shipped
 from petavox.workflows.recipes.segmentation_recipe import load
-from petavox.workflows.run import run
+from petavox.workflows.runs.run import run
 
 SHAPE = (8, 48, 40)
 BLOCK = (8, 16, 16)

@@ -24,7 +24,7 @@ from petavox.workflows.planning.estimate import estimate
 from petavox.workflows.planning.plan import make_plan
 from petavox.workflows.planning.unit_costs import shipped
 from petavox.workflows.recipes.segmentation_recipe import load
-from petavox.workflows.run import run
+from petavox.workflows.runs.run import run
 
 NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 RATES = shipped()

@@ -16,7 +16,7 @@ from petavox.workflows.planning.plan import make_plan
 from petavox.workflows.planning.refusals import check
 from petavox.workflows.recipes import strict_toml
 from petavox.workflows.recipes.segmentation_recipe import load
-from petavox.workflows.run import run
+from petavox.workflows.runs.run import run
 
 SHAPE = (6, 24, 40)
 NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))

@@ -15,23 +15,23 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from .. import cluster
-from ..pipeline.errors import PetavoxError, RequestError
-from ..pipeline.geometry import Box, Octree, Triple, triple
-from ..pipeline.volumes import open_volume
-from .execution.loop import Result
-from .inspection import Flaw, inspect, inspect_stage
-from .planning.plan import Plan, make_plan
-from .progress import Progress
-from .recipes.segmentation_recipe import load
-from .renewal import Fingerprints, changes, renew
+from ... import cluster
+from ...pipeline.errors import PetavoxError, RequestError
+from ...pipeline.geometry import Box, Octree, Triple, triple
+from ...pipeline.volumes import open_volume
+from ..execution.loop import Result
+from ..planning.plan import Plan, make_plan
+from ..progress import Progress
+from ..recipes.segmentation_recipe import load
+from ..run_directory.checks import LEDGER, RECIPE, check_run_directory, left_alone
+from ..run_directory.ledger import Ledger
+from ..run_directory.ledger_backup import restore
+from ..run_directory.lock import Lock, read_locked
+from ..stages.fingerprint import ingredients
+from ..stages.stage import Stage
+from .audit_blocks import Flaw, inspect, inspect_stage
+from .recompute import Fingerprints, changes, renew
 from .run import Ending, compute, opened, report, session
-from .run_directory.checks import LEDGER, RECIPE, check_run_directory, left_alone
-from .run_directory.ledger import Ledger
-from .run_directory.ledger_backup import restore
-from .run_directory.lock import Lock, read_locked
-from .stages.fingerprint import ingredients
-from .stages.stage import Stage
 
 LISTED = 100
 """Flaws that are listed one by one."""

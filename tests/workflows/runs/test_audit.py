@@ -15,12 +15,12 @@ from petavox.cluster import Completion
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
-from petavox.workflows import inspection
-from petavox.workflows.audit import audit, dependents
-from petavox.workflows.cut import plan_cut
 from petavox.workflows.recipes.segmentation_recipe import load
-from petavox.workflows.run import run
 from petavox.workflows.run_directory.ledger import Ledger
+from petavox.workflows.runs import audit_blocks
+from petavox.workflows.runs.audit import audit, dependents
+from petavox.workflows.runs.cut import plan_cut
+from petavox.workflows.runs.run import run
 from petavox.workflows.show_audit import audit_json, audit_text
 from petavox.workflows.stages.stage import Whole
 
@@ -278,7 +278,7 @@ class Losing:
 
 
 def test_everything_is_looked_at_though_workers_are_lost(made, monkeypatch):
-    monkeypatch.setattr(inspection, "GROUP", 2)
+    monkeypatch.setattr(audit_blocks, "GROUP", 2)
     monkeypatch.setattr(cluster, "start", Losing)
     progress = Silent()
     found = audit(made / "run", lambda: progress)

@@ -8,7 +8,7 @@ from petavox import segment
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows.recipes.segmentation_recipe import load
-from petavox.workflows.run import run
+from petavox.workflows.runs.run import run
 
 SHAPE = (8, 24, 24)
 NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))

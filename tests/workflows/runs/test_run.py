@@ -16,8 +16,8 @@ from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows.planning import plan as planning
 from petavox.workflows.recipes.segmentation_recipe import load
-from petavox.workflows.run import run
 from petavox.workflows.run_directory.ledger import Ledger
+from petavox.workflows.runs.run import run
 
 SHAPE = (10, 40, 36)
 NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))

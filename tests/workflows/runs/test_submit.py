@@ -16,7 +16,7 @@ from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows.planning.plan import make_plan
 from petavox.workflows.recipes.segmentation_recipe import load
-from petavox.workflows.submit import cancel, scripts, submit
+from petavox.workflows.runs.submit import cancel, scripts, submit
 
 SHAPE = (10, 40, 36)
 NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 
-from ..pipeline.errors import RequestError
-from .recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, load
-from .run_directory.checks import RECIPE, check_run_directory
+from ...pipeline.errors import RequestError
+from ..recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, load
+from ..run_directory.checks import RECIPE, check_run_directory
 
 CUTS = "cuts"
 _MAY_DIFFER = {"agglomeration", "output", "evaluate", "cluster"}

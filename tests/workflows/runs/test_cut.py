@@ -14,11 +14,11 @@ from petavox import segment
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
-from petavox.workflows.cut import name_of, plan_cut
 from petavox.workflows.recipes.segmentation_recipe import Agglomeration, load
-from petavox.workflows.run import run
 from petavox.workflows.run_directory.ledger import Ledger
 from petavox.workflows.run_directory.lock import locked
+from petavox.workflows.runs.cut import name_of, plan_cut
+from petavox.workflows.runs.run import run
 
 SHAPE = (10, 40, 36)
 NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))

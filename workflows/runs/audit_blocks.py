@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .. import tasks
-from ..cluster import Executor
-from ..pipeline.checksums import unpacked
-from ..pipeline.errors import PetavoxError, TaskError
-from ..pipeline.geometry import Triple
-from .stages.stage import Stage
+from ... import tasks
+from ...cluster import Executor
+from ...pipeline.checksums import unpacked
+from ...pipeline.errors import PetavoxError, TaskError
+from ...pipeline.geometry import Triple
+from ..stages.stage import Stage
 
 GROUP = 8
 """Tasks whose pieces one call looks at."""

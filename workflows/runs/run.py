@@ -11,27 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import cluster
-from ..pipeline.errors import RequestError, StorageError
-from ..pipeline.files import write_text
-from .execution import attempt
-from .execution.loop import Loop, Result
-from .planning.plan import Plan, look_through, make_plan
-from .planning.refusals import check
-from .progress import Progress
-from .recipes import strict_toml
-from .recipes.segmentation_recipe import Recipe
-from .renewal import Fingerprints, changes, check_foundation, check_outputs, forced, renew
-from .run_directory.checks import COPY, LEDGER, RECIPE, check_run_directory, left_alone
-from .run_directory.ledger import Ledger
-from .run_directory.ledger_backup import keep_copy
-from .run_directory.ledger_schema import Summary
-from .run_directory.lock import Lock, locked
-from .run_directory.status_file import Bulletin, recipe_digest
-from .stages.fingerprint import ingredients
+from ... import cluster
+from ...pipeline.errors import RequestError, StorageError
+from ...pipeline.files import write_text
+from ..execution import attempt
+from ..execution.loop import Loop, Result
+from ..planning.plan import Plan, look_through, make_plan
+from ..planning.refusals import check
+from ..progress import Progress
+from ..recipes import strict_toml
+from ..recipes.segmentation_recipe import Recipe
+from ..run_directory.checks import COPY, LEDGER, RECIPE, check_run_directory, left_alone
+from ..run_directory.ledger import Ledger
+from ..run_directory.ledger_backup import keep_copy
+from ..run_directory.ledger_schema import Summary
+from ..run_directory.lock import Lock, locked
+from ..run_directory.status_file import Bulletin, recipe_digest
+from ..stages.fingerprint import ingredients
+from .recompute import Fingerprints, changes, check_foundation, check_outputs, forced, renew
 
 if TYPE_CHECKING:
-    from ..pipeline.evaluation.scores import Scores
+    from ...pipeline.evaluation.scores import Scores
 
 LOG = "log.txt"
 HANGS = "hangs"
@@ -210,8 +210,8 @@ def compute(
 
 def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
     """Write the report; how the run ended."""
-    from ..tasks import scores as scores_task
-    from .report.page import ReportData, write_report
+    from ...tasks import scores as scores_task
+    from ..report.page import ReportData, write_report
 
     recipe, places = plan.recipe, plan.places
     scores = None if recipe.evaluate is None or result.failed else scores_task.read(places.scores)
@@ -275,6 +275,6 @@ def versions() -> dict[str, str]:
 
 
 def _own_version() -> str:
-    from .. import __version__
+    from ... import __version__
 
     return __version__

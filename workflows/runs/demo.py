@@ -6,12 +6,12 @@ import shutil
 from decimal import Decimal
 from pathlib import Path
 
-from ..pipeline.geometry import BlockGrid, Triple
-from ..pipeline.phantom import Phantom, PhantomConfig
-from ..pipeline.volumes import VolumeSpec, create_volume, default_chunks
-from .progress import Progress
-from .recipes.cluster_section import Cluster
-from .recipes.segmentation_recipe import Agglomeration, Blocks, Evaluate, Input, Model, Output, Recipe
+from ...pipeline.geometry import BlockGrid, Triple
+from ...pipeline.phantom import Phantom, PhantomConfig
+from ...pipeline.volumes import VolumeSpec, create_volume, default_chunks
+from ..progress import Progress
+from ..recipes.cluster_section import Cluster
+from ..recipes.segmentation_recipe import Agglomeration, Blocks, Evaluate, Input, Model, Output, Recipe
 from .run import Ending, run
 
 SHAPE: Triple = (64, 512, 512)

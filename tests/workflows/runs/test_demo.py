@@ -13,8 +13,8 @@ from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNe
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.phantom import Phantom
 from petavox.pipeline.volumes import open_volume
-from petavox.workflows import demo
 from petavox.workflows.execution import attempt
+from petavox.workflows.runs import demo
 
 SHAPE = (6, 40, 40)
 

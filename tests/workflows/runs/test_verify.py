@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from petavox.pipeline.errors import RequestError, TaskError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
-from petavox.workflows import cli, verify
-from petavox.workflows.cut import plan_cut
+from petavox.workflows import cli
 from petavox.workflows.recipes.segmentation_recipe import load
-from petavox.workflows.run import run
 from petavox.workflows.run_directory import affinities as stored
 from petavox.workflows.run_directory.ledger import Ledger
-from petavox.workflows.verify import Difference, other_blocks
+from petavox.workflows.runs import verify
+from petavox.workflows.runs.cut import plan_cut
+from petavox.workflows.runs.run import run
+from petavox.workflows.runs.verify import Difference, other_blocks
 
 SHAPE = (10, 24, 20)
 BOX = Box((1, 4, 3), (9, 20, 17))

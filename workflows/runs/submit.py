@@ -14,16 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from .. import cluster
-from ..cluster.batch import slurm as queue
-from ..cluster.batch.folder import Folder, known_id
-from ..cluster.batch.jobs import driver_script, job_name, worker_script
-from ..pipeline.errors import ClusterError, PetavoxError, RequestError, StorageError
-from .planning.plan import Plan, make_plan
-from .planning.refusals import check
-from .recipes import strict_toml
-from .recipes.segmentation_recipe import Recipe, load
-from .run_directory.checks import LEDGER
+from ... import cluster
+from ...cluster.batch import slurm as queue
+from ...cluster.batch.folder import Folder, known_id
+from ...cluster.batch.jobs import driver_script, job_name, worker_script
+from ...pipeline.errors import ClusterError, PetavoxError, RequestError, StorageError
+from ..planning.plan import Plan, make_plan
+from ..planning.refusals import check
+from ..recipes import strict_toml
+from ..recipes.segmentation_recipe import Recipe, load
+from ..run_directory.checks import LEDGER
 
 TO_BE_CONTINUED = 75  # exit status of a driver whose successor goes on
 _STARTS, _WHILE = 10, 600.0  # as many drivers within so many seconds: something is wrong with them
@@ -103,8 +103,8 @@ def scripts(plan: Plan) -> Iterator[str]:
 
 def drive(directory: Path) -> int:
     """Run what was submitted, within its job; the exit status."""
-    from . import show
-    from .progress import on_standard_error
+    from .. import show
+    from ..progress import on_standard_error
     from .run import run
 
     for number in (signal.SIGUSR1, signal.SIGTERM):
@@ -135,7 +135,7 @@ def _driver_script(recipe: Recipe, folder: Folder, after: str | None = None) -> 
 
 
 def _command(directory: Path) -> list[str]:
-    return [sys.executable, "-P", "-m", "petavox.workflows.submit", str(directory.resolve())]
+    return [sys.executable, "-P", "-m", "petavox.workflows.runs.submit", str(directory.resolve())]
 
 
 def _successor(recipe: Recipe, folder: Folder) -> str:

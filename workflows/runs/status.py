@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..pipeline.errors import RequestError
-from .planning.plan import in_bytes
-from .run_directory.checks import LEDGER, RECIPE, check_run_directory
-from .run_directory.ledger import Ledger
-from .run_directory.local_disk import is_local
-from .run_directory.lock import Holder, last_driver, living_driver
-from .run_directory.status_file import StageStatus, Status, from_ledger, read_bulletin, recipe_digest
+from ...pipeline.errors import RequestError
+from ..planning.plan import in_bytes
+from ..run_directory.checks import LEDGER, RECIPE, check_run_directory
+from ..run_directory.ledger import Ledger
+from ..run_directory.local_disk import is_local
+from ..run_directory.lock import Holder, last_driver, living_driver
+from ..run_directory.status_file import StageStatus, Status, from_ledger, read_bulletin, recipe_digest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -76,10 +76,10 @@ def compare(directory: Path, status: Status, recipe: Path, overrides: Sequence[s
     Raises:
         RequestError: the recipe is wrong.
     """
-    from .planning.plan import make_plan
-    from .recipes.segmentation_recipe import load
-    from .renewal import changes, foundation_changes
-    from .stages.fingerprint import ingredients
+    from ..planning.plan import make_plan
+    from ..recipes.segmentation_recipe import load
+    from ..stages.fingerprint import ingredients
+    from .recompute import changes, foundation_changes
 
     plan = make_plan(load(recipe, overrides), directory)
     refused = foundation_changes(status.foundation, plan.foundation)
@@ -179,6 +179,6 @@ def _time_left(status: Status, stage: StageStatus) -> float | None:
 
 
 def _duration(seconds: float | None) -> str:
-    from .report.page import duration
+    from ..report.page import duration
 
     return "" if seconds is None else duration(seconds)

@@ -20,17 +20,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..pipeline.errors import RequestError, TaskError
-from ..pipeline.geometry import BlockGrid, Box, Triple, triple
-from ..pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
+from ...pipeline.errors import RequestError, TaskError
+from ...pipeline.geometry import BlockGrid, Box, Triple, triple
+from ...pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
+from ..progress import Progress
+from ..recipes.segmentation_recipe import Blocks, Input, Output, Recipe, load
+from ..run_directory import affinities as stored
+from ..run_directory.checks import RECIPE, check_segmentation
+from ..run_directory.scratch import scratch_folder
+from ..stages.segmentation_stages import Places
 from .cut import plan_cut
-from .progress import Progress
-from .recipes.segmentation_recipe import Blocks, Input, Output, Recipe, load
 from .run import Ending, run
-from .run_directory import affinities as stored
-from .run_directory.checks import RECIPE, check_segmentation
-from .run_directory.scratch import scratch_folder
-from .stages.segmentation_stages import Places
 
 # No mean is 1: edges of affinity 1 never lie between supervoxels, since no `high` is above 1.
 _NOTHING_MERGES: dict[str, Any] = {"linkage": "mean", "threshold": 1, "small_size": 0, "dust_size": 0}
@@ -194,7 +194,7 @@ def _cut_out(recipe: Recipe, box: Box, grid: BlockGrid, path: Path) -> Recipe:
 
 
 def _in_memory(recipe: Recipe) -> _Result:
-    from ..pipeline.segment import segment
+    from ...pipeline.segment import segment
 
     affinities = stored.read(recipe.input)
     settings: dict[str, Any] = recipe.supervoxels.model_dump(exclude={"method", "strides"})

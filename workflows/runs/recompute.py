@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..pipeline.errors import RequestError
-from ..pipeline.volumes import create_volume
-from .planning.plan import Plan
-from .run_directory.ledger import Ledger
-from .stages.fingerprint import Ingredients, differences, portable
-from .stages.stage import Stage
+from ...pipeline.errors import RequestError
+from ...pipeline.volumes import create_volume
+from ..planning.plan import Plan
+from ..run_directory.ledger import Ledger
+from ..stages.fingerprint import Ingredients, differences, portable
+from ..stages.stage import Stage
 
 Fingerprints = Mapping[str, tuple[str, Ingredients]]
 
