@@ -112,7 +112,7 @@ def test_importing_petavox_loads_nothing_heavy():
 
 
 def test_asking_for_help_loads_nothing_heavy():
-    loaded = loaded_after("from petavox.workflows.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass")
+    loaded = loaded_after("from petavox.workflows.cli.main import app\ntry: app(['--help'])\nexcept SystemExit: pass")
     assert loaded.isdisjoint(HEAVY), sorted(loaded.intersection(HEAVY))
 
 

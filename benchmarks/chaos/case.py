@@ -60,7 +60,7 @@ class Case:
     def start(
         self,
         *words: str,
-        module: str = "petavox.workflows.cli",
+        module: str = "petavox.workflows.cli.main",
         environment: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
     ) -> Driver:

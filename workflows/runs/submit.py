@@ -103,7 +103,7 @@ def scripts(plan: Plan) -> Iterator[str]:
 
 def drive(directory: Path) -> int:
     """Run what was submitted, within its job; the exit status."""
-    from .. import show
+    from ..cli import show_run
     from ..progress import on_standard_error
     from .run import run
 
@@ -115,7 +115,7 @@ def drive(directory: Path) -> int:
     try:
         _check_starts(folder)
         ending = run(recipe, directory, on_standard_error())
-        _say(show.ending_text(ending, f"petavox submit {directory}/cluster/recipe.toml --run {directory}"))
+        _say(show_run.ending_text(ending, f"petavox submit {directory}/cluster/recipe.toml --run {directory}"))
         status = ending.exit_status
     except KeyboardInterrupt:
         if not folder.cancelled:

@@ -15,13 +15,13 @@ from petavox.cluster import Completion
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
+from petavox.workflows.cli.show_audit import audit_json, audit_text
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run_directory.ledger import Ledger
 from petavox.workflows.runs import audit_blocks
 from petavox.workflows.runs.audit import audit, dependents
 from petavox.workflows.runs.cut import plan_cut
 from petavox.workflows.runs.run import run
-from petavox.workflows.show_audit import audit_json, audit_text
 from petavox.workflows.stages.stage import Whole
 
 SHAPE = (6, 24, 20)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from ..pipeline.errors import RequestError
+from ...pipeline.errors import RequestError
 
 if TYPE_CHECKING:
-    from ..pipeline.geometry import Box
-    from .recipes.segmentation_recipe import Recipe
+    from ...pipeline.geometry import Box
+    from ..recipes.segmentation_recipe import Recipe
 
 Number = TypeVar("Number", int, float)
 Word = TypeVar("Word", bound=str)
@@ -41,7 +41,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON 
 
 def load_recipe(path: Path, cluster: str | None, workers: int | None, overrides: Sequence[str] | None) -> Recipe:
     """The recipe in a file, with what the command line lays over it."""
-    from .recipes.segmentation_recipe import load
+    from ..recipes.segmentation_recipe import load
 
     return load(path, all_overrides(cluster, workers, overrides))
 
@@ -54,7 +54,7 @@ def all_overrides(cluster: str | None, workers: int | None, overrides: Sequence[
 
 def run_directory(recipe: Path, run: Path | None) -> Path:
     """Where a recipe's run lies: as --run says, beside a recipe that a run keeps, or runs/NAME."""
-    from .run_directory.checks import LEDGER
+    from ..run_directory.checks import LEDGER
 
     if run is not None:
         return run
@@ -92,7 +92,7 @@ def parse_box(text: str | None) -> Box | None:
     Raises:
         RequestError: the text is something else.
     """
-    from ..pipeline.geometry import Box, triple
+    from ...pipeline.geometry import Box, triple
 
     if text is None:
         return None

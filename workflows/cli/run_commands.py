@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .console import command, run_recipe, say, show_result
+from .app import command, run_recipe, say, show_result
 from .options import (
     BoxOption,
     ClusterOption,
@@ -47,24 +47,24 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """What a recipe would run and what that costs; refuses what cannot work."""
+    from ..planning.calibration import read
+    from ..planning.estimate import estimate
+    from ..planning.plan import look_through, make_plan
+    from ..planning.refusals import refusals
+    from ..planning.unit_costs import shipped
+    from ..run_directory.checks import LEDGER
     from . import show_plan
-    from .planning.calibration import read
-    from .planning.estimate import estimate
-    from .planning.plan import look_through, make_plan
-    from .planning.refusals import refusals
-    from .planning.unit_costs import shipped
-    from .run_directory.checks import LEDGER
 
     planned = make_plan(load_recipe(recipe, cluster, workers, overrides), run_directory(recipe, run))
     if show_jobs:
-        from .runs.submit import scripts
+        from ..runs.submit import scripts
 
         print("\n".join(scripts(planned)), end="")
         return
     look_through(planned)
     found = None
     if calibrate:
-        from .planning.calibration_run import calibrate as measure
+        from ..planning.calibration_run import calibrate as measure
 
         found = measure(planned, shipped(), say)
         if calibration is not None:
@@ -101,7 +101,7 @@ def submit(
     overrides: SetOption = None,
 ) -> None:
     """Run a recipe on SLURM with a driver that is a job itself, so that you can log out."""
-    from .runs.submit import submit as submit_run
+    from ..runs.submit import submit as submit_run
 
     directory = run_directory(recipe, run)
     print(submit_run(load_recipe(recipe, cluster, None, overrides), directory))
@@ -111,7 +111,7 @@ def submit(
 @command
 def cancel(run: RunPath) -> None:
     """End every job of a run on SLURM, its driver included; what is done is kept."""
-    from .runs.submit import cancel as cancel_run
+    from ..runs.submit import cancel as cancel_run
 
     say(f"{cancel_run(run)} jobs ended. `petavox submit` or `petavox run` continues.")
 
@@ -121,7 +121,7 @@ def retry(
     run: RunPath, cluster: ClusterOption = None, workers: WorkersOption = None, as_json: JsonOption = False
 ) -> None:
     """Continue a run from its directory alone, blocks that failed included."""
-    from .run_directory.checks import RECIPE, check_run_directory
+    from ..run_directory.checks import RECIPE, check_run_directory
 
     check_run_directory(run)
     run_recipe(load_recipe(run / RECIPE, cluster, workers, None), run, as_json)
@@ -137,7 +137,7 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """How far a run is, what failed, who works on it, and what a changed recipe would compute again."""
-    from .runs.status import look, status_json, status_table
+    from ..runs.status import look, status_json, status_table
 
     found = look(run, recipe, overrides or ())
     show_result(status_json(found) if as_json else status_table(found), as_json)
@@ -152,8 +152,8 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Is everything that a run has made there, and what it was? Exit status 1: no, and it was not repaired."""
-    from .progress import on_standard_error
-    from .runs.audit import audit as audit_run
+    from ..progress import on_standard_error
+    from ..runs.audit import audit as audit_run
     from .show_audit import audit_json, audit_text
 
     found = audit_run(run, on_standard_error, repair=repair, overrides=all_overrides(cluster, workers, None))
@@ -178,7 +178,7 @@ def cut(
     as_json: JsonOption = False,
 ) -> None:
     """Another segmentation from a finished run's supervoxels, without its affinities: only merging is done again."""
-    from .runs.cut import plan_cut
+    from ..runs.cut import plan_cut
 
     run_recipe(*plan_cut(run, threshold, all_overrides(cluster, workers, overrides), out), as_json)
 
@@ -199,11 +199,11 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Cut a run's volume into other blocks, and compare the segmentations bit for bit; exit status 1: they differ."""
-    from ..pipeline.geometry import triple
-    from . import show
-    from .progress import on_standard_error
-    from .run_directory.checks import check_run_directory
-    from .runs.verify import verify as verify_run
+    from ...pipeline.geometry import triple
+    from ..progress import on_standard_error
+    from ..run_directory.checks import check_run_directory
+    from ..runs.verify import verify as verify_run
+    from . import show_run
 
     check_run_directory(run)
     verdict = verify_run(
@@ -214,7 +214,7 @@ def verify(
         overrides=all_overrides(cluster, workers, None),
         progress=on_standard_error,
     )
-    show_result(show.verdict_json(verdict) if as_json else show.verdict_table(verdict), as_json)
+    show_result(show_run.verdict_json(verdict) if as_json else show_run.verdict_table(verdict), as_json)
     if not verdict.identical:
         raise typer.Exit(1)
 
@@ -243,11 +243,11 @@ def tune(
     as_json: JsonOption = False,
 ) -> None:
     """Choose a run's thresholds by one half of its truth, without predicting again; the other half is scored, too."""
-    from ..pipeline.geometry import triple
-    from .analysis.tune import AXES, HALVES
-    from .analysis.tune import tune as tune_run
-    from .progress import on_standard_error
-    from .recipes.tuning_grid import read_grid
+    from ...pipeline.geometry import triple
+    from ..analysis.tune import AXES, HALVES
+    from ..analysis.tune import tune as tune_run
+    from ..progress import on_standard_error
+    from ..recipes.tuning_grid import read_grid
     from .show_tune import RECIPE, TUNING, tuning_json, tuning_table, write_tuning
 
     tuning = tune_run(

@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from .runs.run import Ending
-    from .runs.verify import Difference, Verdict
+    from ..runs.run import Ending
+    from ..runs.verify import Difference, Verdict
 
 
 def ending_text(ending: Ending, again: str) -> str:

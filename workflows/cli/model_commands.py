@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .console import app, guarded, say, show_result
+from .app import app, guarded, say, show_result
 from .options import JsonOption
 
 models = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
@@ -22,7 +22,7 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
     """The models that recipes can name: without a command, a list of them."""
     if context.invoked_subcommand is not None:
         return
-    from .models.catalogue import list_models, models_table
+    from ..models.catalogue import list_models, models_table
 
     entries, problems = list_models()
     show_result([entry.to_json() for entry in entries] if as_json else models_table(entries), as_json)
@@ -34,8 +34,8 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
 @guarded
 def show(name: ModelName, as_json: JsonOption = False) -> None:
     """The card and the config of a model."""
-    from .models.card import read_card
-    from .models.catalogue import describe
+    from ..models.card import read_card
+    from ..models.catalogue import describe
 
     entry = describe(name)
     card, config = read_card(entry.folder), entry.config
@@ -53,7 +53,7 @@ def add(
     half: Annotated[bool, typer.Option("--half", help="Round weights to half precision, in half the space.")] = False,
 ) -> None:
     """Put a checkpoint among your own models, where recipes find it by its name."""
-    from .models.catalogue import add_model
+    from ..models.catalogue import add_model
 
     print(add_model(source, name, half=half))
 
@@ -65,7 +65,7 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="A new file.")],
 ) -> None:
     """Write a model as an ONNX file, for other programs; `add` reads it back."""
-    from .models.catalogue import export_model
+    from ..models.catalogue import export_model
 
     export_model(name, out)
     print(out)

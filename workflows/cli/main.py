@@ -9,7 +9,7 @@ from types import FrameType
 from typing import NoReturn
 
 from . import data_commands, model_commands, run_commands  # which registers them
-from .console import DEBUG, app
+from .app import DEBUG, app
 
 __all__ = ["app", "data_commands", "main", "model_commands", "run_commands"]
 

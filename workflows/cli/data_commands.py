@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .console import command, finish, run_recipe, say, show_result
+from .app import command, finish, run_recipe, say, show_result
 from .options import (
     BoxOption,
     ClusterOption,
@@ -29,8 +29,8 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """A phantom volume from nothing to scores and a report."""
-    from .progress import on_standard_error
-    from .runs.demo import run_demo
+    from ..progress import on_standard_error
+    from ..runs.demo import run_demo
 
     finish(run_demo(out, workers, on_standard_error()), as_json, again=f"petavox demo --out {out}")
 
@@ -53,8 +53,8 @@ def convert(
     ] = None,
 ) -> None:
     """Any volume → OME-Zarr."""
-    from .conversion.convert import convert as convert_volume
-    from .progress import on_standard_error
+    from ..conversion.convert import convert as convert_volume
+    from ..progress import on_standard_error
 
     volume = convert_volume(
         source,
@@ -82,7 +82,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """The affinities of a raw volume, and nothing else; the same command continues."""
-    from .recipes.prediction_recipe import name_of, prediction
+    from ..recipes.prediction_recipe import name_of, prediction
 
     recipe = prediction(raw, out, checkpoint, all_overrides(cluster, workers, overrides))
     run_recipe(recipe, run or Path("runs") / name_of(out), as_json)
@@ -95,7 +95,7 @@ def train(
     overrides: SetOption = None,
 ) -> None:
     """Train an affinity network, or continue its training."""
-    from .models.train import train_from_recipe
+    from ..models.train import train_from_recipe
 
     folder = out or Path("training") / recipe.stem
     print(train_from_recipe(recipe, folder, overrides or (), lambda line: say(json.dumps(line))))
@@ -116,8 +116,8 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a segmentation: adapted Rand error, variation of information, the largest splits and mergers."""
-    from .analysis.evaluate import evaluate_volumes, scores_table
-    from .progress import on_standard_error
+    from ..analysis.evaluate import evaluate_volumes, scores_table
+    from ..progress import on_standard_error
 
     progress = on_standard_error()
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from .planning.plan import WORKER_BYTES, in_bytes
+from ..planning.plan import WORKER_BYTES, in_bytes
 
 if TYPE_CHECKING:
-    from .planning.estimate import Estimate, StageEstimate
-    from .planning.plan import Plan
+    from ..planning.estimate import Estimate, StageEstimate
+    from ..planning.plan import Plan
 
 
 def plan_table(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> RenderableType:

@@ -10,17 +10,17 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..pipeline.errors import StorageError
-from ..pipeline.files import write_text
-from .recipes import strict_toml
+from ...pipeline.errors import StorageError
+from ...pipeline.files import write_text
+from ..recipes import strict_toml
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from rich.console import RenderableType
 
-    from .analysis.tune import Trial, Tuning
-    from .recipes.segmentation_recipe import Agglomeration, Recipe, Supervoxels
+    from ..analysis.tune import Trial, Tuning
+    from ..recipes.segmentation_recipe import Agglomeration, Recipe, Supervoxels
 
 TUNING = "tuning"
 RECIPE, TRIALS, CURVE = "recipe.toml", "trials.json", "curve.png"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .runs.audit import Audit, Listed
+from ..runs.audit import Audit, Listed
 
 
 def audit_text(found: Audit) -> str:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ..cluster.batch import slurm as queue
-from ..pipeline.errors import QueueError, RequestError
-from .planning.plan import in_bytes
-from .runs.run import versions
+from ...cluster.batch import slurm as queue
+from ...pipeline.errors import QueueError, RequestError
+from ..planning.plan import in_bytes
+from ..runs.run import versions
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ..pipeline.errors import PetavoxError, RequestError, StorageError
+from ...pipeline.errors import PetavoxError, RequestError, StorageError
 
 if TYPE_CHECKING:
-    from .recipes.segmentation_recipe import Recipe
-    from .runs.run import Ending
+    from ..recipes.segmentation_recipe import Recipe
+    from ..runs.run import Ending
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -61,23 +61,23 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
 
 def run_recipe(recipe: Recipe, directory: Path, as_json: bool, force: Sequence[str] = ()) -> None:
     """Run a recipe in a directory, and say how that ended."""
-    from .progress import on_standard_error
-    from .runs.run import run
+    from ..progress import on_standard_error
+    from ..runs.run import run
 
     finish(run(recipe, directory, on_standard_error(), force=force), as_json, again=f"petavox retry {directory}")
 
 
 def finish(ending: Ending, as_json: bool, again: str) -> None:
     """Say how a run ended."""
-    from . import show
+    from . import show_run
 
     if as_json:
-        show_result(show.ending_json(ending), as_json)
+        show_result(show_run.ending_json(ending), as_json)
     elif ending.scores is not None:
-        from .analysis.evaluate import scores_table
+        from ..analysis.evaluate import scores_table
 
         show_result(scores_table(ending.scores), as_json)
-    say(show.ending_text(ending, again))
+    say(show_run.ending_text(ending, again))
     if ending.exit_status:
         raise typer.Exit(ending.exit_status)
 
