@@ -67,7 +67,7 @@ def done(run: Path) -> int:
 
 
 def command(recipe: Path, run: Path) -> list[str]:
-    return [sys.executable, "-P", "-m", "petavox.workflows.cli.main", "run", str(recipe), "--run", str(run)]
+    return [sys.executable, "-P", "-m", "petavox.workflows.cli", "run", str(recipe), "--run", str(run)]
 
 
 def interrupt(recipe: Path, run: Path, victim: str, after: int) -> int:

@@ -86,7 +86,7 @@ def fine_power(image: Image) -> float:
 
 
 def petavox(*arguments: object, folder: Path) -> None:
-    command = [sys.executable, "-P", "-m", "petavox.workflows.cli.main", *map(str, arguments)]
+    command = [sys.executable, "-P", "-m", "petavox.workflows.cli", *map(str, arguments)]
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 

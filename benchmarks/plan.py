@@ -33,7 +33,7 @@ from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks
 
 SIDES = (10_000, 21_544, 46_416, 100_000)
 SECONDS, MEMORY = 10.0, 500e6
-COMMAND = [sys.executable, "-P", "-m", "petavox.workflows.cli.main", "plan"]
+COMMAND = [sys.executable, "-P", "-m", "petavox.workflows.cli", "plan"]
 FROM_RAW = """
 [input]
 raw = "{raw}"

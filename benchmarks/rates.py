@@ -1,4 +1,4 @@
-"""Measures the table of rates that plans without a calibration go by, and writes it: workflows/planning/unit_costs.json.
+"""Measures the table that plans without a calibration go by, and writes it (workflows/planning/unit_costs.json).
 
     python benchmarks/rates.py [--demo DIR] [--out FILE]
 
@@ -38,7 +38,7 @@ from petavox.workflows.recipes.segmentation_recipe import load
 BLOCKS: tuple[Triple, ...] = ((32, 128, 128), (32, 256, 256))
 SHAPE: Triple = (64, 512, 1024)
 HIGHS = (0.98, 0.9999)
-TABLE = Path(__file__).parents[1] / "workflows" / "rates.json"
+TABLE = Path(__file__).parents[1] / "workflows" / "planning" / "unit_costs.json"
 RESULTS = Path(__file__).parent / "results"
 LARGE_NODE = 1_000_000  # contacts, from which on they and not the process decide over a node's memory
 

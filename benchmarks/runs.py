@@ -128,7 +128,7 @@ def run(recipe: Path, directory: Path) -> Run:
         CalledProcessError: the run failed.
     """
     shutil.rmtree(directory, ignore_errors=True)
-    command = [sys.executable, "-P", "-m", "petavox.workflows.cli.main", "run", str(recipe), "--run", str(directory)]
+    command = [sys.executable, "-P", "-m", "petavox.workflows.cli", "run", str(recipe), "--run", str(directory)]
     began, started = time.time(), time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     watch = Watch(process.pid)

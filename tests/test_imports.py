@@ -67,7 +67,7 @@ OURS = [(importer, imported) for importer, imported in IMPORTS if not imported.s
 
 def test_the_walk_sees_imports():
     assert ("tasks.relabel", "pipeline.volumes.open_volume") in OURS
-    assert ("workflows.sources", ":numpy") in IMPORTS
+    assert ("workflows.conversion.sources", ":numpy") in IMPORTS
     assert ("pipeline.volumes", "pipeline.volumes.spec.VolumeSpec") in OURS
 
 
@@ -112,7 +112,7 @@ def test_importing_petavox_loads_nothing_heavy():
 
 
 def test_asking_for_help_loads_nothing_heavy():
-    loaded = loaded_after("from petavox.workflows.cli.main import app\ntry: app(['--help'])\nexcept SystemExit: pass")
+    loaded = loaded_after("from petavox.workflows.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass")
     assert loaded.isdisjoint(HEAVY), sorted(loaded.intersection(HEAVY))
 
 

@@ -60,7 +60,7 @@ class Case:
     def start(
         self,
         *words: str,
-        module: str = "petavox.workflows.cli.main",
+        module: str = "petavox.workflows.cli",
         environment: Mapping[str, str] | None = None,
         within: Sequence[str] = (),
     ) -> Driver:

@@ -78,7 +78,7 @@ def prepare(folder: Path) -> Job:
     return replace(job, reference=digest(run / "segmentation.zarr"))
 
 
-def command(*arguments: object, module: str = "petavox.workflows.cli.main") -> list[str]:
+def command(*arguments: object, module: str = "petavox.workflows.cli") -> list[str]:
     """The command line of petavox, or of another module, in this interpreter."""
     return [sys.executable, "-P", "-m", module, *map(str, arguments)]
 

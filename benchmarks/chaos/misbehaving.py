@@ -65,9 +65,9 @@ def hang() -> None:
 if __name__ == "__main__":
     from misbehaving import perform as wrapped  # by the name under which workers find it
 
-    from petavox.workflows.cli import main
+    from petavox.workflows import cli
 
     what, task, where = sys.argv[1:4]
     del sys.argv[1:4]
     attempt.perform = functools.partial(wrapped, (what, task, tuple(map(int, where.split(",")))))
-    main.main()
+    cli.main()

@@ -81,7 +81,7 @@ def _slurm() -> Finding:
 
 def _kernel_cache() -> Finding:
     """Numba keeps compiled kernels beside the code, or in NUMBA_CACHE_DIR; else every worker compiles them again."""
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parent.parent / "pipeline")
+    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(__file__).parents[2] / "pipeline")
     try:
         with tempfile.TemporaryFile(dir=folder):
             return Finding("kernel cache", f"{folder} can be written")

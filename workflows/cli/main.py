@@ -26,7 +26,3 @@ def main() -> NoReturn:
 
 def _stop(signal_number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""What a unit of work costs: the shipped table of measured constants, in `rates.json`.
+"""What a unit of work costs: the shipped table of measured constants, in `unit_costs.json`.
 
 `python benchmarks/rates.py` measures the table anew and writes it. Tasks state their own memory; that of a contact in
 an upper octree node is in the table too, for what is extrapolated from a calibration.
@@ -50,5 +50,5 @@ class Rates(Section):
 
 def shipped() -> Rates:
     """The table that comes with petavox."""
-    text = files(__package__).joinpath("rates.json").read_text(encoding="utf-8")
+    text = files(__package__).joinpath("unit_costs.json").read_text(encoding="utf-8")
     return Rates.model_validate_json(text)

@@ -16,8 +16,8 @@ from petavox import evaluate, segment
 from petavox.pipeline.errors import RequestError, VolumeError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
+from petavox.workflows import cli
 from petavox.workflows.analysis.tune import tune
-from petavox.workflows.cli import main
 from petavox.workflows.cli.show_tune import tuning_json, tuning_table, write_tuning
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.recipes.tuning_grid import Grid, read_grid
@@ -189,7 +189,7 @@ def test_the_command_prints_the_trials_and_leaves_recipe_and_curve(finished, tmp
     arguments = [part for text in TRIED for part in ("--try", text)]
     monkeypatch.setattr(sys, "argv", ["petavox", "tune", str(directory), "--split", "y", "--json", *arguments])
     with pytest.raises(SystemExit, match="0"):
-        main.main()
+        cli.main()
     printed = json.loads(capfd.readouterr().out)
     assert printed["chosen"] in printed["trials"]
     assert printed == json.loads((directory / "tuning" / "trials.json").read_text())

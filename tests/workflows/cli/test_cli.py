@@ -11,7 +11,7 @@ import pytest
 
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume
-from petavox.workflows.cli import main
+from petavox.workflows import cli
 
 SHAPE = (6, 20, 20)
 
@@ -23,7 +23,7 @@ def petavox(monkeypatch, capfd):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["petavox", *map(str, arguments)])
         with pytest.raises(SystemExit) as exited:
-            main.main()
+            cli.main()
         out, err = capfd.readouterr()
         return exited.value.code, out, err
 
@@ -60,7 +60,7 @@ def directory(recipe):
         sys.executable,
         "-P",
         "-m",
-        "petavox.workflows.cli.main",
+        "petavox.workflows.cli",
         "run",
         str(recipe),
         "--run",
@@ -75,7 +75,7 @@ def directory(recipe):
 def test_help_is_had_without_loading_what_computes():
     code = (
         "import sys; sys.argv = ['petavox', '--help']\n"
-        "from petavox.workflows.cli.main import main\n"
+        "from petavox.workflows.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'numba', 'dask', 'distributed', 'tensorstore', 'zarr', 'pyarrow'} & set(sys.modules)))"
@@ -199,7 +199,7 @@ def test_a_run_with_failed_blocks_exits_with_1_names_them_and_says_how_to_retry(
     monkeypatch.undo()
     monkeypatch.setattr(sys, "argv", ["petavox", "retry", str(tmp_path / "run")])
     with pytest.raises(SystemExit) as exited:
-        main.main()
+        cli.main()
     assert exited.value.code == 0
 
 

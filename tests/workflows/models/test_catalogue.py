@@ -23,7 +23,7 @@ from petavox.pipeline.affinities.checkpoint import (
 from petavox.pipeline.affinities.offsets import NEAREST
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import CheckpointError, RequestError
-from petavox.workflows.cli import main
+from petavox.workflows import cli
 from petavox.workflows.models.card import read_card, summary
 from petavox.workflows.models.catalogue import add_model, describe, export_model, list_models
 
@@ -53,7 +53,7 @@ def petavox(monkeypatch, capfd):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["petavox", "models", *map(str, arguments)])
         with pytest.raises(SystemExit) as exited:
-            main.main()
+            cli.main()
         out, err = capfd.readouterr()
         return exited.value.code, out, err
 
@@ -207,7 +207,7 @@ def test_shipped_cards_say_what_a_card_must_and_what_their_configs_say(folder):
 def test_models_are_listed_without_loading_torch():
     code = (
         "import sys; sys.argv = ['petavox', 'models']\n"
-        "from petavox.workflows.cli.main import main\n"
+        "from petavox.workflows.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'numba', 'dask', 'scipy'} & set(sys.modules)))"

@@ -14,7 +14,7 @@ from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNe
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks
-from petavox.workflows.cli.main import app
+from petavox.workflows.cli import app
 from petavox.workflows.planning import calibration as stored
 from petavox.workflows.planning import calibration_run as calibrating
 from petavox.workflows.planning.calibration_run import calibrate

@@ -128,7 +128,7 @@ def test_a_small_run_writes_what_was_stated_of_noise_within_a_factor_of_four(tmp
 
 PLAN = """
 import json, sys
-from petavox.workflows.cli.main import app
+from petavox.workflows.cli import app
 try:
     app(["plan", *sys.argv[1:], "--json"])
 except SystemExit as end:

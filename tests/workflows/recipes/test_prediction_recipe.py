@@ -15,8 +15,8 @@ from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.tasks import predict as task
+from petavox.workflows import cli
 from petavox.workflows.analysis.tune import tune
-from petavox.workflows.cli import main
 from petavox.workflows.recipes.prediction_recipe import name_of, prediction
 from petavox.workflows.recipes.segmentation_recipe import Recipe
 from petavox.workflows.recipes.tuning_grid import Grid
@@ -47,7 +47,7 @@ def petavox(monkeypatch, capfd):
         options = ["--checkpoint", "network", "--cluster", "serial", "--set", "blocks.shape=[4,8,8]", "--json"]
         monkeypatch.setattr(sys, "argv", ["petavox", "predict", "raw.zarr", "made/affinities.zarr", *options, *more])
         with pytest.raises(SystemExit) as exited:
-            main.main()
+            cli.main()
         out, err = capfd.readouterr()
         return exited.value.code, json.loads(out or "null"), err
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from petavox.pipeline.errors import RequestError, TaskError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
-from petavox.workflows.cli import main
+from petavox.workflows import cli
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run_directory import affinities as stored
 from petavox.workflows.run_directory.ledger import Ledger
@@ -158,7 +158,7 @@ def test_other_blocks_cut_elsewhere_and_need_no_more_memory_unless_a_block_is_ti
 def command(monkeypatch, capsys, *arguments):
     monkeypatch.setattr(sys, "argv", ["petavox", "verify", *map(str, arguments)])
     with pytest.raises(SystemExit) as exited:
-        main.main()
+        cli.main()
     return exited.value.code, capsys.readouterr().out
 
 
