@@ -1,7 +1,7 @@
 """What a unit of work costs: the shipped table of measured constants, in `unit_costs.json`.
 
-`python benchmarks/rates.py` measures the table anew and writes it. Tasks state their own memory; that of a contact in
-an upper octree node is in the table too, for what is extrapolated from a calibration.
+`python -m benchmarks.runs.fit_unit_costs` measures the table anew and writes it. Tasks state their own memory; that
+of a contact in an upper octree node is in the table too, for what is extrapolated from a calibration.
 """
 
 from __future__ import annotations
