@@ -28,7 +28,7 @@ from ...tasks.agglomerate import region_of_block
 from ...tasks.assign import beyond, homes_of_leaf, segments_of
 from ..recipes.segmentation_recipe import load
 from ..run_directory.checks import RECIPE, check_segmentation
-from ..stages.segmentation_stages import Places
+from ..stages.places import Places
 
 if TYPE_CHECKING:
     import networkx

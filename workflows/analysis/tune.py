@@ -32,8 +32,8 @@ from ..recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, 
 from ..recipes.tuning_grid import Grid
 from ..run_directory import affinities as stored
 from ..run_directory.checks import RECIPE, check_affinities, check_run_directory
-from ..stages.segmentation_stages import Places
-from .evaluate import plan_contingency
+from ..stages.places import Places
+from ..stages.scoring import plan_contingency
 
 Axis = Literal["z", "y", "x", "none"]
 Half = Literal["first", "second"]

@@ -17,7 +17,7 @@ from ...pipeline.errors import PetavoxError, RequestError, StorageError
 
 if TYPE_CHECKING:
     from ..recipes.segmentation_recipe import Recipe
-    from ..runs.run import Ending
+    from ..report.ending import Ending
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -69,15 +69,16 @@ def run_recipe(recipe: Recipe, directory: Path, as_json: bool, force: Sequence[s
 
 def finish(ending: Ending, as_json: bool, again: str) -> None:
     """Say how a run ended."""
-    from . import show_run
+    from ..report.ending import ending_text
+    from .show_run import ending_json
 
     if as_json:
-        show_result(show_run.ending_json(ending), as_json)
+        show_result(ending_json(ending), as_json)
     elif ending.scores is not None:
-        from ..analysis.evaluate import scores_table
+        from .show_scores import scores_table
 
         show_result(scores_table(ending.scores), as_json)
-    say(show_run.ending_text(ending, again))
+    say(ending_text(ending, again))
     if ending.exit_status:
         raise typer.Exit(ending.exit_status)
 

@@ -116,8 +116,9 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a segmentation: adapted Rand error, variation of information, the largest splits and mergers."""
-    from ..analysis.evaluate import evaluate_volumes, scores_table
+    from ..analysis.evaluate import evaluate_volumes
     from ..progress import on_standard_error
+    from .show_scores import scores_table
 
     progress = on_standard_error()
 

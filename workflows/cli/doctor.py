@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.table import Table
 
 from ...cluster.batch import slurm as queue
+from ...cluster.quantities import in_bytes
 from ...pipeline.errors import QueueError, RequestError
-from ..planning.plan import in_bytes
-from ..runs.run import versions
+from ..report.versions import versions
 
 
 @dataclass(frozen=True)

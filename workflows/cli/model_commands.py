@@ -22,7 +22,8 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
     """The models that recipes can name: without a command, a list of them."""
     if context.invoked_subcommand is not None:
         return
-    from ..models.catalogue import list_models, models_table
+    from ..models.catalogue import list_models
+    from .show_models import models_table
 
     entries, problems = list_models()
     show_result([entry.to_json() for entry in entries] if as_json else models_table(entries), as_json)

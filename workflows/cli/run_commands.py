@@ -137,7 +137,8 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """How far a run is, what failed, who works on it, and what a changed recipe would compute again."""
-    from ..runs.status import look, status_json, status_table
+    from ..runs.status import look
+    from .show_status import status_json, status_table
 
     found = look(run, recipe, overrides or ())
     show_result(status_json(found) if as_json else status_table(found), as_json)
@@ -246,9 +247,10 @@ def tune(
     from ...pipeline.geometry import triple
     from ..analysis.tune import AXES, HALVES
     from ..analysis.tune import tune as tune_run
+    from ..analysis.tuning_results import RECIPE, TUNING, tuning_json, write_tuning
     from ..progress import on_standard_error
     from ..recipes.tuning_grid import read_grid
-    from .show_tune import RECIPE, TUNING, tuning_json, tuning_table, write_tuning
+    from .show_tune import tuning_table
 
     tuning = tune_run(
         run,

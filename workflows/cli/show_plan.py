@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from ..planning.plan import WORKER_BYTES, in_bytes
+from ...cluster.quantities import in_bytes, in_time
+from ..planning.plan import WORKER_BYTES
 
 if TYPE_CHECKING:
     from ..planning.estimate import Estimate, StageEstimate
@@ -59,14 +60,6 @@ def plan_json(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> dict[str,
         "notes": list(costs.notes),
         "refusals": list(refusals),
     }
-
-
-def in_time(seconds: float) -> str:
-    """A length of time for people: 12 s, 3.5 min, 8.25 h, 41 days."""
-    for unit, length, most in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 100), ("days", 86_400, 1000)):
-        if seconds < most * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds / (365.25 * 86_400):.3g} years"
 
 
 def _stages(costs: Estimate) -> Table:

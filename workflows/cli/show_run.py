@@ -8,26 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ..runs.run import Ending
+    from ..report.ending import Ending
     from ..runs.verify import Difference, Verdict
-
-
-def ending_text(ending: Ending, again: str) -> str:
-    """The end of a run in a few lines: what failed, or where the results are."""
-    made = {"affinities": ending.affinities} if ending.segmentation is None else {"segmentation": ending.segmentation}
-    places = [f"{name:14}{path}" for name, path in {**made, "report": ending.report}.items()]
-    if not ending.failed:
-        return "\n".join([f"Done in {ending.seconds:.0f} s.", *places])
-    more = [f"  and {ending.failed - len(ending.failures)} more"] if ending.failed > len(ending.failures) else []
-    return "\n".join(
-        [
-            f"{ending.failed} tasks failed; {ending.blocked} that need them were not run; the rest is done.",
-            *(f"  {line}" for line in ending.failures),
-            *more,
-            f"Tracebacks are in {ending.directory / 'log.txt'}. To try them again: {again}",
-            *places,
-        ]
-    )
 
 
 def ending_json(ending: Ending) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ...cluster.quantities import parse_seconds
 from ...pipeline.errors import StorageError
-from ..recipes.segmentation_recipe import parse_seconds
 
 
 class Hangs:

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ... import __version__
 from ...pipeline.affinities.checkpoint import CARD, CheckpointConfig
 from ...pipeline.errors import CheckpointError
+from ...pipeline.version import __version__
 
 if TYPE_CHECKING:
-    from .train import RecipeBox, RecipePhantom, RecipeVolume, TrainingRecipe
+    from ..recipes.training_recipe import RecipeBox, RecipePhantom, RecipeVolume, TrainingRecipe
 
 
 def read_card(folder: Path) -> str:

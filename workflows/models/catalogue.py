@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import safetensors
 
@@ -28,9 +28,6 @@ from ...pipeline.affinities.checkpoint import (
 )
 from ...pipeline.errors import CheckpointError, RequestError, StorageError
 from .card import read_card, summary
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 FILES = (WEIGHTS, CONFIG, CARD, "recipe.toml", "training_log.jsonl")
 """What a model's folder holds; the last two may be missing."""
@@ -90,26 +87,6 @@ def describe(name: str) -> Entry:
         CheckpointError: there is none, or it is damaged.
     """
     return _entry(find_checkpoint(name))
-
-
-def models_table(entries: list[Entry]) -> RenderableType:
-    """Models for reading."""
-    from rich.console import Group
-    from rich.table import Table
-
-    table = Table("model", "from", "voxels, nm", "patch", "offsets", "parameters", "weights", box=None, pad_edge=False)
-    for entry in entries:
-        config, offsets = entry.config, entry.config.network.offsets
-        table.add_row(
-            entry.name,
-            entry.source,
-            "×".join(f"{length:g}" for length in config.voxel_size),
-            "×".join(map(str, config.patch)),
-            f"{len(offsets)} to {','.join(str(max(map(abs, axis))) for axis in zip(*offsets, strict=True))}",
-            f"{entry.parameters:,}",
-            config.weights_sha256[:8],
-        )
-    return Group(table, "", *(f"{entry.name}: {entry.summary}" for entry in entries))
 
 
 def add_model(source: Path, name: str | None = None, *, half: bool = False) -> Path:

@@ -20,7 +20,8 @@ from ...tasks.contract import Density, TaskConfig
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.checks import check_leaves
 from ..stages.fingerprint import digest
-from ..stages.segmentation_stages import Places, SegmentationStages, supervoxel_settings
+from ..stages.places import Places
+from ..stages.segmentation_stages import SegmentationStages, supervoxel_settings
 from ..stages.stage import Stage
 from .sampled_density import sample_density
 
@@ -176,15 +177,6 @@ def look_through(plan: Plan) -> None:
         read_nearest(volume.read, plan.grid.box(index), plan.grid.volume, channels, volume.path)
 
 
-def in_bytes(count: float) -> str:
-    """Bytes for people: 2.5 GB."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} PB"
-
-
 def _chunks(recipe: Recipe, grid: BlockGrid) -> tuple[Triple, Triple | None]:
     return default_chunks(grid.block, grid.volume) if recipe.output.chunk is None else (recipe.output.chunk, None)
 
@@ -306,7 +298,7 @@ def _offsets(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:
 def _contingency(
     recipe: Recipe, places: Places, segmentation: VolumeSpec, identities: dict[str, str]
 ) -> contingency.Config | None:
-    from ..analysis.evaluate import plan_contingency
+    from ..stages.scoring import plan_contingency
 
     wanted = recipe.evaluate
     if wanted is None:

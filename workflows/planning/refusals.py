@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...cluster import PoolName
+from ...cluster.quantities import in_bytes
 from ...pipeline.errors import RequestError
 from ..stages.stage import Stage
 from .estimate import Estimate, StageEstimate, estimate
-from .plan import WORKER_BYTES, Plan, in_bytes
+from .plan import WORKER_BYTES, Plan
 from .unit_costs import shipped
 
 _CERTAIN = 0.5

@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, ValidationInfo, model_validator
 
 from ...cluster.quantities import Duration
-from ...cluster.quantities import parse_bytes as parse_bytes
-from ...cluster.quantities import parse_seconds as parse_seconds
 from ...pipeline.errors import RequestError
 from ...pipeline.geometry import Triple
 from ...pipeline.thresholds import Threshold

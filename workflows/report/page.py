@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ...cluster.quantities import duration, in_bytes
 from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.errors import PetavoxError
 from ...pipeline.files import write_text
@@ -90,7 +91,7 @@ def write_report(run_directory: str | Path, data: ReportData) -> Path:
         pictures, missing = [], str(error)
     template = resources.files(__package__).joinpath("report.html").read_text("utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"duration": duration, "memory": memory}
+    environment.filters |= {"duration": duration, "in_bytes": in_bytes}
     page = environment.from_string(template).render(
         data=data,
         verdict=verdict(data),
@@ -123,23 +124,10 @@ def verdict(data: ReportData) -> str:
     return f"Adapted Rand error {data.scores.adapted_rand_error:.4f}: {segments} in {duration(data.seconds)}."
 
 
-def duration(seconds: float) -> str:
-    """1.2 s, 3 min 20 s, 5 h 2 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
-
-
-def memory(count: int) -> str:
-    """Bytes as MB or GB."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
 def _scores(scores: Scores | None) -> dict[str, object]:
     if scores is None:
         return {"score_rows": [], "mistakes": {}}
-    from ..analysis.evaluate import mistake_tables, score_rows
+    from .score_rows import mistake_tables, score_rows
 
     return {"score_rows": score_rows(scores), "mistakes": mistake_tables(scores)}
 

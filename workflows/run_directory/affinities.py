@@ -11,7 +11,7 @@ from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.geometry import Box
 from ...pipeline.volumes import open_volume
 from ..recipes.segmentation_recipe import Input, Recipe, load
-from ..stages.segmentation_stages import Places
+from ..stages.places import Places
 from .checks import RECIPE
 
 _BYTES_IN_MEMORY = 150

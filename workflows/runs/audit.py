@@ -23,6 +23,7 @@ from ..execution.loop import Result
 from ..planning.plan import Plan, make_plan
 from ..progress import Progress
 from ..recipes.segmentation_recipe import load
+from ..report.ending import Ending
 from ..run_directory.checks import LEDGER, RECIPE, check_run_directory, left_alone
 from ..run_directory.ledger import Ledger
 from ..run_directory.ledger_backup import restore
@@ -31,7 +32,7 @@ from ..stages.fingerprint import ingredients
 from ..stages.stage import Stage
 from .audit_blocks import Flaw, inspect, inspect_stage
 from .recompute import Fingerprints, changes, renew
-from .run import Ending, compute, opened, report, session
+from .run import compute, opened, report, session
 
 LISTED = 100
 """Flaws that are listed one by one."""

@@ -12,7 +12,8 @@ from ...pipeline.volumes import VolumeSpec, create_volume, default_chunks
 from ..progress import Progress
 from ..recipes.cluster_section import Cluster
 from ..recipes.segmentation_recipe import Agglomeration, Blocks, Evaluate, Input, Model, Output, Recipe
-from .run import Ending, run
+from ..report.ending import Ending
+from .run import run
 
 SHAPE: Triple = (64, 512, 512)
 BLOCK: Triple = (64, 256, 256)

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import logging
-import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ... import cluster
 from ...pipeline.errors import RequestError, StorageError
@@ -21,54 +17,20 @@ from ..planning.refusals import check
 from ..progress import Progress
 from ..recipes import strict_toml
 from ..recipes.segmentation_recipe import Recipe
+from ..report.ending import Ending
+from ..report.versions import versions
 from ..run_directory.checks import COPY, LEDGER, RECIPE, check_run_directory, left_alone
 from ..run_directory.ledger import Ledger
 from ..run_directory.ledger_backup import keep_copy
-from ..run_directory.ledger_schema import Summary
 from ..run_directory.lock import Lock, locked
 from ..run_directory.status_file import Bulletin, recipe_digest
 from ..stages.fingerprint import ingredients
 from .recompute import Fingerprints, changes, check_foundation, check_outputs, forced, renew
 
-if TYPE_CHECKING:
-    from ...pipeline.evaluation.scores import Scores
-
 LOG = "log.txt"
 HANGS = "hangs"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a run ended.
-
-    Args:
-        directory: of the run.
-        failed: tasks that were set aside.
-        blocked: tasks that were not run because they need one of those.
-        failures: one line for each of the first that were set aside.
-        stages: what the ledger says of each stage.
-        seconds: how long the run was at work, all sessions together.
-        segmentation, affinities: paths of these volumes, where the run has them.
-        report: path of the page.
-        scores: if there is a truth, and nothing failed.
-    """
-
-    directory: Path
-    failed: int
-    blocked: int
-    failures: tuple[str, ...]
-    stages: tuple[Summary, ...]
-    seconds: float
-    segmentation: str | None
-    affinities: str | None
-    report: Path
-    scores: Scores | None
-
-    @property
-    def exit_status(self) -> int:
-        return 1 if self.failed else 0
 
 
 def run(
@@ -262,19 +224,3 @@ def _segment_sizes(ledger: Ledger, plan: Plan) -> tuple[int, ...]:
                     power = int(name.removeprefix("segments_2e"))
                     sizes[power] = sizes.get(power, 0) + count
     return tuple(sizes.get(power, 0) for power in range(max(sizes, default=-1) + 1))
-
-
-def versions() -> dict[str, str]:
-    """What computes here, by name."""
-    names = ("numpy", "numba", "torch", "tensorstore", "zarr", "dask", "distributed", "pyarrow")
-    known = {"petavox": _own_version(), "python": platform.python_version()}
-    for name in names:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            known[name] = importlib.metadata.version(name)
-    return known
-
-
-def _own_version() -> str:
-    from ... import __version__
-
-    return __version__

@@ -23,6 +23,7 @@ from ..planning.plan import Plan, make_plan
 from ..planning.refusals import check
 from ..recipes import strict_toml
 from ..recipes.segmentation_recipe import Recipe, load
+from ..report.ending import ending_text
 from ..run_directory.checks import LEDGER
 
 TO_BE_CONTINUED = 75  # exit status of a driver whose successor goes on
@@ -103,7 +104,6 @@ def scripts(plan: Plan) -> Iterator[str]:
 
 def drive(directory: Path) -> int:
     """Run what was submitted, within its job; the exit status."""
-    from ..cli import show_run
     from ..progress import on_standard_error
     from .run import run
 
@@ -115,7 +115,7 @@ def drive(directory: Path) -> int:
     try:
         _check_starts(folder)
         ending = run(recipe, directory, on_standard_error())
-        _say(show_run.ending_text(ending, f"petavox submit {directory}/cluster/recipe.toml --run {directory}"))
+        _say(ending_text(ending, f"petavox submit {directory}/cluster/recipe.toml --run {directory}"))
         status = ending.exit_status
     except KeyboardInterrupt:
         if not folder.cancelled:

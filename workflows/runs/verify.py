@@ -25,12 +25,13 @@ from ...pipeline.geometry import BlockGrid, Box, Triple, triple
 from ...pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
 from ..progress import Progress
 from ..recipes.segmentation_recipe import Blocks, Input, Output, Recipe, load
+from ..report.ending import Ending
 from ..run_directory import affinities as stored
 from ..run_directory.checks import RECIPE, check_segmentation
 from ..run_directory.scratch import scratch_folder
-from ..stages.segmentation_stages import Places
+from ..stages.places import Places
 from .cut import plan_cut
-from .run import Ending, run
+from .run import run
 
 # No mean is 1: edges of affinity 1 never lie between supervoxels, since no `high` is above 1.
 _NOTHING_MERGES: dict[str, Any] = {"linkage": "mean", "threshold": 1, "small_size": 0, "dust_size": 0}

@@ -11,7 +11,8 @@ from petavox.pipeline.evaluation import evaluate
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume
 from petavox.workflows.analysis import evaluate as workflow
-from petavox.workflows.analysis.evaluate import evaluate_volumes, scores_table
+from petavox.workflows.analysis.evaluate import evaluate_volumes
+from petavox.workflows.cli.show_scores import scores_table
 
 VOXEL = (30.0, 6.0, 6.0)
 

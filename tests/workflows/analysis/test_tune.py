@@ -18,7 +18,8 @@ from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows import cli
 from petavox.workflows.analysis.tune import tune
-from petavox.workflows.cli.show_tune import tuning_json, tuning_table, write_tuning
+from petavox.workflows.analysis.tuning_results import tuning_json, write_tuning
+from petavox.workflows.cli.show_tune import tuning_table
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.recipes.tuning_grid import Grid, read_grid
 from petavox.workflows.run_directory.ledger import Ledger

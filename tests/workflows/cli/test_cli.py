@@ -176,7 +176,7 @@ def test_debug_shows_the_traceback(petavox):
 
 
 def test_what_nobody_foresaw_exits_with_1_and_says_how_to_see_more(petavox, directory, monkeypatch):
-    monkeypatch.setattr("petavox.workflows.runs.status.status_json", lambda found: 1 / 0)
+    monkeypatch.setattr("petavox.workflows.cli.show_status.status_json", lambda found: 1 / 0)
     status, _, err = petavox("status", directory, "--json")
     assert status == 1
     assert "ZeroDivisionError" in err

@@ -13,8 +13,9 @@ from petavox.pipeline.affinities.checkpoint import find_checkpoint, load_checkpo
 from petavox.pipeline.errors import CheckpointError, RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.phantom import Phantom, PhantomConfig
-from petavox.workflows.models.train import TrainingRecipe, train_from_recipe
+from petavox.workflows.models.train import train_from_recipe
 from petavox.workflows.recipes import strict_toml
+from petavox.workflows.recipes.training_recipe import TrainingRecipe
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 SHAPE = (8, 48, 48)

@@ -11,8 +11,9 @@ from petavox.pipeline.errors import RequestError, VolumeError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume
 from petavox.workflows.models.card import read_card, summary
-from petavox.workflows.models.train import TrainingRecipe, train_from_recipe
+from petavox.workflows.models.train import train_from_recipe
 from petavox.workflows.recipes import strict_toml
+from petavox.workflows.recipes.training_recipe import TrainingRecipe
 
 SHIPPED = Path(petavox.__file__).resolve().parent / "pipeline" / "affinities" / "checkpoints"
 

@@ -6,8 +6,9 @@ import pytest
 
 from petavox.pipeline.affinities.checkpoint import find_checkpoint
 from petavox.pipeline.errors import RequestError
-from petavox.workflows.models.train import TrainingRecipe, train_from_recipe
+from petavox.workflows.models.train import train_from_recipe
 from petavox.workflows.recipes import strict_toml
+from petavox.workflows.recipes.training_recipe import TrainingRecipe
 from petavox.workflows.runs.demo import PHANTOM
 
 TINY = """

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from petavox.pipeline.errors import RequestError
 from petavox.workflows.recipes import strict_toml
-from petavox.workflows.recipes.segmentation_recipe import Recipe, load, parse_bytes
+from petavox.workflows.recipes.segmentation_recipe import Recipe, load
 
 RAW = "[input]\nraw = 'em.zarr'\n[model]\ncheckpoint = 'snemi3d'\n"
 AFFINITIES = "[input]\naffinities = 'affinities.zarr'\n"
@@ -69,14 +69,3 @@ def test_thresholds_are_the_decimals_that_were_written(tmp_path_factory, million
 def test_what_does_not_hang_together_is_refused(tmp_path, text, overrides, complaint):
     with pytest.raises(RequestError, match=complaint):
         recipe(tmp_path, text, *overrides)
-
-
-@pytest.mark.parametrize(("text", "count"), [("2.5GB", 2_500_000_000), ("800 MiB", 800 * 2**20), ("1TB", 10**12)])
-def test_sizes_are_read_with_their_unit(text, count):
-    assert parse_bytes(text) == count
-
-
-@pytest.mark.parametrize("text", ["", "5", "GB", "-1GB", "0MB", "1e400GB", "5 gigs"])
-def test_sizes_without_number_or_unit_are_refused(text):
-    with pytest.raises(ValueError, match="must be a size"):
-        parse_bytes(text)

@@ -12,7 +12,7 @@ import pytest
 from petavox.pipeline.errors import StorageError
 from petavox.pipeline.evaluation import evaluate
 from petavox.pipeline.volumes import VolumeSpec, create_volume
-from petavox.workflows.report.page import ReportData, duration, memory, verdict, write_report
+from petavox.workflows.report.page import ReportData, verdict, write_report
 from petavox.workflows.run_directory.ledger_schema import Summary
 
 STAGE = Summary("supervoxels", 4, 3, 1, 0, 0, 0, 4, 12.5, 300_000_000, 10**6)
@@ -131,14 +131,3 @@ def test_a_report_that_cannot_be_written_is_a_storage_error(tmp_path, data):
 def test_the_verdict_says_how_it_ended(data):
     assert verdict(data) == f"Adapted Rand error {data.scores.adapted_rand_error:.4f}: 1,205 segments in 1 min 15 s."
     assert "3 of 4 tasks are done" in verdict(replace(data, stages=(replace(STAGE, empty=0),)))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0.0 s"), (59.94, "59.9 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (7322, "2 h 2 min")]
-)
-def test_durations_read_well(seconds, text):
-    assert duration(seconds) == text
-
-
-def test_memory_reads_well():
-    assert (memory(12_000_000), memory(2_460_000_000)) == ("12 MB", "2.46 GB")

@@ -18,6 +18,7 @@ from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume
 from petavox.tasks.contract import Resources
+from petavox.workflows.cli.show_status import status_json, status_table
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run_directory.ledger import Ledger
 from petavox.workflows.run_directory.ledger_schema import Row
@@ -25,7 +26,7 @@ from petavox.workflows.run_directory.lock import Holder, locked
 from petavox.workflows.run_directory.status_file import Bulletin, read_bulletin
 from petavox.workflows.runs import status as statuses
 from petavox.workflows.runs.run import run
-from petavox.workflows.runs.status import look, status_json, status_table
+from petavox.workflows.runs.status import look
 from petavox.workflows.stages.stage import Stage
 
 SHAPE = (4, 16, 16)
