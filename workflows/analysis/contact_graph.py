@@ -27,7 +27,8 @@ from ...tasks import block_tables
 from ...tasks.agglomerate import region_of_block
 from ...tasks.assign import beyond, homes_of_leaf, segments_of
 from ..recipes.segmentation_recipe import load
-from ..run_directory.checks import RECIPE, check_segmentation
+from ..run_directory.checks import check_segmentation
+from ..run_directory.layout import RECIPE
 from ..stages.places import Places
 
 if TYPE_CHECKING:

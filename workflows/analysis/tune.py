@@ -31,7 +31,8 @@ from ..progress import Progress
 from ..recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, Supervoxels, load
 from ..recipes.tuning_grid import Grid
 from ..run_directory import affinities as stored
-from ..run_directory.checks import RECIPE, check_affinities, check_run_directory
+from ..run_directory.checks import check_affinities, check_run_directory
+from ..run_directory.layout import RECIPE
 from ..stages.places import Places
 from ..stages.scoring import plan_contingency
 

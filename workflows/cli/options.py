@@ -54,7 +54,7 @@ def all_overrides(cluster: str | None, workers: int | None, overrides: Sequence[
 
 def run_directory(recipe: Path, run: Path | None) -> Path:
     """Where a recipe's run lies: as --run says, beside a recipe that a run keeps, or runs/NAME."""
-    from ..run_directory.checks import LEDGER
+    from ..run_directory.layout import LEDGER
 
     if run is not None:
         return run

@@ -52,7 +52,7 @@ def plan(
     from ..planning.plan import look_through, make_plan
     from ..planning.refusals import refusals
     from ..planning.unit_costs import shipped
-    from ..run_directory.checks import LEDGER
+    from ..run_directory.layout import LEDGER
     from . import show_plan
 
     planned = make_plan(load_recipe(recipe, cluster, workers, overrides), run_directory(recipe, run))
@@ -121,7 +121,8 @@ def retry(
     run: RunPath, cluster: ClusterOption = None, workers: WorkersOption = None, as_json: JsonOption = False
 ) -> None:
     """Continue a run from its directory alone, blocks that failed included."""
-    from ..run_directory.checks import RECIPE, check_run_directory
+    from ..run_directory.checks import check_run_directory
+    from ..run_directory.layout import RECIPE
 
     check_run_directory(run)
     run_recipe(load_recipe(run / RECIPE, cluster, workers, None), run, as_json)

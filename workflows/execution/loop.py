@@ -11,7 +11,6 @@ a worker, where one block is more than a twentieth of the work, go without.
 
 from __future__ import annotations
 
-import heapq
 import logging
 import time
 from collections import Counter
@@ -30,10 +29,9 @@ from .attempt import Attempt, Failure, Report, Terms
 from .batch_size import CALL_SECONDS, Pace
 from .crash_budget import CrashBudget
 from .ready_tasks import Readiness, Task
+from .retries import BACKOFF, Retries
 from .time_limit import Hangs
 
-MAX_FAILURES = 3
-MAX_LOSSES = 6  # more, since a worker that is killed from outside is not the task's fault
 CANARY = 20
 _LOOKAHEAD = 1 << 14  # tasks of one stage that are kept ready, whatever the number of workers
 _WORTH = 4  # later stages go first, with calls of at least such a part of their full size
@@ -79,13 +77,13 @@ class Loop:
         ledger: Ledger,
         progress: Progress,
         limits: Limits | None = None,
-        backoff: float = 1.0,
+        backoff: float = BACKOFF,
         hangs: Path | None = None,
     ) -> None:
         limits = limits or Limits()
         self._stages, self._fingerprints = stages, fingerprints
         self._ledger, self._progress = ledger, progress
-        self._backoff, self._budget, self._hangs = backoff, CrashBudget(limits.crash_budget), Hangs(hangs, limits.task)
+        self._budget, self._hangs = CrashBudget(limits.crash_budget), Hangs(hangs, limits.task)
         self._configs = [stage.config.model_dump_json() for stage in stages]
         self._readiness = Readiness(stages, lambda stage: ledger.done(stage.name, len(stage), fingerprints[stage.name]))
         self._pools: list[PoolName] = ["gpu" if stage.resources.gpu else "cpu" for stage in stages]
@@ -95,9 +93,7 @@ class Loop:
         self._told = 0.0
         self._calls: dict[int, _Call] = {}
         self._in_flight: Counter[PoolName] = Counter()
-        self._retries: dict[PoolName, list[tuple[float, Task]]] = {pool: [] for pool in self._pools}
-        self._failures: dict[Task, int] = {}
-        self._losses: dict[Task, int] = {}
+        self._retries = Retries(self._pools, backoff)
 
     @property
     def left(self) -> int:
@@ -163,7 +159,7 @@ class Loop:
         if time.monotonic() < self._told:
             return
         self._told = time.monotonic() + _TELL
-        wanted = {pool: self._in_flight[pool] + len(retries) for pool, retries in self._retries.items()}
+        wanted = {pool: self._in_flight[pool] + waiting for pool, waiting in self._retries.waiting().items()}
         capacity = self._executor.capacity()
         for position, pool in enumerate(self._pools):
             ready = self._readiness.ready(position, _LOOKAHEAD)
@@ -172,9 +168,7 @@ class Loop:
 
     def _next(self, pool: PoolName, capacity: int, room: int) -> _Call | None:
         """The call to make next: a retry that is due, else tasks of the last stage that has enough of them."""
-        retries = self._retries.get(pool)
-        if retries and retries[0][0] <= time.monotonic():
-            task = heapq.heappop(retries)[1]
+        if (task := self._retries.take(pool)) is not None:
             return _Call(task.stage, [task.number])
         found: tuple[int, int] | None = None
         for position in reversed(range(len(self._stages))):
@@ -207,9 +201,8 @@ class Loop:
 
     def _completed(self) -> list[Completion]:
         """What has ended; waits for that or for the next retry to be due, but never long, so as to hear a signal."""
-        due = min((retries[0][0] for retries in self._retries.values() if retries), default=float("inf"))
         started = time.monotonic()
-        patience = min(_WAIT, max(0.0, due - started))
+        patience = min(_WAIT, max(0.0, self._retries.next_due() - started))
         completions = self._executor.completed(patience)
         if not completions and not self._calls:  # an executor without anything to wait for may return at once
             time.sleep(max(0.0, started + patience - time.monotonic()))
@@ -270,12 +263,10 @@ class Loop:
     def _retry_or_give_up(self, task: Task, failure: Failure) -> None:
         if failure.request:
             raise RequestError(f"{self._name(task)}: {failure.reason}")
-        last, tries = self._is_last(task, failure), self._tries(failure)
-        if not failure.shared:
-            tries[task] = tries.get(task, 0) + 1
+        last = self._retries.is_last(task, failure)
+        self._retries.count(task, failure)
         if not last:
-            due = time.monotonic() + self._backoff * 2 ** max(0, tries.get(task, 0) - 1)
-            heapq.heappush(self._retries[self._pools[task.stage]], (due, task))
+            self._retries.add(self._pools[task.stage], task, failure)
         elif failure.storage:
             raise StorageError(f"{self._name(task)}: {failure.reason}")
         else:
@@ -288,14 +279,6 @@ class Loop:
         self._progress.advance(stage, failed=True)
         self._budget.spend(stage, failure.reason, set_aside=failed, done=self._readiness.done(task.stage))
 
-    def _is_last(self, task: Task, failure: Failure) -> bool:
-        """Whether a task is not tried again after this; of a call that failed as a whole, each is tried alone first."""
-        most = MAX_LOSSES if failure.lost else MAX_FAILURES
-        return not failure.shared and self._tries(failure).get(task, 0) + 1 >= most
-
-    def _tries(self, failure: Failure) -> dict[Task, int]:
-        return self._losses if failure.lost else self._failures
-
     def _name(self, task: Task) -> str:
         stage = self._stages[task.stage]
         return f"{stage.name} {stage.index(task.number)}"
@@ -303,7 +286,7 @@ class Loop:
     def _state(self, task: Task, attempt: Attempt) -> State:
         if attempt.outcome is not None:
             return attempt.outcome.state
-        return "aside" if attempt.failure is not None and self._is_last(task, attempt.failure) else "failed"
+        return "aside" if attempt.failure is not None and self._retries.is_last(task, attempt.failure) else "failed"
 
     def _row(self, task: Task, attempt: Attempt, report: Report) -> Row:
         name = self._stages[task.stage].name

@@ -13,16 +13,23 @@ from typing import TYPE_CHECKING, Any
 from ...cluster import PoolName
 from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.affinities.offsets import NEAREST, Offsets
-from ...pipeline.errors import AffinityError, VolumeError
+from ...pipeline.errors import AffinityError
 from ...pipeline.geometry import BlockGrid, Box, Triple
 from ...pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
 from ...tasks.contract import Density, TaskConfig
 from ..recipes.segmentation_recipe import Model, Recipe
-from ..run_directory.checks import check_leaves
-from ..stages.fingerprint import digest
 from ..stages.places import Places
-from ..stages.segmentation_stages import SegmentationStages, supervoxel_settings
+from ..stages.segmentation_stages import SegmentationStages
 from ..stages.stage import Stage
+from .inputs import (
+    checkpoint_folder,
+    mask_identity,
+    network_cost,
+    offsets_of,
+    source_of,
+    weights_identity,
+    with_normalisation,
+)
 from .sampled_density import sample_density
 
 if TYPE_CHECKING:
@@ -89,7 +96,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     """
     directory = directory.absolute()
     places = Places.of(recipe, directory)
-    source, identities = _source(recipe, places)
+    source, identities = source_of(recipe, places)
     grid = BlockGrid(source.spec.shape, recipe.blocks.shape)
     chunk, shard = _chunks(recipe, grid)
     segmentation, segmented = _labels(source.spec, "uint64", chunk, shard), recipe.output.until == "segmentation"
@@ -98,14 +105,14 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     if recipe.input.run is None and segmented:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
     if recipe.model is not None:
-        model, offsets = _with_normalisation(recipe.model, source), NEAREST
+        model, offsets = with_normalisation(recipe.model, source), NEAREST
         recipe = recipe.model_copy(update={"model": model})
         predict, volumes[str(places.affinities)] = _prediction(recipe, model, source, places, chunk, shard)
         if recipe.input.mask is not None:
-            identities[recipe.input.mask] = _mask(recipe.input.mask, source)
-        identities[_checkpoint(model)], network = _weights(model), _network(model)
+            identities[recipe.input.mask] = mask_identity(recipe.input.mask, source)
+        identities[checkpoint_folder(model)], network = weights_identity(model), network_cost(model)
     elif recipe.input.affinities is not None:
-        offsets, affinity_bytes = _offsets(recipe, source)
+        offsets, affinity_bytes = offsets_of(recipe, source)
     for spec in volumes.values():
         check_write_boxes(grid, spec)
     counting = _contingency(recipe, places, segmentation, identities)
@@ -145,20 +152,6 @@ def _density(recipe: Recipe, source: Volume, offsets: Offsets | None) -> tuple[D
     return Density(), f"Nothing lies at the three places of {source.path} that were sampled: {assumed}"
 
 
-def _source(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
-    """The volume that a run starts from, and the identities of what it starts from, by the paths that configs hold."""
-    if recipe.input.run is None:
-        named = str(recipe.input.raw or places.affinities)
-        source = open_volume(named)
-        return source, dict.fromkeys((named, source.path), source.identity())
-    settings = {"block": list(recipe.blocks.shape), **supervoxel_settings(recipe)}
-    if not settings["levels"]:
-        del settings["levels"]  # histograms may be there, unread
-    left = check_leaves(Path(recipe.input.run), settings)
-    source = open_volume(places.fragments)
-    return source, dict.fromkeys((source.path, places.fragments, places.leaves), left)
-
-
 def look_through(plan: Plan) -> None:
     """Look at all float affinities, which is too slow to be part of every plan.
 
@@ -194,21 +187,6 @@ def _labels(source: VolumeSpec, dtype: str, chunk: Triple, shard: Triple | None)
     return VolumeSpec(source.shape, dtype, source.voxel_size, source.translation, chunk=chunk, shard=shard)
 
 
-def _with_normalisation(model: Model, source: Volume) -> Model:
-    """The model with the grey levels' statistics: as the recipe says, or sampled over the whole volume."""
-    from ...pipeline.networks.normalisation import estimate_normalisation
-
-    if source.spec.channels is not None:
-        raise VolumeError(
-            f"Raw data has the axes z, y, x; {source.path} has {source.spec.channels} channels besides."
-            " If these are affinities, name the volume as [input] affinities; else take one channel out of it."
-        )
-    if model.mean is not None:
-        return model
-    found = estimate_normalisation(source.read, source.spec.shape, fill_value=source.spec.fill_value)
-    return model.model_copy(update={"mean": found.mean, "deviation": found.deviation})
-
-
 def _prediction(
     recipe: Recipe, model: Model, source: Volume, places: Places, chunk: Triple, shard: Triple | None
 ) -> tuple[TaskConfig, VolumeSpec]:
@@ -219,7 +197,7 @@ def _prediction(
     config = predict.Config(
         raw=source.path,
         mask=recipe.input.mask,
-        checkpoint=_checkpoint(model),
+        checkpoint=checkpoint_folder(model),
         affinities=str(places.affinities),
         block=recipe.blocks.shape,
         normalisation=Normalisation.model_validate({"mean": model.mean, "deviation": model.deviation}),
@@ -233,66 +211,6 @@ def _prediction(
         compile=model.compile,
     )
     return config, predict.affinities_spec(source.spec, chunk, shard)
-
-
-def _mask(path: str, source: Volume) -> str:
-    """The identity of a mask, once it is known to fit the raw data."""
-    mask = open_volume(path)
-    if mask.spec.array_shape != source.spec.array_shape:
-        raise VolumeError(
-            f"The mask must have the shape of the raw data: {path} is {mask.spec.array_shape}, {source.path} is"
-            f" {source.spec.array_shape}. Make one for the whole volume."
-        )
-    return mask.identity()
-
-
-def _checkpoint(model: Model) -> str:
-    """The folder of the checkpoint."""
-    from ...pipeline.affinities.checkpoint import find_checkpoint
-
-    return str(find_checkpoint(model.checkpoint))
-
-
-def _weights(model: Model) -> str:
-    """The identity of a checkpoint: what its config says about predicting, the hash of its weights included."""
-    from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
-
-    config = check_checkpoint_offsets(Path(_checkpoint(model)))
-    return digest(config.model_dump(mode="json", exclude={"provenance": True, "network": {"descriptors"}}))
-
-
-def _network(model: Model) -> tuple[float, Triple]:
-    """Operations of the network for a voxel of a patch, and the shape of a patch."""
-    from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
-    from ...pipeline.affinities.operation_count import operations_a_voxel
-
-    config = check_checkpoint_offsets(Path(_checkpoint(model)))
-    patch = model.patch or config.patch
-    return model.variants * operations_a_voxel(config.network), patch
-
-
-def _offsets(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:
-    """The offsets of the channels of existing affinities, and the bytes of one of them."""
-    import numpy as np
-
-    spec = source.spec
-    if spec.channels is None or not (spec.dtype == "uint8" or spec.dtype.startswith("float")):
-        raise AffinityError(
-            f"Affinities have the axes c, z, y, x and are uint8 or floats in [0, 1]; {source.path} has shape"
-            f" {spec.array_shape} and type {spec.dtype}."
-        )
-    offsets = recipe.input.offsets or spec.offsets
-    if offsets is None:
-        raise AffinityError(
-            f"The offsets of affinities must be known; {source.path} does not state them. Add them to [input], one"
-            f" (z, y, x) a channel, where the value at p belongs to the edge of p and p − offset; for channels z, y, x:"
-            f" offsets = {[list(offset) for offset in NEAREST]}"
-        )
-    if len(offsets) != spec.channels:
-        raise AffinityError(
-            f"Each channel needs one offset: {source.path} has {spec.channels}, [input] states {len(offsets)}."
-        )
-    return offsets, np.dtype(spec.dtype).itemsize
 
 
 def _contingency(
@@ -326,6 +244,6 @@ def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -
     if recipe.input.mask is not None:
         foundation["input.mask"] = identities[recipe.input.mask]
     if recipe.model is not None:
-        settings = recipe.model.model_dump(mode="json") | {"checkpoint": _weights(recipe.model)}
+        settings = recipe.model.model_dump(mode="json") | {"checkpoint": weights_identity(recipe.model)}
         foundation |= {f"model.{key}": value for key, value in settings.items()}
     return foundation

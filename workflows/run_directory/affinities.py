@@ -12,7 +12,7 @@ from ...pipeline.geometry import Box
 from ...pipeline.volumes import open_volume
 from ..recipes.segmentation_recipe import Input, Recipe, load
 from ..stages.places import Places
-from .checks import RECIPE
+from .layout import RECIPE
 
 _BYTES_IN_MEMORY = 150
 """A voxel of a box that is segmented in memory: what the tasks of supervoxels and agglomeration state for a block."""

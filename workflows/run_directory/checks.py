@@ -10,14 +10,10 @@ from typing import Any
 from ... import tasks
 from ...pipeline.errors import RequestError
 from ..stages.fingerprint import Ingredients, differences, digest
+from .layout import COPY, LEDGER
 from .ledger import Ledger
 from .ledger_schema import Summary
 from .lock import read_locked
-
-LEDGER = "ledger.sqlite"
-COPY = "ledger.copy.sqlite"
-"""Of the ledger, as it was when a driver last began or ended."""
-RECIPE = "recipe.toml"
 
 LEAVES = ("supervoxels", "faces")
 """The stages whose tables and fragments another agglomeration starts from."""

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 from ...pipeline.errors import RequestError, StorageError
-from .checks import COPY, LEDGER
+from .layout import COPY, LEDGER
 from .ledger import Ledger
 from .lock import locked
 

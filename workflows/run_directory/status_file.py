@@ -20,11 +20,11 @@ from typing import Any
 from ...pipeline.errors import StorageError
 from ...pipeline.files import write_text
 from ..stages.stage import Stage
+from .layout import STATUS
 from .ledger import Ledger
 from .ledger_schema import SETTLED, STATES, Row
 from .lock import Holder
 
-STATUS = "status.json"
 _MINUTES = 10.0
 _DONE = STATES[:SETTLED]
 

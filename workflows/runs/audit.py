@@ -20,11 +20,13 @@ from ...pipeline.errors import PetavoxError, RequestError
 from ...pipeline.geometry import Box, Octree, Triple, triple
 from ...pipeline.volumes import open_volume
 from ..execution.loop import Result
+from ..execution.retries import BACKOFF
 from ..planning.plan import Plan, make_plan
 from ..progress import Progress
 from ..recipes.segmentation_recipe import load
 from ..report.ending import Ending
-from ..run_directory.checks import LEDGER, RECIPE, check_run_directory, left_alone
+from ..run_directory.checks import check_run_directory, left_alone
+from ..run_directory.layout import LEDGER, RECIPE
 from ..run_directory.ledger import Ledger
 from ..run_directory.ledger_backup import restore
 from ..run_directory.lock import Lock, read_locked
@@ -36,7 +38,6 @@ from .run import compute, opened, report, session
 
 LISTED = 100
 """Flaws that are listed one by one."""
-_BACKOFF = 1.0
 
 Mask = npt.NDArray[np.bool_]
 Masks = dict[str, Mask]
@@ -199,7 +200,7 @@ def _repair(
                 ledger.undo(name, fingerprints[name][0], np.flatnonzero(mask).tolist())
                 total += int(mask.sum())
             bulletin.recount()
-            result = compute(ledger, plan, fingerprints, progress, _BACKOFF, bulletin)
+            result = compute(ledger, plan, fingerprints, progress, BACKOFF, bulletin)
             after = _checksums(plan, ledger, fingerprints)
             changed = {name: mask & (before[name] != after[name]) for name, mask in again.items()}
             later = dependents(plan.stages, changed)

@@ -13,11 +13,11 @@ from ...cluster import Executor
 from ...pipeline.checksums import unpacked
 from ...pipeline.errors import PetavoxError, TaskError
 from ...pipeline.geometry import Triple
+from ..execution.retries import MAX_LOSSES
 from ..stages.stage import Stage
 
 GROUP = 8
 """Tasks whose pieces one call looks at."""
-_LOSSES = 6
 
 Item = tuple[Triple, int]  # a task's index, and the checksum that the ledger has of it
 
@@ -102,7 +102,7 @@ def inspect_stage(
         for completion in executor.completed(0.5):
             size = flying.pop(completion.key)
             start, losses = completion.key
-            if completion.error is not None or (completion.lost and losses + 1 >= _LOSSES):
+            if completion.error is not None or (completion.lost and losses + 1 >= MAX_LOSSES):
                 why = completion.error or completion.reason or "its worker died again and again"
                 raise TaskError(f"{stage.name} {stage.index(int(numbers[start]))} cannot be looked at: {why}")
             if completion.lost:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ...pipeline.errors import RequestError
 from ..recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, load
-from ..run_directory.checks import RECIPE, check_run_directory
+from ..run_directory.checks import check_run_directory
+from ..run_directory.layout import RECIPE
 
 CUTS = "cuts"
 _MAY_DIFFER = {"agglomeration", "output", "evaluate", "cluster"}

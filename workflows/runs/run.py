@@ -12,6 +12,7 @@ from ...pipeline.errors import RequestError, StorageError
 from ...pipeline.files import write_text
 from ..execution import attempt
 from ..execution.loop import Loop, Result
+from ..execution.retries import BACKOFF
 from ..planning.plan import Plan, look_through, make_plan
 from ..planning.refusals import check
 from ..progress import Progress
@@ -19,7 +20,8 @@ from ..recipes import strict_toml
 from ..recipes.segmentation_recipe import Recipe
 from ..report.ending import Ending
 from ..report.versions import versions
-from ..run_directory.checks import COPY, LEDGER, RECIPE, check_run_directory, left_alone
+from ..run_directory.checks import check_run_directory, left_alone
+from ..run_directory.layout import COPY, HANGS, LEDGER, LOG, RECIPE
 from ..run_directory.ledger import Ledger
 from ..run_directory.ledger_backup import keep_copy
 from ..run_directory.lock import Lock, locked
@@ -27,14 +29,11 @@ from ..run_directory.status_file import Bulletin, recipe_digest
 from ..stages.fingerprint import ingredients
 from .recompute import Fingerprints, changes, check_foundation, check_outputs, forced, renew
 
-LOG = "log.txt"
-HANGS = "hangs"
-
 log = logging.getLogger(__name__)
 
 
 def run(
-    recipe: Recipe, directory: Path, progress: Progress, *, backoff: float = 1.0, force: Sequence[str] = ()
+    recipe: Recipe, directory: Path, progress: Progress, *, backoff: float = BACKOFF, force: Sequence[str] = ()
 ) -> Ending:
     """Do everything that a recipe asks for and that is not done yet.
 

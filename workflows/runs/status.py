@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...pipeline.errors import RequestError
-from ..run_directory.checks import LEDGER, RECIPE, check_run_directory
+from ..run_directory.checks import check_run_directory
+from ..run_directory.layout import LEDGER, RECIPE
 from ..run_directory.ledger import Ledger
 from ..run_directory.local_disk import is_local
 from ..run_directory.lock import Holder, last_driver, living_driver

@@ -24,7 +24,7 @@ from ..planning.refusals import check
 from ..recipes import strict_toml
 from ..recipes.segmentation_recipe import Recipe, load
 from ..report.ending import ending_text
-from ..run_directory.checks import LEDGER
+from ..run_directory.layout import LEDGER
 
 TO_BE_CONTINUED = 75  # exit status of a driver whose successor goes on
 _STARTS, _WHILE = 10, 600.0  # as many drivers within so many seconds: something is wrong with them

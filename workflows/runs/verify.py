@@ -27,7 +27,8 @@ from ..progress import Progress
 from ..recipes.segmentation_recipe import Blocks, Input, Output, Recipe, load
 from ..report.ending import Ending
 from ..run_directory import affinities as stored
-from ..run_directory.checks import RECIPE, check_segmentation
+from ..run_directory.checks import check_segmentation
+from ..run_directory.layout import RECIPE
 from ..run_directory.scratch import scratch_folder
 from ..stages.places import Places
 from .cut import plan_cut

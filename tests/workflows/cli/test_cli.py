@@ -185,10 +185,10 @@ def test_what_nobody_foresaw_exits_with_1_and_says_how_to_see_more(petavox, dire
 
 def test_a_run_with_failed_blocks_exits_with_1_names_them_and_says_how_to_retry(petavox, recipe, tmp_path, monkeypatch):
     from petavox.tasks import relabel
-    from petavox.workflows.execution import loop
+    from petavox.workflows.execution import retries
 
     real = relabel.run
-    monkeypatch.setattr(loop, "MAX_FAILURES", 1)
+    monkeypatch.setattr(retries, "MAX_FAILURES", 1)
     monkeypatch.setattr(relabel, "run", lambda config, index: 1 / 0 if index[1] else real(config, index))
     status, out, err = petavox("run", recipe, "--run", tmp_path / "run", "--json")
     assert status == 1

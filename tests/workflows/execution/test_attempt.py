@@ -92,7 +92,7 @@ def test_a_task_within_its_limit_leaves_no_file_and_no_timer(tmp_path):
 HANGING = """
 import sys, numba
 from petavox.tasks.contract import Outcome, TaskConfig
-from petavox.workflows import attempt
+from petavox.workflows.execution import attempt
 
 Config = TaskConfig
 

@@ -15,7 +15,8 @@ from petavox import cluster
 from petavox.pipeline.errors import ClusterError, CrashBudgetError, RequestError, StorageError
 from petavox.tasks.contract import Resources
 from petavox.workflows.execution import loop
-from petavox.workflows.execution.loop import MAX_FAILURES, MAX_LOSSES, Loop
+from petavox.workflows.execution.loop import Loop
+from petavox.workflows.execution.retries import MAX_FAILURES, MAX_LOSSES
 from petavox.workflows.recipes.segmentation_recipe import Limits
 from petavox.workflows.run_directory.ledger import Ledger
 from petavox.workflows.stages.fingerprint import ingredients

@@ -197,7 +197,7 @@ def test_a_row_takes_no_more_room_for_long_names(tmp_path, word):
 WRITE_AND_DIE = """
 import os, sys
 from pathlib import Path
-from petavox.workflows import ledger
+from petavox.workflows.run_directory import ledger
 from petavox.workflows.run_directory.ledger_schema import Row
 from petavox.workflows.run_directory.ledger import Ledger
 ledger.is_local = lambda folder: False

@@ -21,7 +21,7 @@ from petavox.workflows.run_directory.lock import Holder, living_driver, locked, 
 HOLD = """
 import errno, sys, time
 from pathlib import Path
-from petavox.workflows import lock as locks
+from petavox.workflows.run_directory import lock as locks
 locks.BEAT = 0.1
 if "without flock" in sys.argv:
     locks._flock = lambda file, how: "unknown"

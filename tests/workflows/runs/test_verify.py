@@ -129,7 +129,7 @@ def test_tasks_that_fail_are_no_verdict(directory, monkeypatch):
         raise ValueError("broken")
 
     monkeypatch.setattr(faces, "run", broken)
-    monkeypatch.setattr("petavox.workflows.execution.loop.MAX_FAILURES", 1)
+    monkeypatch.setattr("petavox.workflows.execution.retries.MAX_FAILURES", 1)
     with pytest.raises(TaskError, match="ValueError: broken"):
         found(directory, blocks=[(4, 24, 20)])
 
