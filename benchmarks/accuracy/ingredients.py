@@ -26,12 +26,12 @@ import tifffile
 import torch
 
 from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
-from petavox.pipeline.affinities.checkpoint import write_atomically
 from petavox.pipeline.affinities.offsets import Offsets
 from petavox.pipeline.affinities.sampling import TrainingVolume
 from petavox.pipeline.affinities.training import STATE, Trainer, TrainingConfig
 from petavox.pipeline.affinities.unet import NetworkConfig
 from petavox.pipeline.geometry import Box, Triple, triple
+from petavox.pipeline.networks.checkpoint import write_atomically
 from petavox.pipeline.networks.normalisation import estimate_normalisation
 
 from ..harness import judging, measure

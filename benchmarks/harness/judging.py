@@ -18,7 +18,7 @@ from petavox.pipeline.affinities.prediction import Inference, Predictor, batched
 from petavox.pipeline.affinities.sampling import TrainingVolume
 from petavox.pipeline.affinities.targets import affinity_targets
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
-from petavox.pipeline.affinities.variants import Combine, Count, look, variants_of
+from petavox.pipeline.affinities.variants import Combine, look, variants_of
 from petavox.pipeline.agglomeration.contacts import interior_contacts
 from petavox.pipeline.agglomeration.greedy_merging import MergeRule
 from petavox.pipeline.agglomeration.multicut import MulticutRule, merge_multicut
@@ -27,6 +27,7 @@ from petavox.pipeline.evaluation.contingency import Contingency, count
 from petavox.pipeline.evaluation.scores import Scores, score
 from petavox.pipeline.geometry import Box, Triple, triple
 from petavox.pipeline.networks.normalisation import as_tensor
+from petavox.pipeline.networks.orientations import Count
 from petavox.pipeline.networks.read_ahead import reading
 from petavox.pipeline.segment import SegmentGraph, oversegment, recount, recuts
 from petavox.pipeline.segmentation.mutex import label_mutex_fragments

@@ -23,12 +23,13 @@ from torch import Tensor
 from ..geometry import Box, Triple
 from ..networks.engine import Engine, Precision, usable_device
 from ..networks.normalisation import Normalisation, as_tensor
+from ..networks.orientations import Count
 from ..networks.patch_grid import PatchGrid, blending_weights
 from ..networks.read_ahead import Grey, Read, reading
 from .network_config import NetworkConfig, check_patch
 from .offsets import NEAREST
 from .unet import ResidualSymmetricUNet
-from .variants import Combine, Count, look, variants_of
+from .variants import Combine, look, variants_of
 
 CHANNELS = len(NEAREST)
 Item = TypeVar("Item")

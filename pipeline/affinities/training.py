@@ -19,11 +19,12 @@ from torch import Tensor
 
 from ..errors import CheckpointError, RequestError
 from ..geometry import Triple
+from ..networks.checkpoint import save_checkpoint, write_atomically
 from ..networks.engine import usable_device
 from ..networks.log import TrainingLog
 from ..networks.processes import current_processes
 from .augmentation_config import AugmentationConfig
-from .checkpoint import CheckpointConfig, save_checkpoint, starting_point, write_atomically
+from .checkpoint import CheckpointConfig, starting_point
 from .losses import balanced_loss, descriptor_loss, maximin_loss
 from .network_config import NetworkConfig, check_patch
 from .offsets import NEAREST, check_offsets

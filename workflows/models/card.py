@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...pipeline.affinities.checkpoint import CARD, CheckpointConfig
+from ...pipeline.affinities.checkpoint import CheckpointConfig
 from ...pipeline.errors import CheckpointError
+from ...pipeline.networks.checkpoint import CARD
 from ...pipeline.version import __version__
 
 if TYPE_CHECKING:

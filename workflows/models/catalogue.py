@@ -14,19 +14,15 @@ from typing import Any, Literal
 import safetensors
 
 from ...pipeline.affinities.checkpoint import (
-    CARD,
-    CONFIG,
-    WEIGHTS,
     CheckpointConfig,
     find_checkpoint,
     known_models,
     load_checkpoint,
     read_checkpoint_config,
-    save_checkpoint,
     shipped_models,
-    user_models,
 )
 from ...pipeline.errors import CheckpointError, RequestError, StorageError
+from ...pipeline.networks.checkpoint import CARD, CONFIG, WEIGHTS, save_checkpoint, user_models
 from .card import read_card, summary
 
 FILES = (WEIGHTS, CONFIG, CARD, "recipe.toml", "training_log.jsonl")

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...pipeline.affinities.checkpoint import find_checkpoint, read_checkpoint_config, write_atomically
+from ...pipeline.affinities.checkpoint import find_checkpoint, read_checkpoint_config
 from ...pipeline.affinities.sampling import TrainingVolume
 from ...pipeline.affinities.training import Trainer
 from ...pipeline.affinities.validation import ScoringConfig
 from ...pipeline.errors import RequestError, VolumeError
 from ...pipeline.geometry import Box, triple
+from ...pipeline.networks.checkpoint import write_atomically
 from ...pipeline.networks.normalisation import estimate_normalisation
 from ...pipeline.networks.processes import joined_processes
 from ...pipeline.phantom import Phantom, PhantomConfig

@@ -73,11 +73,13 @@ def weights_identity(model: Model) -> str:
 def network_cost(model: Model) -> tuple[float, Triple]:
     """Operations of the network for a voxel of a patch, and the shape of a patch."""
     from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
-    from ...pipeline.affinities.operation_count import operations_a_voxel
+    from ...pipeline.affinities.unet import ResidualSymmetricUNet
+    from ...pipeline.networks.operation_count import operations_a_voxel
 
     config = check_checkpoint_offsets(Path(checkpoint_folder(model)))
     patch = model.patch or config.patch
-    return model.variants * operations_a_voxel(config.network), patch
+    network = ResidualSymmetricUNet(config.network)
+    return model.variants * operations_a_voxel(network, config.network.multiple), patch
 
 
 def offsets_of(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:

@@ -10,19 +10,11 @@ import pytest
 import safetensors.numpy
 import torch
 
-from petavox.pipeline.affinities.checkpoint import (
-    CARD,
-    WEIGHTS,
-    CheckpointConfig,
-    find_checkpoint,
-    load_checkpoint,
-    save_checkpoint,
-    shipped_models,
-    user_models,
-)
+from petavox.pipeline.affinities.checkpoint import CheckpointConfig, find_checkpoint, load_checkpoint, shipped_models
 from petavox.pipeline.affinities.offsets import NEAREST
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import CheckpointError, RequestError
+from petavox.pipeline.networks.checkpoint import CARD, WEIGHTS, save_checkpoint, user_models
 from petavox.workflows import cli
 from petavox.workflows.models.card import read_card, summary
 from petavox.workflows.models.catalogue import add_model, describe, export_model, list_models

@@ -9,10 +9,11 @@ import torch
 from typer.testing import CliRunner
 
 from petavox.cluster.serial import Serial
-from petavox.pipeline.affinities.checkpoint import CheckpointConfig, save_checkpoint
+from petavox.pipeline.affinities.checkpoint import CheckpointConfig
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
+from petavox.pipeline.networks.checkpoint import save_checkpoint
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks
 from petavox.workflows.cli import app
 from petavox.workflows.planning import calibration as stored

@@ -7,10 +7,11 @@ import pytest
 import torch
 from fakes.shuffled import Silent
 
-from petavox.pipeline.affinities.checkpoint import CheckpointConfig, save_checkpoint
+from petavox.pipeline.affinities.checkpoint import CheckpointConfig
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import AffinityError, CheckpointError, RequestError, VolumeError
 from petavox.pipeline.geometry import Box
+from petavox.pipeline.networks.checkpoint import save_checkpoint
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows.planning.plan import make_plan
 from petavox.workflows.planning.refusals import check

@@ -8,11 +8,12 @@ import pytest
 import torch
 from fakes.shuffled import Silent
 
-from petavox.pipeline.affinities.checkpoint import CheckpointConfig, save_checkpoint
+from petavox.pipeline.affinities.checkpoint import CheckpointConfig
 from petavox.pipeline.affinities.offsets import NEAREST
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
+from petavox.pipeline.networks.checkpoint import save_checkpoint
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.tasks import predict as task
 from petavox.workflows import cli

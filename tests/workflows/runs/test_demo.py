@@ -8,9 +8,10 @@ import torch
 from fakes.shuffled import Silent
 
 from petavox import cluster
-from petavox.pipeline.affinities.checkpoint import CheckpointConfig, save_checkpoint
+from petavox.pipeline.affinities.checkpoint import CheckpointConfig
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.geometry import Box
+from petavox.pipeline.networks.checkpoint import save_checkpoint
 from petavox.pipeline.phantom import Phantom
 from petavox.pipeline.volumes import open_volume
 from petavox.workflows.execution import attempt
