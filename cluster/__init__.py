@@ -24,7 +24,7 @@ def start(place: Place, function: Function) -> Executor:
 
         return start_local(place, function)
     if place.kind == "slurm":
-        from .slurm.workforce import start as start_slurm
+        from .batch.workforce import start as start_slurm
 
         return start_slurm(place, function)
     raise RequestError(f"Clusters are of kind 'serial', 'local' or 'slurm'; found '{place.kind}'.")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .batch.jobs import Jobs
 from .executor import PoolName
-from .slurm.jobs import Jobs
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from scipy.sparse.csgraph import connected_components
 
 from ..errors import RequestError
 from .contacts import Contacts, Int64s
-from .joining import find_root
-from .linkage import Bools, Merges
+from .greedy_merging import Bools, Merges
+from .small_supervoxels import find_root
 
 Costs = npt.NDArray[np.float64]
 Solver = Literal["greedy-additive", "kernighan-lin", "fusion-moves"]

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .block_graph import Share
 from .contacts import Contacts, Int64s
-from .joining import Bools, Faces, Joined, JoinRule, join_small, linked
-from .leaves import Share
-from .regions import FaceTable, Ids
+from .octree_node import FaceTable, Ids
+from .small_supervoxels import Bools, Faces, Joined, JoinRule, join_small, linked
 
 
 @dataclass(frozen=True)

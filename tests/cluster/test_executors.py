@@ -13,7 +13,7 @@ from distributed.utils import get_ip
 from fakes.calls import Unpicklable, call
 
 from petavox import cluster
-from petavox.cluster.slurm.jobs import GpuJobs, Jobs
+from petavox.cluster.batch.jobs import GpuJobs, Jobs
 from petavox.pipeline.errors import ClusterError, RequestError
 
 WORKERS = 2
