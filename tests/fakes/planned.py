@@ -38,4 +38,5 @@ def plan_of(volume, block, *, workers=2, memory=4 * 10**9, density=None, directo
         operations=0.0,
         patch=(1, 1, 1),
         truth_offset=None,
+        scale=None,
     )

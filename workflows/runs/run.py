@@ -57,6 +57,8 @@ def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -
     _check_directory(plan.directory)
     new = not (plan.directory / LEDGER).exists()
     check(plan, new=new)
+    if plan.scale is not None and plan.scale.note is not None:
+        progress.note(plan.scale.note)
     if new:
         look_through(plan)
         check_outputs((), plan)
