@@ -61,6 +61,7 @@ class Plan:
         density_note: why the density is none that was sampled, if so.
         operations: of the network for a voxel of a patch; 0 without one.
         patch: of the network, voxels.
+        channels: where the nearest-neighbour affinities lie in their volume.
         truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
         scale: the voxels of the raw data against those of the network's training, if a network is used.
     """
@@ -78,6 +79,7 @@ class Plan:
     density_note: str | None
     operations: float
     patch: Triple
+    channels: Channels
     truth_offset: Triple | None
     scale: VoxelScale | None
 
@@ -136,6 +138,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         density_note=density_note,
         operations=network[0],
         patch=network[1],
+        channels=Channels() if offsets is None else Channels.of_offsets(offsets),
         truth_offset=None if counting is None else counting.offset,
         scale=scale,
     )
