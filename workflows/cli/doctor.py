@@ -67,7 +67,7 @@ def _gpu() -> Iterator[Finding]:
         yield Finding("GPU", ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))
     else:
         yield Finding("GPU", "none; networks run on the CPU")
-    yield Finding("cuDNN", cudnn_version(torch.backends.cudnn.version()))
+    yield Finding("cuDNN", cudnn_version(torch.backends.cudnn.version()))  # type: ignore[no-untyped-call]
 
 
 def cudnn_version(number: int | None) -> str:

@@ -23,7 +23,7 @@ from ..stages.segmentation_stages import SegmentationStages
 from ..stages.stage import Stage
 from .inputs import (
     checkpoint_folder,
-    mask_identity,
+    mask_of,
     network_cost,
     offsets_of,
     source_of,
@@ -110,11 +110,12 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     if recipe.input.run is None and segmented:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
     if recipe.model is not None:
-        model, offsets = with_normalisation(recipe.model, source), NEAREST
+        mask = mask_of(recipe, source)
+        if recipe.input.mask is not None and mask is not None:
+            identities[recipe.input.mask] = mask.identity()
+        model, offsets = with_normalisation(recipe.model, source, mask), NEAREST
         recipe = recipe.model_copy(update={"model": model})
         predict, volumes[str(places.affinities)] = _prediction(recipe, model, source, places, chunk, shard)
-        if recipe.input.mask is not None:
-            identities[recipe.input.mask] = mask_identity(recipe.input.mask, source)
         identities[checkpoint_folder(model)], network = weights_identity(model), network_cost(model)
         scale = scale_of(model, source)
     elif recipe.input.affinities is not None:
