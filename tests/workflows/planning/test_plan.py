@@ -88,7 +88,7 @@ def test_grey_levels_are_normalised_by_the_image_inside_the_mask_alone(folder):
     found = plan(folder, "input.raw=bright.zarr", "input.mask=mask.zarr").recipe.model
     assert found.mean == pytest.approx(grey[:, :12].mean(), abs=1)
     make_volume(folder / "nowhere.zarr", np.zeros(SHAPE, np.uint8))
-    with pytest.raises(VolumeError, match="outside the mask. State the mean and deviation"):
+    with pytest.raises(VolumeError, match=r"outside the mask\. State the mean and deviation"):
         plan(folder, "input.raw=bright.zarr", "input.mask=nowhere.zarr")
 
 
