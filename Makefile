@@ -25,10 +25,10 @@ lint: $(VENV)/for-lint $(VENV)/tree
 	cd $(VENV)/tree && ../bin/mypy --config-file $(CURDIR)/pyproject.toml -p petavox
 
 bench: $(VENV)/for-bench
-	$(RUN) benchmarks
+	PYTHONSAFEPATH= $(RUN) -m benchmarks
 
 chaos: $(VENV)/for-demo
-	$(RUN) benchmarks/chaos
+	PYTHONSAFEPATH= $(RUN) -m benchmarks.chaos
 
 clean:
 	rm -rf $(VENV) build dist petavox.egg-info

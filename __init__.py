@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .pipeline.version import __version__
+
 if TYPE_CHECKING:
     from .pipeline.evaluation import evaluate as evaluate
     from .pipeline.segment import segment as segment
-    from .workflows.graph import contact_graph as contact_graph
+    from .workflows.analysis.contact_graph import contact_graph as contact_graph
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "contact_graph", "evaluate", "segment"]
 
 _HOMES = {

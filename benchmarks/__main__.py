@@ -1,10 +1,10 @@
 """`make bench`: every benchmark that needs no data but the demo's, each in its own process, and what targets they meet.
 
-    python benchmarks [NAME …] [--demo DIR] [--results DIR] [--full]
+    python -m benchmarks [NAME …] [--demo DIR] [--results DIR] [--full]
 
 Names choose among the steps below; --full takes the larger grids and adds `scale`, which needs an hour and 30 GB of
-disk. `python benchmarks/page.py` then writes docs/benchmarks.md. snemi3d.toml is run by hand, as the README says, and
-so is `ingredients.py`, which trains for hours: their data lie outside the repository.
+disk. `python -m benchmarks.pages.benchmarks` then writes docs/benchmarks.md. snemi3d.toml is run by hand, as the
+README says, and so is `accuracy.ingredients`, which trains for hours: their data lie outside the repository.
 """
 
 from __future__ import annotations
@@ -17,15 +17,31 @@ import sys
 import time
 from pathlib import Path
 
-import measure
-from measure import HERE
+from .harness import measure
+from .harness.measure import RESULTS, ROOT
 
 WITHIN = 1.0  # %
 GRID = [*"--low 0.02 --high 0.95 0.99 0.999 --thresholds".split(), *(str(k / 10) for k in range(1, 10))]  # noqa: SIM905
 
+MODULES = {
+    "kernels": "kernels.kernels",
+    "waterz_chain": "kernels.waterz_chain",
+    "inference": "kernels.inference",
+    "multicut": "kernels.multicut",
+    "accuracy": "accuracy.against_waterz",
+    "blocks": "runs.block_invariance",
+    "blockwise": "runs.cost_of_blocks",
+    "memory": "runs.memory",
+    "noop": "runs.loop_overhead",
+    "overhead": "runs.overhead",
+    "plan": "runs.plan_accuracy",
+    "scale": "runs.scale",
+}
+"""The module that measures a step, by the step's name up to a hyphen."""
+
 
 def steps(demo: Path, work: Path, full: bool) -> dict[str, list[str]]:
-    """What is run: the script (its name up to a hyphen) and its arguments."""
+    """The arguments of every step, by its name."""
     affinities = str(demo / "affinities.zarr")
     data, smoothed = ["--affinities", affinities, "--work", str(work)], ["--raw", str(demo / "em.zarr")]
     chosen = {
@@ -48,18 +64,17 @@ def steps(demo: Path, work: Path, full: bool) -> dict[str, list[str]]:
 
 def run(name: str, arguments: list[str], results: Path, work: Path) -> bool:
     """Run one step; whether it went through."""
-    script, out = name.partition("-")[0], work / f"{name}.json"
-    # Scripts import their neighbours; nothing else lies in this folder that could shadow a module.
-    environment = {**os.environ, "PYTHONSAFEPATH": ""}
-    writes_rows = script in ("multicut", "blocks")  # and nothing about the circumstances
+    kind, out = name.partition("-")[0], work / f"{name}.json"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    writes_rows = kind in ("multicut", "blocks")  # and nothing about the circumstances
     ending = ["--out", str(out)] if writes_rows else ["--results", str(results), "--name", name]
-    command = [sys.executable, str(HERE / f"{script}.py"), *arguments, *ending]
+    command = [sys.executable, "-P", "-m", f"benchmarks.{MODULES[kind]}", *arguments, *ending]
     print(f"\n— {name}", flush=True)
     started = time.perf_counter()
     status = subprocess.run(command, env=environment).returncode
     if writes_rows and out.exists():
         rows = json.loads(out.read_text(encoding="utf-8"))
-        if script == "multicut":
+        if kind == "multicut":
             gap = 100 * max(row["gap"] for row in rows)
             target = measure.target(
                 "energy of multicut over blocks above the whole solve's", gap, WITHIN, " %", at_least=False
@@ -76,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="steps; all unless given")
     parser.add_argument("--demo", type=Path, default=Path("demo"), help="the directory that `make demo` made")
-    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--work", type=Path, default=Path("build/bench"), help="folder for scratch")
     parser.add_argument("--full", action="store_true", help="larger grids, and `scale`")
     settings = parser.parse_args()

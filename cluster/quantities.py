@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them in recipes."""
+"""Sizes and durations as people write them in recipes, and as they read them."""
 
 from __future__ import annotations
 
@@ -64,3 +64,28 @@ def _duration(text: str) -> str:
 
 Size = Annotated[str, AfterValidator(_size)]
 Duration = Annotated[str, AfterValidator(_duration)]
+
+
+def in_bytes(count: float) -> str:
+    """Bytes for people: 2.5 GB."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} PB"
+
+
+def duration(seconds: float) -> str:
+    """1.2 s, 3 min 20 s, 5 h 2 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def in_time(seconds: float) -> str:
+    """A length of time for people: 12 s, 3.5 min, 8.25 h, 41 days."""
+    for unit, length, most in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 100), ("days", 86_400, 1000)):
+        if seconds < most * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds / (365.25 * 86_400):.3g} years"

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .affinities.nearest import quantise
+from .agglomeration.block_graph import grow_leaf
 from .agglomeration.contacts import Contacts, Int64s, interior_contacts
-from .agglomeration.joining import JoinRule
-from .agglomeration.leaves import grow_leaf
-from .agglomeration.linkage import MergeRule, merge_closed
+from .agglomeration.greedy_merging import MergeRule, merge_closed
+from .agglomeration.small_supervoxels import JoinRule
 from .errors import AffinityError, RequestError
 from .evaluation.contingency import Contingency, Labels, count, total
 from .evaluation.scores import Scores, score

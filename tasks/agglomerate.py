@@ -12,16 +12,16 @@ from typing import Literal
 
 import numpy as np
 
-from ..pipeline.agglomeration.joining import JoinRule
-from ..pipeline.agglomeration.leaves import Placement, as_region
-from ..pipeline.agglomeration.linkage import MergeRule, merge_closed
+from ..pipeline.agglomeration.block_graph import Placement, as_region
+from ..pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
 from ..pipeline.agglomeration.multicut import MulticutRule, Solver, merge_multicut
-from ..pipeline.agglomeration.regions import ALL_FACES, FaceTable, Merge, Region, decide, face_bit
+from ..pipeline.agglomeration.octree_node import ALL_FACES, FaceTable, Merge, Region, decide, face_bit
+from ..pipeline.agglomeration.small_supervoxels import JoinRule
 from ..pipeline.geometry import BlockGrid, Box, Octree, Triple
 from ..pipeline.thresholds import Threshold
-from . import records
+from . import block_tables
 from .contract import Density, Outcome, Resources, TaskConfig
-from .pieces import Piece
+from .outputs import Piece
 
 VERSION = 3
 _TABLES = 20_000_000  # bytes that reading and writing tables take, however small
@@ -85,7 +85,7 @@ def run(config: Config, index: Triple) -> Outcome:
     decision = decide(parts, _faces(config, index), join, _merge(config), config.dust_size)
     if placement is not None:
         decision = replace(decision, linked=np.concatenate([placement.pairs, decision.linked]))
-    written = records.write_decision(config.tables, config.level, index, decision, placement)
+    written = block_tables.write_decision(config.tables, config.level, index, decision, placement)
     counts = {
         "given_contacts": given,
         "merges": len(decision.merges),
@@ -102,7 +102,7 @@ def run(config: Config, index: Triple) -> Outcome:
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    return records.pieces(config.tables, f"agglomerate-{config.level}", index)
+    return block_tables.pieces(config.tables, f"agglomerate-{config.level}", index)
 
 
 def _given(config: Config, index: Triple) -> tuple[list[Region], Placement | None]:
@@ -125,20 +125,20 @@ def region_of_block(leaves: str, blocks: Triple, index: Triple, levels: int) -> 
     shares = {}
     for axis in range(3):
         if index[axis] > 0:
-            share = records.read_share(leaves, index, axis, "behind", levels)
+            share = block_tables.read_share(leaves, index, axis, "behind", levels)
             shares[face_bit(axis, above=False)] = share
         z, y, x = (i + (k == axis) for k, i in enumerate(index))
         if (z, y, x)[axis] < blocks[axis]:
-            share = records.read_share(leaves, (z, y, x), axis, "before", levels)
+            share = block_tables.read_share(leaves, (z, y, x), axis, "before", levels)
             shares[face_bit(axis, above=True)] = share
-    return as_region(records.read_leaf(leaves, index, levels), shares)
+    return as_region(block_tables.read_leaf(leaves, index, levels), shares)
 
 
 def _faces(config: Config, index: Triple) -> list[FaceTable]:
     if config.level == 0:
         return []
     faces = Octree(BlockGrid(config.volume, config.block)).inner_faces(config.level, index)
-    return [records.read_face(config.leaves, block, axis, config.levels) for axis, block in faces]
+    return [block_tables.read_face(config.leaves, block, axis, config.levels) for axis, block in faces]
 
 
 def _merge(config: Config) -> Merge:
@@ -160,4 +160,4 @@ def _child(config: Config, octree: Octree, index: Triple, child: Triple) -> Regi
     still_open = ALL_FACES
     for axis, above in octree.siblings(config.level - 1, child):
         still_open &= ~face_bit(axis, above)
-    return records.read_residual(config.tables, config.level - 1, child, config.levels).with_faces(still_open)
+    return block_tables.read_residual(config.tables, config.level - 1, child, config.levels).with_faces(still_open)

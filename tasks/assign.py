@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..pipeline.agglomeration.contacts import Int64s
-from ..pipeline.agglomeration.regions import Ids, look_up
+from ..pipeline.agglomeration.octree_node import Ids, look_up
 from ..pipeline.geometry import BlockGrid, Octree, Triple
-from . import records
+from . import block_tables
 from .contract import Density, Outcome, Resources, TaskConfig
-from .pieces import Piece
+from .outputs import Piece
 
 VERSION = 1
 
@@ -39,20 +39,20 @@ def resources(config: Config, density: Density) -> Resources:
 
 def run(config: Config, index: Triple) -> Outcome:
     given, segments = segments_of(config.tables, Octree(BlockGrid(config.volume, config.block)), config.level, index)
-    written = records.write_assignment(config.tables, config.level, index, given, segments)
+    written = block_tables.write_assignment(config.tables, config.level, index, given, segments)
     return Outcome(counts={"table_bytes": written.bytes}, checksum=written.checksum)
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    return records.pieces(config.tables, f"assign-{config.level}", index)
+    return block_tables.pieces(config.tables, f"assign-{config.level}", index)
 
 
 def segments_of(tables: str, octree: Octree, level: int, index: Triple) -> tuple[Ids, Ids]:
     """The clusters that a node had been given, and the segment of each: known here, or found in the parent's table."""
-    node = records.read_targets(tables, level, index)
+    node = block_tables.read_targets(tables, level, index)
     segments = node.target.copy()
     if level < octree.height:
-        known, values = records.read_assignment(tables, level + 1, octree.parent(level, index))
+        known, values = block_tables.read_assignment(tables, level + 1, octree.parent(level, index))
         passed_up = ~node.final
         segments[passed_up] = look_up(node.target[passed_up], known, values)
     return node.given, segments
@@ -69,7 +69,7 @@ def segments_of_leaf(tables: str, octree: Octree, index: Triple) -> Ids:
 
 def homes_of_leaf(tables: str, index: Triple) -> Iterator[tuple[Triple, Int64s, npt.NDArray[np.int32]]]:
     """Where the clusters of a block's leaf are: for every block whose region has some, these and the nodes there."""
-    placement = records.read_placement(tables, index)
+    placement = block_tables.read_placement(tables, index)
     here = np.flatnonzero(placement.place >= 0)
     yield index, here, placement.place[here]
     gone = np.flatnonzero(placement.place < 0)
@@ -77,7 +77,7 @@ def homes_of_leaf(tables: str, index: Triple) -> Iterator[tuple[Triple, Int64s, 
     face, there = placement.gone_face[number], placement.gone_to[number]
     for bit in np.unique(face).tolist():
         block, through = beyond(index, bit), face == bit
-        yield block, gone[through], records.read_placement(tables, block).place[there[through]]
+        yield block, gone[through], block_tables.read_placement(tables, block).place[there[through]]
 
 
 def beyond(index: Triple, face: int) -> Triple:

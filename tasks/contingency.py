@@ -9,9 +9,9 @@ from ..pipeline.evaluation.boundaries import halo, ignore_boundaries
 from ..pipeline.evaluation.contingency import Contingency, Labels, Mask, count
 from ..pipeline.geometry import BlockGrid, Box, Triple
 from ..pipeline.volumes import CACHE_BYTES, open_volume
-from . import records
+from . import block_tables
 from .contract import Density, Outcome, Resources, TaskConfig
-from .pieces import Piece
+from .outputs import Piece
 
 VERSION = 1
 
@@ -53,13 +53,13 @@ def run(config: Config, index: Triple) -> Outcome:
     if _part(config, index).is_empty:
         return Outcome(state="masked")
     table = count_block(config, index)
-    written = tables.write(records.path(config.tables, "contingency", index), table.to_arrays())
+    written = tables.write(block_tables.path(config.tables, "contingency", index), table.to_arrays())
     counts = {"pairs": len(table), "table_bytes": written.bytes}
     return Outcome(voxels=table.scored, counts=counts, checksum=written.checksum)
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    return () if _part(config, index).is_empty else records.pieces(config.tables, "contingency", index)
+    return () if _part(config, index).is_empty else block_tables.pieces(config.tables, "contingency", index)
 
 
 def blocks(config: Config) -> Iterator[Triple]:
@@ -69,7 +69,7 @@ def blocks(config: Config) -> Iterator[Triple]:
 
 def read_block(config: Config, index: Triple) -> Contingency:
     """The table that `run` left for a block."""
-    return Contingency.from_arrays(tables.read(records.path(config.tables, "contingency", index)))
+    return Contingency.from_arrays(tables.read(block_tables.path(config.tables, "contingency", index)))
 
 
 def count_block(config: Config, index: Triple) -> Contingency:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ..pipeline.agglomeration.contacts import face_contacts
-from ..pipeline.agglomeration.joining import JoinRule
-from ..pipeline.agglomeration.regions import face_bit
+from ..pipeline.agglomeration.octree_node import face_bit
 from ..pipeline.agglomeration.seams import Seam, sew
+from ..pipeline.agglomeration.small_supervoxels import JoinRule
 from ..pipeline.geometry import BlockGrid, Triple
 from ..pipeline.thresholds import Threshold
-from . import records
+from . import block_tables
 from .contract import Density, Outcome, Resources, TaskConfig
-from .pieces import Piece
+from .outputs import Piece
 
 VERSION = 3
 _CONTACTS_OF_A_CUT_ONE = 5
@@ -44,7 +44,7 @@ def resources(config: Config, density: Density) -> Resources:
 
 def run(config: Config, index: Triple) -> Outcome:
     seams = {axis: _seam(config, index, axis) for axis in range(3) if index[axis] > 0}
-    written = records.write_seams(config.tables, index, seams)
+    written = block_tables.write_seams(config.tables, index, seams)
     found = seams.values()
     return Outcome(
         counts={
@@ -58,18 +58,18 @@ def run(config: Config, index: Triple) -> Outcome:
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    return records.pieces(config.tables, "faces", index)
+    return block_tables.pieces(config.tables, "faces", index)
 
 
 def _seam(config: Config, index: Triple, axis: int) -> Seam:
     box = BlockGrid(config.volume, config.block).box(index)
     shape = [n for i, n in enumerate(box.shape) if i != axis]
     z, y, x = (i - (k == axis) for k, i in enumerate(index))
-    before, last = records.read_side(
+    before, last = block_tables.read_side(
         config.tables, (z, y, x), face_bit(axis, above=True), config.levels, [f"last{axis}"]
     )
     planes = [f"{name}{axis}" for name in ("first", "affinity", "picked")]
-    behind, found = records.read_side(config.tables, index, face_bit(axis, above=False), config.levels, planes)
+    behind, found = block_tables.read_side(config.tables, index, face_bit(axis, above=False), config.levels, planes)
     first, affinity, picked = (found[name].reshape(shape) for name in planes)
     contacts, links = face_contacts(
         last[f"last{axis}"].reshape(shape),

@@ -22,14 +22,15 @@ from pydantic import Field
 
 from ..pipeline import checksums
 from ..pipeline.affinities.checkpoint import check_checkpoint_offsets, load_checkpoint
-from ..pipeline.affinities.inference import Inference, Predictor, working_memory
-from ..pipeline.affinities.normalisation import Normalisation
 from ..pipeline.affinities.offsets import NEAREST
-from ..pipeline.affinities.variants import Combine, Count
+from ..pipeline.affinities.prediction import Inference, Predictor, working_memory
+from ..pipeline.affinities.variants import Combine
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
+from ..pipeline.networks.normalisation import Normalisation
+from ..pipeline.networks.orientations import Count
 from ..pipeline.volumes import Volume, VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
-from .pieces import Part, Piece
+from .outputs import Part, Piece
 
 log = logging.getLogger(__name__)
 

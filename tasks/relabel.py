@@ -9,10 +9,10 @@ from ..pipeline.errors import TableError
 from ..pipeline.geometry import BlockGrid, Octree, Triple
 from ..pipeline.segmentation.relabel import relabel
 from ..pipeline.volumes import CACHE_BYTES, open_volume
-from . import records
+from . import block_tables
 from .assign import segments_of_leaf
 from .contract import Density, Outcome, Resources, TaskConfig
-from .pieces import Part, Piece
+from .outputs import Part, Piece
 
 VERSION = 3
 
@@ -46,7 +46,7 @@ def run(config: Config, index: Triple) -> Outcome:
     block = grid.box(index)
     fragments = open_volume(config.fragments).read(block)
     # A chunk that has gone reads as background.
-    if checksums.of_array(fragments) != records.read_checksum_of_labels(config.leaves, index):
+    if checksums.of_array(fragments) != block_tables.read_checksum_of_labels(config.leaves, index):
         raise TableError(
             f"Supervoxels are relabelled as they were written; box {block} of {config.fragments} holds others: a chunk"
             " is missing or damaged. `petavox audit RUN --repair` makes it again."

@@ -11,7 +11,7 @@ from ..pipeline.files import write_text
 from ..pipeline.geometry import Box, Triple
 from . import contingency
 from .contract import Density, Outcome, Resources, TaskConfig
-from .pieces import File, Piece
+from .outputs import File, Piece
 
 VERSION = 1
 

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from ..pipeline import checksums
 from ..pipeline.affinities.nearest import Channels, quantise, read_nearest
+from ..pipeline.agglomeration.block_graph import grow_leaf
 from ..pipeline.agglomeration.contacts import interior_contacts
-from ..pipeline.agglomeration.joining import JoinRule
-from ..pipeline.agglomeration.leaves import grow_leaf
-from ..pipeline.agglomeration.regions import face_bit
+from ..pipeline.agglomeration.octree_node import face_bit
+from ..pipeline.agglomeration.small_supervoxels import JoinRule
 from ..pipeline.geometry import BlockGrid, Box, Triple
 from ..pipeline.segmentation.mutex import label_mutex_fragments
 from ..pipeline.segmentation.relabel import relabel
@@ -27,9 +27,9 @@ from ..pipeline.segmentation.supervoxels import Fragments, halo_box, label_fragm
 from ..pipeline.tables import Arrays
 from ..pipeline.thresholds import Threshold
 from ..pipeline.volumes import CACHE_BYTES, Volume, open_volume
-from . import records
+from . import block_tables
 from .contract import Density, Outcome, Resources, TaskConfig
-from .pieces import Part, Piece
+from .outputs import Part, Piece
 
 VERSION = 4
 
@@ -105,7 +105,7 @@ def run(config: Config, index: Triple) -> Outcome:
     labels = relabel(fragments.labels, table, out=fragments.labels)
     open_volume(config.fragments, writable=True).write(block, labels)
     checksum = checksums.of_array(labels)
-    written = records.write_leaf(config.tables, index, leaf, _planes(fragments, inner, block, grid), checksum)
+    written = block_tables.write_leaf(config.tables, index, leaf, _planes(fragments, inner, block, grid), checksum)
     return Outcome(
         voxels=block.voxels,
         counts={**found, "clusters": len(leaf.ids), "table_bytes": written.bytes},
@@ -115,7 +115,7 @@ def run(config: Config, index: Triple) -> Outcome:
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
     block = BlockGrid(config.volume, config.block).box(index)
-    return Part(config.fragments, block), *records.pieces(config.tables, "supervoxels", index)
+    return Part(config.fragments, block), *block_tables.pieces(config.tables, "supervoxels", index)
 
 
 def _label(config: Config, source: Volume, affinities: npt.NDArray[np.uint8], block: Box) -> Fragments:

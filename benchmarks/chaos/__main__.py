@@ -1,8 +1,8 @@
 """`make chaos`: every fault, one after another, injected into real runs of a small segmentation.
 
-    python benchmarks/chaos [NAME …] [--seed N] [--work DIR] [--results FILE]
+    python -m benchmarks.chaos [NAME …] [--seed N] [--work DIR] [--results FILE]
 
-Prints one row a fault and writes them as JSON; `python benchmarks/chaos/page.py` then writes docs/faults.md. Exit
+Prints one row a fault and writes them as JSON; `python -m benchmarks.pages.faults` then writes docs/faults.md. Exit
 status 1: something that was expected did not hold. What a machine cannot have, without root or SLURM, is "not run".
 """
 
@@ -21,17 +21,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import blocks
-import circumstances
-import damage
-import disks
-import kills
-import network
-import slurm
-from case import Case, Fault, UnavailableError
-from job import BLOCK, SHAPE, Job, prepare
-
 from petavox.pipeline.geometry import BlockGrid
+
+from . import blocks, circumstances, damage, disks, kills, network, slurm
+from .case import Case, Fault, UnavailableError
+from .job import BLOCK, SHAPE, Job, prepare
 
 HERE = Path(__file__).parent
 ROOMS = (kills, blocks, disks, damage, network, circumstances, slurm)

@@ -7,11 +7,11 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from case import Case, Fault
-from driver import books
-from job import BLOCK, SHAPE, command
-
 from petavox.pipeline.geometry import BlockGrid
+
+from .case import Case, Fault
+from .driver import books
+from .job import BLOCK, SHAPE, command
 
 TASKS = ("supervoxels", "faces", "relabel")
 LIMIT = 20  # seconds for a task in these runs
@@ -23,10 +23,10 @@ def _misbehave(trouble: str, attempts: int, words: tuple[str, ...], case: Case) 
     index = grid.unravel(number)
     with case.recipe.open("a", encoding="utf-8") as recipe:
         recipe.write(f'[limits]\ntask = "{LIMIT}s"\n')
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     driver = case.start(
         *(trouble, task, ",".join(map(str, index)), "run", str(case.recipe), "--run", str(case.run)),
-        module="misbehaving",
+        module="benchmarks.chaos.misbehaving",
         environment={"PYTHONPATH": path},
     )
     case.injected += 1

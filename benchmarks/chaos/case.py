@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from driver import Books, Driver, books, tasks
-from job import Job, command, digest
+from .driver import Books, Driver, books, tasks
+from .job import Job, command, digest
 
 
 class UnavailableError(Exception):

@@ -8,8 +8,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from case import Case, Fault, UnavailableError
-from driver import Driver, books
+from .case import Case, Fault, UnavailableError
+from .driver import Driver, books
 
 DAY = 86_400
 JUMPS = (DAY, -2 * 3600, -400 * DAY, 0)  # seconds that the wall clock is ahead

@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from case import Case, Fault, UnavailableError
-from driver import books
-from job import BLOCK, SHAPE
 
 from petavox.pipeline import tables
 from petavox.pipeline.errors import TableError
 from petavox.pipeline.geometry import BlockGrid
+
+from .case import Case, Fault, UnavailableError
+from .driver import books
+from .job import BLOCK, SHAPE
 
 Harm = Callable[[Path, random.Random], None]
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from case import Case, Fault, UnavailableError
-from driver import PATIENCE, books
+from .case import Case, Fault, UnavailableError
+from .driver import PATIENCE, books
 
 _ROOM = 600  # MB of a disk for a whole run
 

@@ -6,8 +6,9 @@ import contextlib
 import shutil
 
 import psutil
-from case import Case, Fault
-from driver import Driver, books
+
+from .case import Case, Fault
+from .driver import Driver, books
 
 WORKER_KILLS = 20
 KILLS_OF_A_RUN = 10

@@ -1,4 +1,4 @@
-"""petavox with one block that never works: `python -m misbehaving TROUBLE TASK Z,Y,X run RECIPE …`.
+"""petavox with one block that never works: `python -m benchmarks.chaos.misbehaving TROUBLE TASK Z,Y,X run RECIPE …`.
 
 The command line, the driver and the workers are petavox's own. Only what workers call is wrapped, so that it finds
 another `run` in the module of a task: faults are nothing that the product knows of.
@@ -14,7 +14,7 @@ import types
 from typing import Any
 
 from petavox import tasks
-from petavox.workflows import attempt
+from petavox.workflows.execution import attempt
 
 Trouble = tuple[str, str, tuple[int, ...]]
 
@@ -63,9 +63,9 @@ def hang() -> None:
 
 
 if __name__ == "__main__":
-    from misbehaving import perform as wrapped  # by the name under which workers find it
-
     from petavox.workflows import cli
+
+    from .misbehaving import perform as wrapped  # by the name under which workers find it
 
     what, task, where = sys.argv[1:4]
     del sys.argv[1:4]

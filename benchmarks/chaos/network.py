@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import nodes
-from case import Case, Fault, UnavailableError
-from driver import GRACE, books
+from . import nodes
+from .case import Case, Fault, UnavailableError
+from .driver import GRACE, books
 
 SECONDS = 60.0
 WORKERS = """

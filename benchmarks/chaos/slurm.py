@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from unittest import mock
 
-from case import Case, Fault, UnavailableError
-from driver import GRACE, PATIENCE, books
+from .case import Case, Fault, UnavailableError
+from .driver import GRACE, PATIENCE, books
 
 CANCELLED = 3
 POOL = """

@@ -1,1 +1,1 @@
-"""Workers as SLURM jobs: their scripts, the queue, and the loop that keeps as many there as are of use."""
+"""Jobs that were queued before this room was named `batch` find their worker here; goes with the next release."""

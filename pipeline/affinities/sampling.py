@@ -14,12 +14,12 @@ from torch import Tensor
 from .. import checksums
 from ..errors import RequestError
 from ..geometry import Box, Triple, triple
-from .appearance import change_appearance
-from .augmentation import AugmentationConfig
-from .deformation import Patch, displace_sections, draw_warp, exchange_axes, flip
-from .descriptors import Deviation, shape_descriptors
-from .normalisation import Normalisation, as_tensor
+from ..networks.normalisation import Normalisation, as_tensor
+from .augment_grey import change_appearance
+from .augment_shape import Patch, displace_sections, draw_warp, exchange_axes, flip
+from .augmentation_config import AugmentationConfig
 from .offsets import Offsets
+from .shape_descriptors import Deviation, shape_descriptors
 from .targets import affinity_targets, erode_labels, known_labels
 
 PATCHES = 2

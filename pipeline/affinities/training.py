@@ -19,16 +19,17 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError, RequestError
 from ..geometry import Triple
-from .architecture import NetworkConfig, check_patch
-from .augmentation import AugmentationConfig
-from .checkpoint import CheckpointConfig, save_checkpoint, starting_point, write_atomically
-from .engine import usable_device
-from .log import TrainingLog
+from ..networks.checkpoint import save_checkpoint, write_atomically
+from ..networks.engine import usable_device
+from ..networks.log import TrainingLog
+from ..networks.processes import current_processes
+from .augmentation_config import AugmentationConfig
+from .checkpoint import CheckpointConfig, starting_point
 from .losses import balanced_loss, descriptor_loss, maximin_loss
-from .network import ResidualSymmetricUNet
+from .network_config import NetworkConfig, check_patch
 from .offsets import NEAREST, check_offsets
-from .processes import current_processes
 from .sampling import PATCHES, Example, PatchSampler, TrainingVolume, validation_examples
+from .unet import ResidualSymmetricUNet
 from .validation import Best, Judge, ScoringConfig, SegmentationValidation
 from .widening import widen
 

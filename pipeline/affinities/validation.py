@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ..errors import RequestError
 from ..geometry import Box, Triple, triple
-from .architecture import NetworkConfig
-from .inference import Inference, Predictor
-from .network import ResidualSymmetricUNet
-from .patches import PatchGrid
+from ..networks.patch_grid import PatchGrid
+from .network_config import NetworkConfig
+from .prediction import Inference, Predictor
 from .sampling import TrainingVolume
+from .unet import ResidualSymmetricUNet
 
 Share = float
 

@@ -1,4 +1,4 @@
-"""Test-time augmentation: patches are looked at flipped and transposed, and what is found is put back and combined.
+"""Test-time augmentation: affinities are predicted in several orientations, put back and combined.
 
 Strategy: an affinity belongs to the edge from p to p − offset. A flip turns that edge around, so that it then belongs
 to the voxel at its other end: the channel is shifted by its offset, and the plane that this leaves without a value
@@ -7,9 +7,7 @@ takes no part in the combination. A transpose swaps the channels of y and x.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -17,37 +15,15 @@ from torch import Tensor
 
 from ..errors import AffinityError
 from ..geometry import Triple, triple
+from ..networks.orientations import Count, Orientation, exchanged, orientations
 from .offsets import Offsets
 
-Count = Literal[1, 4, 8, 16]
 Combine = Literal["mean", "min"]
 Source = tuple[int, Triple]
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One way to look at a patch: some of its axes flipped, then y and x exchanged or not.
-
-    Args:
-        flips: axes that are flipped; z is 0.
-        transposed: whether y and x are exchanged after that.
-    """
-
-    flips: tuple[int, ...] = ()
-    transposed: bool = False
-
-    def apply(self, patches: Tensor) -> Tensor:
-        """Patches (…, Z, Y, X) as the network is to see them."""
-        flipped = patches.flip([axis - 3 for axis in self.flips])
-        return flipped.transpose(-2, -1) if self.transposed else flipped
-
-    def undo(self, maps: Tensor) -> Tensor:
-        """Maps (…, Z, Y, X) of what the network saw, each voxel in its place again."""
-        return (maps.transpose(-2, -1) if self.transposed else maps).flip([axis - 3 for axis in self.flips])
-
-    def shape(self, patch: Triple) -> Triple:
-        """Of a patch, as the network sees it."""
-        return _exchanged(patch) if self.transposed else patch
+class Variant(Orientation):
+    """An orientation in which affinities are predicted."""
 
     def sources(self, offsets: Offsets) -> tuple[Source, ...]:
         """For each channel: which of the network's channels holds its edges, and by how much that one is shifted.
@@ -63,7 +39,7 @@ class Variant:
 
     def _in_the_volume(self, offset: Triple) -> Triple:
         """The offset of a channel of the network, along the axes of the patch as it lies in the volume."""
-        straight = _exchanged(offset) if self.transposed else offset
+        straight = exchanged(offset) if self.transposed else offset
         return triple([-o if axis in self.flips else o for axis, o in enumerate(straight)])
 
     def _source(self, offset: Triple, seen: Sequence[Triple], offsets: Offsets) -> Source:
@@ -81,11 +57,7 @@ class Variant:
 
 def variants_of(count: Count) -> tuple[Variant, ...]:
     """The variants of a patch, itself first: 4 flip y and x, 8 exchange them as well, 16 flip z as well."""
-    yx = [flips for n in range(3) for flips in itertools.combinations((1, 2), n)]
-    depths: tuple[tuple[int, ...], ...] = ((), (0,)) if count == 16 else ((),)
-    transposes = (False, True) if count >= 8 else (False,)
-    all_of_them = (Variant((*z, *flips), turn) for z in depths for turn in transposes for flips in yx)
-    return tuple(itertools.islice(all_of_them, count))
+    return tuple(Variant(made.flips, made.transposed) for made in orientations(count))
 
 
 def look(
@@ -124,11 +96,6 @@ def look(
                 known += value
             seen[channel][here] += 1
     return total if combine == "min" or not others else total.div_(seen)
-
-
-def _exchanged(lengths: Triple) -> Triple:
-    z, y, x = lengths
-    return z, x, y
 
 
 def _overlap(shift: Triple, shape: Sequence[int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

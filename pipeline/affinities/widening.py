@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from .architecture import NetworkConfig
-from .network import ResidualSymmetricUNet
+from .network_config import NetworkConfig
+from .unet import ResidualSymmetricUNet
 
 
 def may_widen(old: NetworkConfig, new: NetworkConfig) -> bool:

@@ -4,7 +4,7 @@ Most of what a face cuts is small and touches no other face, so the two blocks t
 A seam follows the edges of just these clusters and hands each to one side, with its contacts. What is left at the face
 is what is large, which the octree is for; and it is left to the face, not to every level up to the one where it closes.
 
-What a seam decides is true of the whole run, see `joining`; so the seams of a block agree, in whatever order they are
+What a seam decides is true of the whole run, see `small_supervoxels`; so the seams of a block agree, in whatever order they are
 sewn. A cluster is handed over only if nothing that it touches may go elsewhere.
 """
 
@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .block_graph import Share
 from .contacts import Contacts, Int64s
-from .joining import Bools, Faces, Joined, JoinRule, join_small, linked
-from .leaves import Share
-from .regions import FaceTable, Ids
+from .octree_node import FaceTable, Ids
+from .small_supervoxels import Bools, Faces, Joined, JoinRule, join_small, linked
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from distributed.utils import get_ip
 from fakes.calls import Unpicklable, call
 
 from petavox import cluster
-from petavox.cluster.slurm.jobs import GpuJobs, Jobs
+from petavox.cluster.batch.jobs import GpuJobs, Jobs
 from petavox.pipeline.errors import ClusterError, RequestError
 
 WORKERS = 2
@@ -238,5 +238,5 @@ def test_a_driver_without_its_scheduler_says_so_and_how_to_go_on():
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are():
-    with pytest.raises(RequestError, match="'serial', 'local' or 'slurm'; found 'cloud'"):
+    with pytest.raises(RequestError, match="serial, local, slurm; found 'cloud'"):
         cluster.start(cluster.Place("cloud"), call)

@@ -12,8 +12,8 @@ from pathlib import Path
 from petavox.pipeline.errors import AffinityError, StorageError
 from petavox.pipeline.geometry import Triple
 from petavox.tasks.contract import Outcome, TaskConfig
-from petavox.workflows import attempt
-from petavox.workflows.stages import Stage
+from petavox.workflows.execution import attempt
+from petavox.workflows.stages.stage import Stage
 
 TROUBLES = {
     "raise": ValueError("bad block"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from fakes.calls import call
 
 from petavox import cluster
-from petavox.cluster.slurm.jobs import Jobs
+from petavox.cluster.batch.jobs import Jobs
 
 
 def main(folder: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from fakes import blocks
 
 from petavox import cluster
-from petavox.workflows.ledger import Ledger
-from petavox.workflows.lock import locked
-from petavox.workflows.loop import Loop
+from petavox.workflows.execution.loop import Loop
 from petavox.workflows.progress import Lines
+from petavox.workflows.run_directory.ledger import Ledger
+from petavox.workflows.run_directory.lock import locked
 
 LENGTH = 12
 

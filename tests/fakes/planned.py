@@ -4,9 +4,10 @@ from pathlib import Path
 
 from petavox.pipeline.geometry import BlockGrid
 from petavox.tasks.contract import Density
-from petavox.workflows.plan import Plan
-from petavox.workflows.recipe import Recipe
-from petavox.workflows.segmentation import Places, SegmentationStages
+from petavox.workflows.planning.plan import Plan
+from petavox.workflows.recipes.segmentation_recipe import Recipe
+from petavox.workflows.stages.places import Places
+from petavox.workflows.stages.segmentation_stages import SegmentationStages
 
 OFFSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from petavox.pipeline.affinities.checkpoint import CheckpointConfig, save_checkpoint
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
-from petavox.pipeline.affinities.normalisation import Normalisation
+from petavox.pipeline.affinities.checkpoint import CheckpointConfig
 from petavox.pipeline.affinities.offsets import NEAREST
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import CheckpointError, StorageError
 from petavox.pipeline.geometry import BlockGrid, Box
+from petavox.pipeline.networks.checkpoint import save_checkpoint
+from petavox.pipeline.networks.normalisation import Normalisation
 from petavox.pipeline.volumes import Volume, VolumeSpec, create_volume, open_volume
 from petavox.tasks import predict
 from petavox.tasks.contract import Density

@@ -11,7 +11,7 @@ from petavox.pipeline.errors import TableError, VolumeError
 from petavox.pipeline.evaluation import evaluate
 from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume
-from petavox.tasks import contingency, records, scores
+from petavox.tasks import block_tables, contingency, scores
 from petavox.tasks.contract import Density
 
 SHAPE = (4, 10, 12)
@@ -102,7 +102,7 @@ def test_the_scores_file_has_the_promised_keys(volumes, tmp_path):
 def test_a_missing_table_is_an_error_not_a_better_score(volumes, tmp_path):
     config = config_of(volumes[0], tmp_path)
     run_all(config, tmp_path / "scores.json")
-    records.path(config.tables, "contingency", (0, 1, 1)).unlink()
+    block_tables.path(config.tables, "contingency", (0, 1, 1)).unlink()
     with pytest.raises(TableError, match="missing"):
         scores.run(scores.Config(contingency=config, scores=str(tmp_path / "scores.json")), (0, 0, 0))
 

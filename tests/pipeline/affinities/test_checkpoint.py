@@ -4,19 +4,17 @@ import pytest
 import torch
 
 from petavox.pipeline.affinities.checkpoint import (
-    CONFIG,
-    WEIGHTS,
     CheckpointConfig,
     check_checkpoint_offsets,
     find_checkpoint,
     load_checkpoint,
     read_checkpoint_config,
-    save_checkpoint,
 )
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
-from petavox.pipeline.affinities.normalisation import Normalisation
 from petavox.pipeline.affinities.offsets import NEAREST
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import CheckpointError
+from petavox.pipeline.networks.checkpoint import CONFIG, WEIGHTS, save_checkpoint
+from petavox.pipeline.networks.normalisation import Normalisation
 
 NETWORK = NetworkConfig(widths=(2, 3), stride=(1, 2, 2), offsets=NEAREST)
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from petavox.pipeline.affinities.descriptors import DESCRIPTORS
 from petavox.pipeline.affinities.losses import balanced_loss, descriptor_loss, maximin_loss
 from petavox.pipeline.affinities.maximin import pairs_decided
 from petavox.pipeline.affinities.offsets import NEAREST
+from petavox.pipeline.affinities.shape_descriptors import DESCRIPTORS
 from petavox.pipeline.affinities.targets import MASKED, affinity_targets
 
 

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from petavox.pipeline.affinities.augmentation import AugmentationConfig
-from petavox.pipeline.affinities.normalisation import Normalisation
+from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 from petavox.pipeline.affinities.offsets import NEAREST
 from petavox.pipeline.affinities.sampling import PatchSampler, TrainingVolume, validation_examples
 from petavox.pipeline.affinities.targets import MASKED, UNKNOWN, affinity_targets
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
+from petavox.pipeline.networks.normalisation import Normalisation
 
 SHAPE = (12, 40, 40)
 PATCH = (4, 16, 16)

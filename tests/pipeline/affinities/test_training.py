@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from petavox.pipeline.affinities import training
-from petavox.pipeline.affinities.augmentation import AugmentationConfig
+from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 from petavox.pipeline.affinities.checkpoint import load_checkpoint
-from petavox.pipeline.affinities.log import LOG
-from petavox.pipeline.affinities.network import NetworkConfig
-from petavox.pipeline.affinities.normalisation import Normalisation
 from petavox.pipeline.affinities.sampling import PATCHES, TrainingVolume
 from petavox.pipeline.affinities.training import STATE, Trainer, TrainingConfig, learning_rate
+from petavox.pipeline.affinities.unet import NetworkConfig
 from petavox.pipeline.errors import AffinityError, CheckpointError, RequestError
 from petavox.pipeline.geometry import Box
+from petavox.pipeline.networks.log import LOG
+from petavox.pipeline.networks.normalisation import Normalisation
 
 NETWORK = NetworkConfig(widths=(4, 6), stride=(1, 2, 2))
 TRAINING = TrainingConfig(

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from petavox.pipeline.affinities.augmentation import AugmentationConfig
+from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 from petavox.pipeline.affinities.checkpoint import load_checkpoint
-from petavox.pipeline.affinities.inference import Inference, Predictor
-from petavox.pipeline.affinities.log import LOG
-from petavox.pipeline.affinities.network import NetworkConfig
-from petavox.pipeline.affinities.normalisation import Normalisation
+from petavox.pipeline.affinities.prediction import Inference, Predictor
 from petavox.pipeline.affinities.sampling import TrainingVolume
 from petavox.pipeline.affinities.training import Trainer, TrainingConfig
+from petavox.pipeline.affinities.unet import NetworkConfig
 from petavox.pipeline.affinities.validation import ScoringConfig, middle
 from petavox.pipeline.errors import CheckpointError, RequestError
 from petavox.pipeline.geometry import Box, triple
+from petavox.pipeline.networks.log import LOG
+from petavox.pipeline.networks.normalisation import Normalisation
 
 NETWORK = NetworkConfig(widths=(2, 3), stride=(1, 2, 2))
 BOX = Box((0, 0, 0), (4, 16, 32))

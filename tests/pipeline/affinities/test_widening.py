@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.affinities.widening import may_widen, widen
 
 OLD = NetworkConfig(widths=(3, 4, 5), pooling=(1, 2, 2), stride=(1, 2, 2), descriptors=(3.0, 6.0, 6.0))

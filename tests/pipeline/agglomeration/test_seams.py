@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from petavox.pipeline.agglomeration.joining import JoinRule
 from petavox.pipeline.agglomeration.seams import Side, sew
+from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.thresholds import Threshold
 from twins import graphs
 

@@ -1,0 +1,1 @@
+"""How wrong segmentations are, and what makes them less wrong."""

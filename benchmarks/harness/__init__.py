@@ -1,0 +1,1 @@
+"""What every benchmark needs: measuring, runs, peers, affinities."""

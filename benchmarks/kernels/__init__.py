@@ -1,0 +1,1 @@
+"""Kernels and networks on their own, beside their peers."""

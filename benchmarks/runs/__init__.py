@@ -1,0 +1,1 @@
+"""Whole runs: what blocks, the loop, memory, plans and storage cost."""

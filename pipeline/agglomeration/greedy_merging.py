@@ -1,0 +1,333 @@
+"""Greedy agglomeration of a contact graph by mean or quantile affinity, exact, and safe to run on a part of the volume.
+
+The best eligible contact is merged until none is left. Contacts rank by score, compared as fractions of integers; ties
+go to the smaller count, then to the stronger best edge. A merge never makes a contact rank above the better of the two
+it came from, and never makes one eligible; so a contact that is the best eligible one of both its ends can be merged at
+any time.
+
+Part of a volume: an *open* node has contacts that are not known yet and must not choose. Its contacts *freeze* the node
+at their other end when their turn comes, for that one has to wait too, with one exception: a node whose only frozen
+neighbour this is joins it whatever that one becomes. Nothing that happens elsewhere can change the contact between the
+two, since all else that the node touches is known to stay apart until then. docs/segmentation.md has the proof.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from ..errors import TaskError
+from ..thresholds import MAXIMUM, SCALE, Decimals, Threshold
+from .contact_order import (
+    BEST,
+    COUNT,
+    ENDS,
+    GONE,
+    QUANTILE,
+    SUM,
+    compare,
+    end_beyond,
+    ends_of,
+    fill_rows,
+    may_merge,
+    quantile_level,
+    score_of,
+)
+from .contact_queue import BINS, NOT_IN_A_BIN, bin_of, candidate, empty_bin, pop, push, put, take_out
+from .contacts import Contacts, Int64s
+
+Bools = npt.NDArray[np.bool_]
+MOST_CONTACTS = 2**30  # the two ends of a contact have numbers below 2³¹
+
+
+@dataclass(frozen=True)
+class MergeRule:
+    """When two segments become one. All thresholds are on a contact's score.
+
+    Args:
+        threshold: a contact that passes this may be merged.
+        small_size: a segment with fewer voxels is small; 0 means that none is.
+        small_threshold: a contact of a small segment may be merged already when it passes this.
+        veto_size: two segments that both have more voxels merge only over a contact that passes `veto_threshold`; 0
+            means that there is no veto.
+        veto_threshold: see `veto_size`.
+        quantile: None: the score is the mean affinity. Else the smallest level such that at least this share of the
+            contact's voxel edges lies at it or below, divided by levels − 1.
+    """
+
+    threshold: Threshold
+    small_size: int = 0
+    small_threshold: Threshold = MAXIMUM
+    veto_size: int = 0
+    veto_threshold: Threshold = MAXIMUM
+    quantile: Threshold | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        threshold: Decimals,
+        small_size: int,
+        small_threshold: Decimals,
+        veto_size: int,
+        veto_threshold: Decimals,
+        quantile: Decimals | None,
+    ) -> MergeRule:
+        """From decimals.
+
+        Raises:
+            RequestError: one of them is no decimal in [0, 1].
+        """
+        return cls(
+            Threshold.parse(threshold, "threshold"),
+            small_size,
+            Threshold.parse(small_threshold, "small_threshold"),
+            veto_size,
+            Threshold.parse(veto_threshold, "veto_threshold"),
+            None if quantile is None else Threshold.parse(quantile, "quantile"),
+        )
+
+    def limits(self) -> Int64s:
+        """What the kernel compares with, see `ranking.eligible`; thresholds in millionths of a grey level."""
+        normal, small, veto = (t.per_edge for t in (self.threshold, self.small_threshold, self.veto_threshold))
+        whatever_the_sizes = max(normal, veto) if self.veto_size else normal
+        return np.array([normal, small, self.small_size, veto, self.veto_size, whatever_the_sizes], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Merges:
+    """What became of the nodes of a graph.
+
+    Args:
+        node: for each node the smallest node of its cluster.
+        undecided: for each node, whether its cluster is open or has an eligible contact left.
+        name: for each node, the node that stands for its cluster in merges, see `a`.
+        a, b: what was merged, a < b: one node of each of the two clusters, such that the merges with a score of s or
+            more are a spanning forest of the clusters that the whole run has at s.
+        score, scale: of each merge; score / scale is in grey levels, 0…255.
+    """
+
+    node: Int64s
+    undecided: Bools
+    name: Int64s
+    a: Int64s
+    b: Int64s
+    score: Int64s
+    scale: Int64s
+
+
+def merge_closed(contacts: Contacts, sizes: Int64s, is_open: Bools, unsure: Bools, rule: MergeRule) -> Merges:
+    """Do every merge of the greedy run that is decided already by what is known here.
+
+    Args:
+        contacts: between nodes 0…n − 1, each pair once; with histograms where the rule has a quantile.
+        sizes: (n,) voxels of each node.
+        is_open: (n,) whether a node reaches beyond what is known.
+        unsure: (n,) which open nodes must not grow here, see `small_supervoxels`.
+        rule: which contacts are eligible.
+
+    Raises:
+        TaskError: there are 2³⁰ contacts or more, or one with a histogram has 2³² voxel edges or more.
+    """
+    if len(contacts) >= MOST_CONTACTS:
+        raise TaskError(
+            f"One region may have fewer than {MOST_CONTACTS} contacts; found {len(contacts)}. Raise low or join_size, "
+            "or lower high, so that supervoxels are larger, or use smaller blocks."
+        )
+    quantile = -1 if rule.quantile is None else rule.quantile.millionths
+    *found, most_edges = _merge(
+        contacts.a, contacts.b, contacts.sum, contacts.count, contacts.best, contacts.histogram, quantile,
+        sizes, is_open, unsure, rule.limits(), _scratch(len(contacts), quantile),
+    )  # fmt: skip
+    contacts.check_most_edges(most_edges)
+    return Merges(*found)
+
+
+def _scratch(contacts: int, quantile: int) -> tuple[npt.NDArray[Any], ...]:
+    """The kernel's large arrays: NumPy asks for huge pages where compiled code would not, which matters as they are
+    read at random. Rows, slots, links, and the chains of the bins.
+    """
+    slots = 1 << max(4, (2 * contacts - 1).bit_length())
+    sizes = (slots, 2 * contacts, contacts, contacts)
+    rows = np.empty((contacts, 4 if quantile < 0 else 5), dtype=np.int64)
+    return rows, *(np.empty(size, dtype=np.int32) for size in sizes)
+
+
+# The graph: contacts keep their number while their ends change. Each node has a chain of its contacts (link 2 e of
+# contact e in the chain of one end, 2 e + 1 in that of the other), and a table of contact numbers finds the contact of
+# a pair. The table has no keys: what lies in a slot says itself which pair it joins, and what is gone is passed over.
+
+
+@njit(nogil=True, cache=True)
+def _find_pair(slots, rows, ends):  # type: ignore[no-untyped-def]
+    """(the contact with these ends or −1, its slot or the free one where it would go)."""
+    mask = np.uint64(slots.size - 1)
+    slot = ((np.uint64(ends) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
+    while slots[slot] >= 0:
+        e = slots[slot]
+        if rows[e, ENDS] == ends:
+            return np.int64(e), slot
+        slot = (slot + np.uint64(1)) & mask
+    return np.int64(-1), slot
+
+
+@njit(nogil=True, cache=True)
+def _index_pairs(slots, rows):  # type: ignore[no-untyped-def]
+    slots[:] = -1
+    number = 0
+    for e in range(rows.shape[0]):
+        if rows[e, ENDS] != GONE:
+            slots[_find_pair(slots, rows, rows[e, ENDS])[1]] = e
+            number += 1
+    return number
+
+
+@njit(nogil=True, cache=True)
+def _chain_contacts(following, a, b, n):  # type: ignore[no-untyped-def]
+    head = np.full(n, -1, dtype=np.int32)
+    degree = np.zeros(n, dtype=np.int32)
+    for link in range(2 * a.size):
+        node = a[link // 2] if link % 2 == 0 else b[link // 2]
+        following[link] = head[node]
+        head[node] = link
+        degree[node] += 1
+    return head, degree
+
+
+@njit(nogil=True, cache=True)
+def _has_one_frozen_neighbour(node, head, following, rows, frozen):  # type: ignore[no-untyped-def]
+    found = 0
+    link = head[node]
+    while link != -1 and found < 2:
+        ends = rows[link // 2, ENDS]
+        if ends != GONE and frozen[end_beyond(ends, node)]:
+            found += 1
+        link = following[link]
+    return found == 1
+
+
+@njit(nogil=True, cache=True)
+def _flatten(parent):  # type: ignore[no-untyped-def]
+    for i in range(parent.size):
+        root = i
+        while parent[root] != root:
+            root = parent[root]
+        walk = i
+        while parent[walk] != root:
+            parent[walk], walk = root, parent[walk]
+
+
+@njit(nogil=True, cache=True)
+def _merge(a, b, total, count, best, histogram, quantile, sizes, is_open, unsure, limits, scratch):  # type: ignore[no-untyped-def]
+    n = sizes.size
+    rows, slots, following, later, earlier = scratch
+    fill_rows(rows, a, b, total, count, best, histogram, quantile)
+    histogram = histogram.copy()
+    levels = histogram.shape[1] if quantile >= 0 else 0
+    size = sizes.copy()
+    undecided = is_open.copy()
+    frozen = is_open.copy()
+    parent = np.arange(n)
+    smallest = np.arange(n)
+    name = np.arange(n)
+    head, degree = _chain_contacts(following, a, b, n)
+    in_table = _index_pairs(slots, rows)
+    merged = [(0, 0, 0, 0) for _ in range(0)]
+
+    heads = np.full(BINS, -1, dtype=np.int32)
+    earlier[:] = NOT_IN_A_BIN
+    for e in range(a.size):
+        if may_merge(rows[e], levels, size, limits):
+            put(heads, later, earlier, e, bin_of(rows[e], levels))
+
+    heap = [(0.0, 0, 0, 0) for _ in range(0)]
+    current = BINS
+    while current > 0 or len(heap):
+        if not len(heap):
+            current -= 1
+            empty_bin(heads, later, earlier, current, rows, levels, heap)
+            continue
+        _, e, _, seen = pop(heap, rows, levels)
+        ends = rows[e, ENDS]
+        if ends == GONE or seen != rows[e, COUNT] or not may_merge(rows[e], levels, size, limits):
+            continue
+        u, v = ends >> 32, ends & 0xFFFFFFFF
+        if frozen[u] and frozen[v]:
+            continue
+        score, scale = score_of(rows[e], levels)
+        joins_frozen = frozen[u] or frozen[v]
+        if joins_frozen:
+            if frozen[v]:
+                u, v = v, u
+            # u is frozen, v would join it. Sizes that are not known yet must not matter to this contact, nor may u
+            # grow where its size matters to what is not known yet.
+            certain = not unsure[u] and compare(score, scale, limits[5], SCALE) >= 0
+            if not certain or not _has_one_frozen_neighbour(v, head, following, rows, frozen):
+                frozen[v] = True
+                continue
+            new_name = name[u]
+        else:
+            new_name = min(name[u], name[v])
+        merged.append((min(name[u], name[v]), max(name[u], name[v]), score, scale))
+        rows[e, ENDS] = GONE
+        low = min(smallest[u], smallest[v])
+        if degree[u] > degree[v]:
+            u, v = v, u
+        parent[u] = v
+        smallest[v] = low
+        name[v] = new_name
+        frozen[v] = joins_frozen
+        undecided[v] |= undecided[u]
+        size[v] += size[u]
+        # Walk the shorter chain, u's; look each neighbour up among v's.
+        link = head[u]
+        while link != -1:
+            next_link = following[link]
+            f = link // 2
+            if rows[f, ENDS] != GONE:
+                other = end_beyond(rows[f, ENDS], u)
+                ends = ends_of(v, other)
+                g, slot = _find_pair(slots, rows, ends)
+                if g >= 0:
+                    take_out(heads, later, earlier, f, bin_of(rows[f], levels))
+                    take_out(heads, later, earlier, g, bin_of(rows[g], levels))
+                    rows[f, ENDS] = GONE
+                    rows[g, SUM] += rows[f, SUM]
+                    rows[g, COUNT] += rows[f, COUNT]
+                    rows[g, BEST] = max(rows[g, BEST], rows[f, BEST])
+                    if levels:
+                        histogram[g] += histogram[f]
+                        rows[g, QUANTILE] = 255 * quantile_level(histogram[g], rows[g, COUNT], quantile)
+                    degree[other] -= 1
+                    if may_merge(rows[g], levels, size, limits):
+                        place = bin_of(rows[g], levels)
+                        if place == current:
+                            push(heap, candidate(rows, g, levels), rows, levels)
+                        else:
+                            put(heads, later, earlier, g, place)
+                else:
+                    rows[f, ENDS] = ends
+                    slots[slot] = f
+                    in_table += 1
+                    following[link] = head[v]
+                    head[v] = link
+                    degree[v] += 1
+                    if 3 * in_table > 2 * slots.size:
+                        in_table = _index_pairs(slots, rows)
+            link = next_link
+        degree[v] -= 1
+
+    _flatten(parent)
+    for e in range(a.size):
+        if rows[e, ENDS] != GONE and may_merge(rows[e], levels, size, limits):
+            undecided[rows[e, ENDS] >> 32] = True
+            undecided[rows[e, ENDS] & 0xFFFFFFFF] = True
+    steps = np.empty((4, len(merged)), dtype=np.int64)
+    for i in range(len(merged)):
+        steps[0, i], steps[1, i], steps[2, i], steps[3, i] = merged[i]
+    most_edges = rows[:, COUNT].max() if a.size else 0
+    return smallest[parent], undecided[parent], name[parent], steps[0], steps[1], steps[2], steps[3], most_edges

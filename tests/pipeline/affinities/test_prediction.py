@@ -1,0 +1,203 @@
+import threading
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from petavox.pipeline.affinities.prediction import Inference, Predictor, working_memory
+from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
+from petavox.pipeline.errors import RequestError, StorageError
+from petavox.pipeline.geometry import BlockGrid, Box
+from petavox.pipeline.networks.normalisation import Normalisation
+from petavox.pipeline.networks.patch_grid import NEGLIGIBLE, PatchGrid, mirrored
+
+NETWORK = NetworkConfig(widths=(4, 6), stride=(1, 2, 2))
+PATCH = (4, 8, 12)
+DEPTH = 3  # planes that are read at a time
+NORMALISATION = Normalisation(mean=120, deviation=40)
+
+
+def network():
+    torch.manual_seed(5)
+    made = ResidualSymmetricUNet(NETWORK)
+    with torch.no_grad():
+        made.train()(torch.randn(2, 1, 8, 32, 32))
+        made.head.weight.mul_(3)
+    return made.eval()
+
+
+def inference(**changes):
+    settings = {"patch": PATCH, "fill_value": None, "batch": 1, "device": "cpu", "precision": "float32"}
+    return Inference(normalisation=NORMALISATION, **{**settings, "variants": 1, "combine": "mean", **changes})
+
+
+def predictor(**changes):
+    return Predictor(network(), inference(**changes))
+
+
+def image(shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 255, shape, dtype=np.uint8)
+
+
+def predict_by_blocks(predictor, raw, block):
+    affinities = np.zeros((3, *raw.shape), np.uint8)
+    grid = BlockGrid(raw.shape, block)
+    for index in grid.indices():
+        box = grid.box(index)
+        affinities[:, *box.slices()] = predictor.predict(lambda b: raw[b.slices()], raw.shape, box, DEPTH)
+    return affinities
+
+
+def predict_at_once(raw):
+    """The definition, slowly: every patch of the grid, float64, weights of the published bump."""
+    grid, unfolded = PatchGrid(PATCH), network()
+    total, norm = np.zeros((3, *raw.shape)), np.zeros(raw.shape)
+    u = [np.arange(1, n + 1) / (n + 1) for n in PATCH]
+    bump = np.exp(24 - sum(np.meshgrid(*(((v * (1 - v)) ** -1.5) for v in u), indexing="ij")))
+    for index in grid.touching(Box.of_shape(raw.shape)):
+        box = grid.box(index)
+        places = [mirrored(a, b, n) for a, b, n in zip(box.start, box.stop, raw.shape, strict=True)]
+        seen = NORMALISATION.apply(torch.from_numpy(raw[np.ix_(*places)]))[None, None]
+        with torch.inference_mode():
+            answer = torch.sigmoid(unfolded(seen))[0, :3].double().numpy()
+        common = box.intersect(Box.of_shape(raw.shape))
+        total[:, *common.slices()] += (answer * bump)[:, *common.slices(box.start)]
+        norm[common.slices()] += bump[common.slices(box.start)]
+    return 255 * total / norm
+
+
+@pytest.fixture(scope="module")
+def ready():
+    return predictor(), predictor(batch=3)
+
+
+def test_prediction_equals_its_definition(ready):
+    raw = image((7, 21, 18))
+    found = predict_by_blocks(ready[0], raw, raw.shape)
+    assert found.std() > 5
+    assert np.abs(found - predict_at_once(raw)).max() < 0.52 + 3 * 255 * NEGLIGIBLE
+
+
+@settings(max_examples=12)
+@given(
+    shape=st.tuples(st.integers(1, 6), st.integers(1, 20), st.integers(1, 20)),
+    block=st.tuples(st.integers(2, 6), st.integers(6, 20), st.integers(6, 20)),
+    batched=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@example(shape=(1, 1, 1), block=(1, 4, 4), batched=False, seed=0)
+@example(shape=(6, 20, 20), block=(2, 7, 11), batched=True, seed=0)
+def test_prediction_does_not_depend_on_the_blocks(ready, shape, block, batched, seed):
+    raw = image(shape, seed)
+    whole = predict_by_blocks(ready[batched], raw, shape)
+    np.testing.assert_array_equal(predict_by_blocks(ready[batched], raw, block), whole)
+
+
+@pytest.mark.parametrize("combine", ["mean", "min"])
+def test_neither_does_a_prediction_over_flips_and_transposes(combine):
+    raw, made = image((5, 14, 13)), predictor(variants=16, combine=combine, batch=2)
+    whole = predict_by_blocks(made, raw, raw.shape)
+    np.testing.assert_array_equal(predict_by_blocks(made, raw, (3, 7, 9)), whole)
+    plain = predict_by_blocks(predictor(batch=2), raw, raw.shape)
+    assert (whole != plain).mean() > 0.5
+    assert combine == "mean" or (whole <= plain).all()
+
+
+@pytest.mark.parametrize("block", [(4, 20, 50), (2, 7, 13), (4, 20, 15)])
+def test_patches_without_image_have_affinity_0_in_every_block(block):
+    raw = image((4, 20, 50))
+    raw[:, :, 20:] = 0
+    made = predictor(fill_value=0)
+    found = predict_by_blocks(made, raw, block)
+    np.testing.assert_array_equal(found, predict_by_blocks(made, raw, raw.shape))
+    assert not found[..., 36:].any()
+    assert found[..., :20].any()
+
+
+def test_every_voxel_that_is_needed_is_read_once_in_slabs_inside_the_volume():
+    raw, read = image((9, 30, 30)), np.zeros((9, 30, 30), int)
+
+    def reading(box):
+        assert Box.of_shape(raw.shape).contains(box)
+        assert box.start[0] // DEPTH == (box.stop[0] - 1) // DEPTH
+        read[box.slices()] += 1
+        return raw[box.slices()]
+
+    made, block = predictor(), Box((2, 0, 10), (5, 12, 30))
+    made.predict(reading, raw.shape, block, DEPTH)
+    assert read.max() == 1
+    assert read[made.grid.span(block).intersect(Box.of_shape(raw.shape)).slices()].all()
+
+
+def test_patches_are_computed_while_others_are_still_being_read():
+    raw, made, computing = image((24, 8, 12)), predictor(), threading.Event()
+    made.engine._eager.register_forward_hook(lambda *_: computing.set())
+
+    def read(box):
+        assert box.start[0] < 12 or computing.wait(30)
+        return raw[box.slices()]
+
+    found = made.predict(read, raw.shape, Box.of_shape(raw.shape), DEPTH)
+    np.testing.assert_array_equal(found, predict_by_blocks(predictor(), raw, raw.shape))
+
+
+@pytest.mark.parametrize("found_depth", [1, 4, 5, 40])
+def test_slabs_make_up_the_block_in_order_whatever_their_depth(found_depth):
+    raw, block = image((24, 8, 12)), Box((3, 0, 0), (23, 8, 12))
+    boxes, found = zip(
+        *predictor(batch=2).slabs(lambda b: raw[b.slices()], raw.shape, block, DEPTH, found_depth), strict=True
+    )
+    assert list(boxes) == list(block.slabs(found_depth))
+    whole = predictor(batch=2).predict(lambda b: raw[b.slices()], raw.shape, block, DEPTH)
+    np.testing.assert_array_equal(np.concatenate(found, axis=1), whole)
+
+
+def test_a_slab_is_given_before_what_it_does_not_need_is_read():
+    raw, given = image((24, 8, 12)), threading.Event()
+
+    def read(box):
+        assert box.start[0] < 12 or given.wait(30)
+        return raw[box.slices()]
+
+    for _ in predictor().slabs(read, raw.shape, Box.of_shape(raw.shape), DEPTH, DEPTH):
+        given.set()
+
+
+def test_what_goes_wrong_while_reading_is_told():
+    raw = image((12, 8, 12))
+
+    def read(box):
+        if box.start[0] >= 6:
+            raise StorageError("The disk is gone.")
+        return raw[box.slices()]
+
+    with pytest.raises(StorageError, match="The disk is gone"):
+        predictor().predict(read, raw.shape, Box.of_shape(raw.shape), DEPTH)
+
+
+@pytest.mark.parametrize("variants", [1, 8])
+def test_arrays_stay_within_the_memory_known_in_advance(variants):
+    block = (8, 48, 64)
+    settings = inference(patch=(8, 48, 48), batch=2, variants=variants)
+    raw, made = image((16, 96, 128)), Predictor(network(), settings)
+    tracemalloc.start()
+    made.predict(lambda box: raw[box.slices()].copy(), raw.shape, Box.of_shape(block, (4, 24, 32)), DEPTH)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < working_memory(NETWORK, settings, block, grey_bytes=1)
+
+
+def test_a_patch_that_the_network_cannot_take_is_refused_with_one_that_it_can():
+    with pytest.raises(RequestError, match=r"divisible by \(1, 4, 4\).*\(4, 12, 12\)"):
+        predictor(patch=(4, 10, 12))
+
+
+def test_a_patch_of_which_a_variant_does_not_fit_is_refused():
+    settings, uneven = inference(patch=(4, 6, 8)), NetworkConfig(widths=(4, 6), pooling=(1, 1, 4))
+    Predictor(ResidualSymmetricUNet(uneven), settings)
+    with pytest.raises(RequestError, match=r"found \(4, 8, 6\)"):
+        Predictor(ResidualSymmetricUNet(uneven), replace(settings, variants=8))

@@ -1,0 +1,35 @@
+"""The density of a volume's graph is what its supervoxels have where they are densest."""
+
+import numpy as np
+import pytest
+
+from petavox.pipeline.affinities.nearest import Channels
+from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks
+from petavox.workflows.planning.sampled_density import sample_density
+from petavox.workflows.recipes.segmentation_recipe import Supervoxels
+
+
+def stored(path, affinities):
+    chunk, shard = default_chunks((16, 64, 64), affinities.shape[1:])
+    spec = VolumeSpec(affinities.shape[1:], "uint8", (30, 6, 6), (0, 0, 0), 3, None, chunk, shard)
+    volume = create_volume(path, spec)
+    volume.write(spec.box, affinities)
+    return volume
+
+
+def test_noise_is_denser_than_smooth_affinities_and_nothing_has_no_density(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (3, 20, 50, 60), dtype=np.uint8)
+    found = [
+        sample_density(stored(tmp_path / f"{i}.zarr", affinities), Channels(), Supervoxels())
+        for i, affinities in enumerate((np.zeros_like(noise), np.full_like(noise, 255), noise))
+    ]
+    assert found[0] is None
+    assert (found[1].fragments, found[1].contacts) == (pytest.approx(1 / noise[0].size), 0)
+    assert 0.05 < found[2].fragments < 0.3
+    assert found[2].contacts > 2 * found[2].fragments
+
+
+def test_the_densest_place_counts(tmp_path):
+    affinities = np.zeros((3, 16, 40, 900), dtype=np.uint8)
+    affinities[..., 550:650] = np.random.default_rng(0).integers(0, 256, (3, 16, 40, 100), dtype=np.uint8)
+    assert sample_density(stored(tmp_path / "a.zarr", affinities), Channels(), Supervoxels()).fragments > 0.01

@@ -1,0 +1,71 @@
+"""The recipe of a run: what it asks for hangs together, thresholds are exact, paths are found from anywhere."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from petavox.pipeline.errors import RequestError
+from petavox.workflows.recipes import strict_toml
+from petavox.workflows.recipes.segmentation_recipe import Recipe, load
+
+RAW = "[input]\nraw = 'em.zarr'\n[model]\ncheckpoint = 'snemi3d'\n"
+AFFINITIES = "[input]\naffinities = 'affinities.zarr'\n"
+
+
+def recipe(tmp_path, text, *overrides) -> Recipe:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    return load(path, overrides)
+
+
+def test_input_paths_are_relative_to_the_recipe_and_urls_stay(tmp_path):
+    assert recipe(tmp_path, RAW).input.raw == str(tmp_path / "em.zarr")
+    assert recipe(tmp_path, RAW, "input.raw=../em.zarr").input.raw == str(tmp_path.parent / "em.zarr")
+    assert recipe(tmp_path, RAW, "input.raw=s3://bucket/em.zarr").input.raw == "s3://bucket/em.zarr"
+
+
+def test_the_resolved_recipe_means_the_same_from_any_folder(tmp_path):
+    asked = recipe(tmp_path, RAW + "[evaluate]\ntruth = 'truth.zarr'\nbox = [[0, 0, 0], [1, 2, 3]]\n")
+    elsewhere = tmp_path / "runs" / "one"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "recipe.toml").write_text(strict_toml.dump(asked))
+    assert load(elsewhere / "recipe.toml") == asked
+
+
+@given(st.integers(0, 10**6))
+def test_thresholds_are_the_decimals_that_were_written(tmp_path_factory, millionths):
+    written = f"{Decimal(millionths) / 10**6:f}"
+    read = recipe(tmp_path_factory.mktemp("recipe"), AFFINITIES, f"supervoxels.high={written}", "supervoxels.low=0")
+    assert read.supervoxels.high == Decimal(written)
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "complaint"),
+    [
+        ("[input]\n", [], "exactly one of 'raw', 'affinities' and 'run'"),
+        (RAW, ["input.affinities=a.zarr"], "exactly one of 'raw', 'affinities' and 'run'"),
+        ("[input]\nraw = 'em.zarr'\n", [], r"add \[model\] with checkpoint"),
+        (AFFINITIES, ["model.checkpoint=x"], r"\[model\] has nothing to do"),
+        (RAW, ["input.offsets=[[1,0,0],[0,1,0],[0,0,1]]"], "with 'raw' the checkpoint has them"),
+        (RAW, ["supervoxels.method=mutex"], "'mutex' needs long-range affinities"),
+        (RAW, ["model.mean=120.0"], "'mean' and 'deviation' are given together"),
+        (AFFINITIES, ["supervoxels.low=0.5", "supervoxels.high=0.4"], "'low' must not exceed 'high'"),
+        (AFFINITIES, ["agglomeration.threshold=1.5"], r"decimal in \[0, 1\] with at most six places; found 1.5"),
+        (AFFINITIES, ["agglomeration.threshold=0.1234567"], "at most six places"),
+        (AFFINITIES, ["agglomeration.threshold='0.5'"], "must be a decimal"),
+        (AFFINITIES, ["agglomeration.linkage=median"], "should be 'mean', 'quantile' or 'multicut'; found 'median'"),
+        (AFFINITIES, ["agglomeration.small_size=9", "agglomeration.threshold=0.1"], "must not exceed 'threshold'"),
+        (AFFINITIES, ["blocks.shape=[1, 2]"], "three integers in z, y, x order"),
+        (AFFINITIES, ["blocks.shape=[0, 1, 1]"], "greater than 0"),
+        (AFFINITIES, ["cluster.kind=cloud"], "'serial', 'local' or 'slurm'"),
+        (AFFINITIES, ["cluster.memory=lots"], "must be a size"),
+        (AFFINITIES, ["cluser.kind=serial"], "Did you mean 'cluster'"),
+    ],
+)
+def test_what_does_not_hang_together_is_refused(tmp_path, text, overrides, complaint):
+    with pytest.raises(RequestError, match=complaint):
+        recipe(tmp_path, text, *overrides)

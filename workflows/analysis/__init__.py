@@ -1,0 +1,1 @@
+"""Analysis: questions about a result, which no run directory is changed for."""

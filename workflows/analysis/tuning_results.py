@@ -1,0 +1,122 @@
+"""The folder that keeps a tuning: its recipe, every trial, and the curve."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...pipeline.errors import StorageError
+from ...pipeline.files import write_text
+from ..recipes import strict_toml
+
+if TYPE_CHECKING:
+    from ..recipes.segmentation_recipe import Agglomeration, Recipe, Supervoxels
+    from .tune import Trial, Tuning
+
+
+TUNING = "tuning"
+RECIPE, TRIALS, CURVE = "recipe.toml", "trials.json", "curve.png"
+SCORES = ("adapted_rand_error", "voi_split", "voi_merge", "cremi_score", "precision", "recall")
+
+
+def write_tuning(tuning: Tuning, folder: Path) -> None:
+    """Put the chosen recipe, all trials, and the curve into a folder.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = folder / f".{CURVE}"
+        picture.write_bytes(curve(tuning))
+        picture.replace(folder / CURVE)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written: {error.strerror}. Choose another with --out.") from error
+    write_text(folder / TRIALS, json.dumps(tuning_json(tuning), indent=1) + "\n")
+    write_text(folder / RECIPE, strict_toml.dump(_movable(tuning.recipe, folder)))
+
+
+def tuning_json(tuning: Tuning) -> dict[str, Any]:
+    """The choice and every trial as plain values."""
+    return {
+        "chosen": _plain(tuning.chosen),
+        "parts": [
+            {
+                "name": part.name,
+                "box": [list(part.box.start), list(part.box.stop)],
+                **{name: getattr(part.scores, name, None) for name in SCORES},
+            }
+            for part in tuning.parts
+        ],
+        "ends": ends_of(tuning),
+        "trials": [_plain(trial) for trial in tuning.trials],
+    }
+
+
+def curve(tuning: Tuning) -> bytes:
+    """The error against the threshold as a PNG: of each linkage with what serves it best, by the half that chose."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    by_linkage = sorted(tuning.trials, key=lambda trial: linkage_name(trial.agglomeration))
+    for linkage, trials in groupby(by_linkage, lambda trial: linkage_name(trial.agglomeration)):
+        line = _line(list(trials))
+        axes.plot(*zip(*line, strict=True), marker=".", label=linkage)
+    threshold = float(tuning.chosen.agglomeration.threshold)
+    for part, marker in zip(tuning.parts, "*oD", strict=False):
+        error = [] if part.scores is None else [part.scores.adapted_rand_error]
+        axes.plot([threshold] * len(error), error, f"k{marker}", label=f"chosen, {part.name}", fillstyle="none")
+    axes.set(xlabel="threshold of agglomeration", ylabel="adapted Rand error")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def linkage_name(agglomeration: Agglomeration) -> str:
+    """The linkage for reading, with its quantile if it has one."""
+    return "mean" if agglomeration.linkage == "mean" else f"quantile {agglomeration.quantile}"
+
+
+def _line(trials: list[Trial]) -> list[tuple[float, float]]:
+    """(threshold, error) of those trials that differ from the best one in nothing but the threshold."""
+
+    def rest(trial: Trial) -> tuple[Supervoxels, Agglomeration]:
+        return trial.supervoxels, trial.agglomeration.model_copy(update={"threshold": 0})
+
+    best = rest(min(trials, key=lambda trial: trial.rank))
+    return sorted((float(t.agglomeration.threshold), t.adapted_rand_error) for t in trials if rest(t) == best)
+
+
+def ends_of(tuning: Tuning) -> list[str]:
+    """The keys whose chosen value is the first or the last that was tried."""
+    return tuning.grid.ends(tuning.chosen.supervoxels, tuning.chosen.agglomeration)
+
+
+def _plain(trial: Trial) -> dict[str, Any]:
+    settings = trial.agglomeration.model_dump(include={"linkage", "small_size", "veto_size"})
+    decimals = trial.agglomeration.model_dump(include={"quantile", "threshold", "small_threshold", "veto_threshold"})
+    supervoxels = trial.supervoxels.model_dump(include={"low", "high", "join_affinity"})
+    return {
+        **{name: float(value) for name, value in (supervoxels | decimals).items()},
+        **settings,
+        "join_size": trial.supervoxels.join_size,
+        "adapted_rand_error": trial.adapted_rand_error,
+        "voi_split": trial.voi_split,
+        "voi_merge": trial.voi_merge,
+    }
+
+
+def _movable(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe as it is written into a folder of the run: affinities of the run are named so that both move."""
+    affinities, folder = str(recipe.input.affinities), folder.absolute()
+    if "://" in affinities or not Path(affinities).is_relative_to(folder.parent):
+        return recipe
+    source = recipe.input.model_copy(update={"affinities": os.path.relpath(affinities, folder)})
+    return recipe.model_copy(update={"input": source})

@@ -1,0 +1,98 @@
+"""What all commands share: what their errors look like, and where they say what."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from ...pipeline.errors import PetavoxError, RequestError, StorageError
+
+if TYPE_CHECKING:
+    from ..recipes.segmentation_recipe import Recipe
+    from ..report.ending import Ending
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Electron-microscopy volumes into neurons, block by block. --debug, anywhere, shows tracebacks.",
+)
+
+DEBUG = "PETAVOX_DEBUG"
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """A command of petavox."""
+    return app.command()(guarded(function))
+
+
+def guarded(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose errors take one screen, and whose exit status says what kind they are."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> None:
+        try:
+            function(*arguments, **options)
+        except typer.Exit:
+            raise
+        except KeyboardInterrupt as error:
+            say("Stopped. The same command continues.")
+            raise typer.Exit(130) from error
+        except Exception as error:
+            if os.environ.get(DEBUG):
+                traceback.print_exc()
+            elif isinstance(error, PetavoxError):
+                say(f"petavox: {error}")
+            else:
+                say(f"petavox: unexpected {type(error).__name__}: {error}\nThis is a bug; --debug shows where.")
+            raise typer.Exit(2 if isinstance(error, RequestError | StorageError) else 1) from error
+
+    return call
+
+
+def run_recipe(recipe: Recipe, directory: Path, as_json: bool, force: Sequence[str] = ()) -> None:
+    """Run a recipe in a directory, and say how that ended."""
+    from ..progress import on_standard_error
+    from ..runs.run import run
+
+    finish(run(recipe, directory, on_standard_error(), force=force), as_json, again=f"petavox retry {directory}")
+
+
+def finish(ending: Ending, as_json: bool, again: str) -> None:
+    """Say how a run ended."""
+    from ..report.ending import ending_text
+    from .show_run import ending_json
+
+    if as_json:
+        show_result(ending_json(ending), as_json)
+    elif ending.scores is not None:
+        from .show_scores import scores_table
+
+        show_result(scores_table(ending.scores), as_json)
+    say(ending_text(ending, again))
+    if ending.exit_status:
+        raise typer.Exit(ending.exit_status)
+
+
+def show_result(result: Any, as_json: bool) -> None:
+    """Results go to standard output, as JSON or for reading."""
+    if as_json:
+        print(json.dumps(result, indent=1))
+    else:
+        from rich.console import Console
+
+        Console(highlight=False, markup=False).print(result)
+
+
+def say(text: str) -> None:
+    """All else goes to standard error."""
+    print(text, file=sys.stderr, flush=True)

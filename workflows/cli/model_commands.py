@@ -1,0 +1,72 @@
+"""The commands about models: which there are, what is known of one, and how one comes and goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import app, guarded, say, show_result
+from .options import JsonOption
+
+models = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+app.add_typer(models, name="models")
+
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="A model's name, or the folder of a checkpoint.")]
+
+
+@models.callback()
+@guarded
+def list_(context: typer.Context, as_json: JsonOption = False) -> None:
+    """The models that recipes can name: without a command, a list of them."""
+    if context.invoked_subcommand is not None:
+        return
+    from ..models.catalogue import list_models
+    from .show_models import models_table
+
+    entries, problems = list_models()
+    show_result([entry.to_json() for entry in entries] if as_json else models_table(entries), as_json)
+    for problem in problems:
+        say(f"petavox: {problem}")
+
+
+@models.command()
+@guarded
+def show(name: ModelName, as_json: JsonOption = False) -> None:
+    """The card and the config of a model."""
+    from ..models.card import read_card
+    from ..models.catalogue import describe
+
+    entry = describe(name)
+    card, config = read_card(entry.folder), entry.config
+    if as_json:
+        show_result(entry.to_json() | {"card": card, "config": config.model_dump(mode="json")}, as_json)
+    else:
+        print(card.strip(), f"{entry.folder}:", config.model_dump_json(), sep="\n\n")
+
+
+@models.command()
+@guarded
+def add(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of a checkpoint, or an ONNX file of ours.")],
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Default: that of SOURCE.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Round weights to half precision, in half the space.")] = False,
+) -> None:
+    """Put a checkpoint among your own models, where recipes find it by its name."""
+    from ..models.catalogue import add_model
+
+    print(add_model(source, name, half=half))
+
+
+@models.command()
+@guarded
+def export(
+    name: ModelName,
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="A new file.")],
+) -> None:
+    """Write a model as an ONNX file, for other programs; `add` reads it back."""
+    from ..models.catalogue import export_model
+
+    export_model(name, out)
+    print(out)

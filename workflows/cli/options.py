@@ -1,0 +1,103 @@
+"""Arguments that several commands take: how they are declared, and what their texts mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from ...pipeline.errors import RequestError
+
+if TYPE_CHECKING:
+    from ...pipeline.geometry import Box
+    from ..recipes.segmentation_recipe import Recipe
+
+Number = TypeVar("Number", int, float)
+Word = TypeVar("Word", bound=str)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML recipe.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+RunOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--run", metavar="DIR", help="Run directory. Default: the recipe's, if it lies in one; else runs/NAME."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe, as in blocks.shape=[64,256,256]."),
+]
+ClusterOption = Annotated[str | None, typer.Option("--cluster", metavar="KIND", help="serial, local or slurm.")]
+WorkersOption = Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes.")]
+BoxOption = Annotated[str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this part, in voxels.")]
+ForceOption = Annotated[
+    list[str] | None,
+    typer.Option("--force-stage", metavar="NAME", help="Compute this stage, and what depends on it, again."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON on standard output.")]
+
+
+def load_recipe(path: Path, cluster: str | None, workers: int | None, overrides: Sequence[str] | None) -> Recipe:
+    """The recipe in a file, with what the command line lays over it."""
+    from ..recipes.segmentation_recipe import load
+
+    return load(path, all_overrides(cluster, workers, overrides))
+
+
+def all_overrides(cluster: str | None, workers: int | None, overrides: Sequence[str] | None) -> list[str]:
+    """What the command line lays over a recipe, as KEY=VALUE; --cluster and --workers win over --set."""
+    chosen = {"cluster.kind": cluster, "cluster.workers": workers}
+    return [*(overrides or ()), *(f"{key}={value}" for key, value in chosen.items() if value is not None)]
+
+
+def run_directory(recipe: Path, run: Path | None) -> Path:
+    """Where a recipe's run lies: as --run says, beside a recipe that a run keeps, or runs/NAME."""
+    from ..run_directory.layout import LEDGER
+
+    if run is not None:
+        return run
+    return recipe.parent if (recipe.parent / LEDGER).exists() else Path("runs") / recipe.stem
+
+
+def parse_three(kind: Callable[[str], Number], text: str, option: str) -> list[Number]:
+    """Three numbers z,y,x.
+
+    Raises:
+        RequestError: the text is something else.
+    """
+    try:
+        z, y, x = (kind(part) for part in text.split(","))
+    except ValueError as error:
+        raise RequestError(f"{option} takes three numbers z,y,x; found '{text}'.") from error
+    return [z, y, x]
+
+
+def parse_choice(known: Sequence[Word], text: str, option: str) -> Word:
+    """One of some words.
+
+    Raises:
+        RequestError: the text is none of them.
+    """
+    for word in known:
+        if word == text:
+            return word
+    raise RequestError(f"{option} takes one of {', '.join(known)}; found '{text}'.")
+
+
+def parse_box(text: str | None) -> Box | None:
+    """The box that z0:z1,y0:y1,x0:x1 means.
+
+    Raises:
+        RequestError: the text is something else.
+    """
+    from ...pipeline.geometry import Box, triple
+
+    if text is None:
+        return None
+    try:
+        start, stop = zip(*(map(int, part.split(":")) for part in text.split(",")), strict=True)
+        return Box(triple(start), triple(stop))
+    except (ValueError, RequestError) as error:
+        raise RequestError(f"--box takes three ranges such as 0:64,0:512,0:512; found '{text}'.") from error

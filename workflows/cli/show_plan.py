@@ -1,0 +1,94 @@
+"""How a plan and its costs are printed: tables for people, plain values for `--json`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from ...cluster.quantities import in_bytes, in_time
+from ..planning.plan import WORKER_BYTES
+
+if TYPE_CHECKING:
+    from ..planning.estimate import Estimate, StageEstimate
+    from ..planning.plan import Plan
+
+
+def plan_table(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> RenderableType:
+    """What would run: stages with tasks and costs, volumes with bytes, totals, and what stands against it."""
+    workers = plan.recipe.cluster
+    disk = f"{in_bytes(costs.disk)} of disk in the end, at most {in_bytes(costs.peak_disk)} meanwhile"
+    return Group(
+        f"{plan.directory}: {' × '.join(map(str, plan.grid.shape))} = {len(plan.grid):,} blocks of"
+        f" {list(plan.grid.block)} over {list(plan.grid.volume)} voxels;"
+        f" {workers.kind}, {plan.workers('cpu')} workers of {in_bytes(plan.memory)} each, of which one without a task"
+        f" takes {in_bytes(WORKER_BYTES)}.",
+        "",
+        _stages(costs),
+        "",
+        _volumes(plan),
+        "",
+        f"{costs.tasks:,} tasks, {in_time(costs.seconds)} of one worker, {in_time(3600 * costs.hours)} of all; {disk}.",
+        *costs.notes,
+        *(f"Cannot work: {line}" for line in refusals),
+    )
+
+
+def plan_json(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> dict[str, Any]:
+    """The same as plain values; bytes, seconds, hours and voxels."""
+    totals = ("tasks", "seconds", "hours", "read", "written", "disk", "peak_disk")
+    return {
+        "directory": str(plan.directory),
+        "blocks": len(plan.grid),
+        "grid": list(plan.grid.shape),
+        "worker_memory": plan.memory,
+        "worker_base": WORKER_BYTES,
+        **{name: getattr(costs, name) for name in totals},
+        "disks": dict(costs.disks),
+        "density": asdict(plan.density) | asdict(costs.growth),
+        "stages": [
+            asdict(stage) | {"grid": list(stage.grid), "tasks": stage.tasks, "hours": stage.hours}
+            for stage in costs.stages
+        ],
+        "volumes": [
+            {"path": path, "shape": list(spec.array_shape), "dtype": spec.dtype, "bytes": spec.nbytes}
+            for path, spec in plan.volumes.items()
+        ],
+        "notes": list(costs.notes),
+        "refusals": list(refusals),
+    }
+
+
+def _stages(costs: Estimate) -> Table:
+    """A row a stage; what all rows have in common is left out."""
+    pools, bases = ({getattr(stage, name) for stage in costs.stages} for name in ("pool", "basis"))
+    more = [name for name, found in (("pool", pools), ("basis", bases)) if len(found) > 1]
+    table = _table("stage", "tasks", "a task", "stage", "reads", "writes", "memory", *more)
+    for stage in costs.stages:
+        table.add_row(stage.name, *_row(stage), *(getattr(stage, name) for name in more))
+    table.add_row(
+        "in all", f"{costs.tasks:,}", "", in_time(3600 * costs.hours), in_bytes(costs.read), in_bytes(costs.written)
+    )
+    return table
+
+
+def _row(stage: StageEstimate) -> list[str]:
+    times = in_time(stage.longest), in_time(3600 * stage.hours)
+    return [f"{stage.tasks:,}", *times, *(in_bytes(size) for size in (stage.read, stage.written, stage.memory))]
+
+
+def _volumes(plan: Plan) -> Table:
+    table = _table("volume", "shape", "type", "uncompressed")
+    for path, spec in plan.volumes.items():
+        table.add_row(path, " × ".join(map(str, spec.array_shape)), spec.dtype, in_bytes(spec.nbytes))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0, overflow="fold")
+    return table

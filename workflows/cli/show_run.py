@@ -1,0 +1,70 @@
+"""What the commands print of runs: tables for people, plain values for `--json`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ..report.ending import Ending
+    from ..runs.verify import Difference, Verdict
+
+
+def ending_json(ending: Ending) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "directory": str(ending.directory),
+        "exit_status": ending.exit_status,
+        "failed": ending.failed,
+        "blocked": ending.blocked,
+        "failures": list(ending.failures),
+        "seconds": ending.seconds,
+        "segmentation": ending.segmentation,
+        "affinities": ending.affinities,
+        "report": str(ending.report),
+        "stages": [vars(summary) for summary in ending.stages],
+        "scores": None if ending.scores is None else ending.scores.to_json(),
+    }
+
+
+def verdict_table(verdict: Verdict) -> RenderableType:
+    """How each way to cut a volume differs from the reference."""
+    table = _table("blocks", "tasks", "seconds", "segments", "supervoxels")
+    for recut in verdict.recuts:
+        differences = [_difference(found) for found in (recut.segments, recut.supervoxels)]
+        table.add_row(str(list(recut.block)), f"{recut.tasks:,}", f"{recut.seconds:.1f}", *differences)
+    return Group(f"Voxels {verdict.box}, compared with {verdict.reference}:", "", table)
+
+
+def verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "identical": verdict.identical,
+        "box": [list(verdict.box.start), list(verdict.box.stop)],
+        "reference": verdict.reference,
+        "recuts": [
+            {
+                "block": list(recut.block),
+                "tasks": recut.tasks,
+                "seconds": recut.seconds,
+                "segments": vars(recut.segments),
+                "supervoxels": vars(recut.supervoxels),
+            }
+            for recut in verdict.recuts
+        ],
+    }
+
+
+def _difference(found: Difference) -> str:
+    if not found.voxels:
+        return "identical"
+    return f"{found.voxels:,} voxels differ, the first at {', '.join(map(str, found.first or ()))}"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    return table

@@ -1,0 +1,101 @@
+"""What `petavox status` prints: a table for people, plain values for `--json`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...cluster.quantities import duration, in_bytes
+from ..run_directory.lock import Holder
+from ..run_directory.status_file import StageStatus, Status
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ..runs.status import Look
+
+
+def status_table(found: Look) -> RenderableType:
+    """The same for reading."""
+    from rich.console import Group
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    columns = (
+        "stage",
+        "tasks",
+        "done",
+        "running",
+        "failed",
+        "aside",
+        "left",
+        "tasks/s",
+        "time left",
+        "memory",
+    )
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
+    for stage in found.status.stages:
+        counts = (stage.tasks, stage.done, stage.running, stage.failed, stage.aside, stage.left)
+        rate = "" if stage.rate is None else f"{stage.rate:.3g}"
+        left = _duration(_time_left(found.status, stage)) if found.driver else ""
+        table.add_row(stage.name, *(f"{count:,}" for count in counts), rate, left, in_bytes(stage.peak_memory))
+    failures = [
+        f"{name} task {number}, tried {tries} times: {why.splitlines()[0] if why else ''}"
+        for name, number, tries, why in found.status.failures
+    ]
+    compared = [f"With {found.recipe}:", *(f"  {line}" for line in found.changes)] if found.recipe else []
+    more: list[RenderableType] = [line for block in (failures, compared) if block for line in ("", *block)]
+    return Group(_driver_line(found), "", table, *more)
+
+
+def _driver_line(found: Look) -> str:
+    status = found.status
+    if found.driver is None:
+        if found.lost is None:
+            return f"{found.directory}: no driver is at work."
+        return f"{found.directory}: no driver is at work; the last, {found.lost}, ended without a word."
+    workers = (
+        ", ".join(f"{count} {pool} workers" for pool, count in status.workers.items() if count or pool == "cpu")
+        or "no workers yet"
+    )
+    gpu = "" if status.gpu_share is None else f"; GPU workers were busy {status.gpu_share:.0%} of the time"
+    left = _duration(status.time_left)
+    return (
+        f"{found.directory}: {found.driver} has been at work for {_duration(status.seconds)} with {workers}{gpu};"
+        f" {f'about {left} left' if left else 'time left not known yet'}."
+    )
+
+
+def status_json(found: Look) -> dict[str, Any]:
+    """The same as plain values; seconds and bytes."""
+    status = found.status
+    return {
+        "driver": None if found.driver is None else _holder(found.driver),
+        "lost_driver": None if found.lost is None else _holder(found.lost),
+        "seconds": status.seconds,
+        "time_left": status.time_left if found.driver else None,
+        "workers": status.workers if found.driver else {},
+        "gpu_share": status.gpu_share,
+        "stages": [
+            vars(stage) | {"left": stage.left, "time_left": _time_left(status, stage) if found.driver else None}
+            for stage in status.stages
+        ],
+        "failures": [
+            {"stage": stage, "task": number, "attempts": tries, "error": why}
+            for stage, number, tries, why in status.failures
+        ],
+        "recipe": None if found.recipe is None else str(found.recipe),
+        "changes": list(found.changes),
+    }
+
+
+def _holder(driver: Holder) -> dict[str, Any]:
+    return {"host": driver.host, "process": driver.process, "since": driver.since}
+
+
+def _time_left(status: Status, stage: StageStatus) -> float | None:
+    return stage.time_left(status.workers.get("gpu" if stage.gpu else "cpu", 0))
+
+
+def _duration(seconds: float | None) -> str:
+    return "" if seconds is None else duration(seconds)

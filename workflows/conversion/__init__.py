@@ -1,0 +1,1 @@
+"""Conversion: volumes in other formats become OME-Zarr."""

@@ -1,0 +1,1 @@
+"""Models: networks are trained, named, shown and exported."""

@@ -1,0 +1,109 @@
+"""What was measured on blocks of a plan's own data, and how a later plan takes it up again from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import NonNegativeFloat, ValidationError
+
+from ...pipeline.errors import RequestError
+from ...pipeline.files import write_text
+from ..recipes.strict_toml import Section
+from .unit_costs import Cost
+from .workload import Growth
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+LEAF = "agglomerate-0"
+UPPER = ("agglomerate", "assign", "scores")
+"""Kinds of stages whose largest tasks are larger than any that a calibration runs."""
+
+_UNCHANGED = Cost(seconds=1, read=1, written=1, memory=1)
+
+
+class Calibration(Section):
+    """Args:
+    made_from: what the blocks were run with, by the recipe's names.
+    block: index of the block that it was made at.
+    window: voxels along each axis of the blocks that were run.
+    fragments, contacts: for each voxel of them, before small supervoxels join.
+    joined: contacts for each voxel, once they have.
+    across: contacts through a face between two of them, for each voxel of it.
+    passed_up: contacts that they passed up the octree, for each voxel of their open surface.
+    costs: for each kind of stage what a task took on average; memory is what the largest added to a worker.
+    factors: for each of them, the same over what the table of rates, or the task itself, states.
+    """
+
+    made_from: Mapping[str, str]
+    block: tuple[int, int, int]
+    window: tuple[int, int, int]
+    fragments: NonNegativeFloat
+    contacts: NonNegativeFloat
+    joined: NonNegativeFloat
+    across: NonNegativeFloat
+    passed_up: NonNegativeFloat
+    costs: Mapping[str, Cost]
+    factors: Mapping[str, Cost]
+
+    @property
+    def growth(self) -> Growth:
+        return Growth(self.contacts, self.joined, self.across, self.passed_up)
+
+    def factors_of(self, kind: str) -> Cost:
+        """By what costs of the table are multiplied. A stage that was not measured is taken to be as much slower or
+        faster than the table as the merging of a block was.
+        """
+        if kind in self.factors:
+            return self.factors[kind]
+        return _UNCHANGED.model_copy(update={"seconds": self.factors.get(LEAF, _UNCHANGED).seconds})
+
+    def notes(self, plan: Plan) -> Iterator[str]:
+        """What a reader of an estimate has to know."""
+        yield (
+            f"Measured on {list(self.window)} voxels at block {list(self.block)}; larger octree nodes are extrapolated:"
+            f" they pass up {self.passed_up:.3g} contacts for each voxel of open surface, as those blocks did."
+        )
+        now = made_from(plan)
+        for name in sorted(self.made_from.keys() | now.keys()):
+            if self.made_from.get(name) != now.get(name):
+                yield f"Calibrated with other settings: {name} was {self.made_from.get(name)}, is {now.get(name)}."
+
+    def write(self, path: Path) -> None:
+        """Keep it in a file, whole or not at all.
+
+        Raises:
+            StorageError: the file cannot be written.
+        """
+        write_text(path, self.model_dump_json(indent=1) + "\n")
+
+
+def read(path: Path) -> Calibration:
+    """The calibration in a file.
+
+    Raises:
+        RequestError: there is none.
+    """
+    try:
+        return Calibration.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(
+            f"The calibration {path} cannot be read: {error.strerror}. Make one with --calibrate --calibration {path}"
+        ) from error
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"{path} is not a calibration of this version of petavox. Make it anew with --calibrate."
+        ) from error
+
+
+def made_from(plan: Plan) -> dict[str, str]:
+    """What a calibration depends on: the data, the network, the blocks and how they are segmented."""
+    recipe = plan.recipe
+    sections: dict[str, Any] = {"blocks": recipe.blocks, "supervoxels": recipe.supervoxels, "model": recipe.model}
+    sections["agglomeration"] = recipe.agglomeration
+    source = recipe.input.raw or recipe.input.affinities or str(recipe.input.run)
+    settings = {name: section.model_dump(mode="json") for name, section in sections.items() if section is not None}
+    flat = {f"{name}.{key}": str(value) for name, section in settings.items() for key, value in section.items()}
+    return {"input": source, **flat}

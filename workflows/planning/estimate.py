@@ -1,0 +1,183 @@
+"""What a plan costs: seconds, bytes and memory of each stage, and of the whole run, in a time that no volume changes.
+
+Costs come from the shipped table of rates, or, for stages of which a block was run on the plan's own data
+(`calibrate`), from what that block took; each estimate says which.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ...pipeline.geometry import Triple
+from ..stages.stage import Stage
+from .calibration import LEAF, UPPER
+from .unit_costs import Cost, Rates
+from .workload import Growth, Workload, kind_of
+
+if TYPE_CHECKING:
+    from .calibration import Calibration
+    from .plan import Plan
+
+Basis = Literal["measured", "extrapolated", "table"]
+LEDGER_BYTES = 330
+"""Of a task in the ledger, measured over runs of 38 to 550 tasks."""
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """What one stage will take.
+
+    Args:
+        name, grid: of the stage; tasks along each axis.
+        pool: of workers that run it.
+        workers: of that pool.
+        seconds: of all tasks together.
+        longest: seconds of the largest task.
+        read, written: bytes in storage, of all tasks together.
+        most_written: bytes of the largest task.
+        memory: bytes that the largest task adds to a worker.
+        contacts: that the largest task is given, where it is an octree node's.
+        basis: of these numbers: blocks run through this very stage, or through others, or the shipped table.
+    """
+
+    name: str
+    grid: Triple
+    pool: Literal["cpu", "gpu"]
+    workers: int
+    seconds: float
+    longest: float
+    read: float
+    written: float
+    most_written: float
+    memory: float
+    contacts: float
+    basis: Basis
+
+    @property
+    def tasks(self) -> int:
+        z, y, x = self.grid
+        return z * y * x
+
+    @property
+    def hours(self) -> float:
+        """With all workers of the pool at work, or as long as its largest task takes."""
+        return max(self.seconds / self.workers, self.longest) / 3600
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Args:
+        stages: in the order of the plan.
+        growth: of the contact graph.
+        disks: for each place, a folder or a URL, bytes that are there when the run has ended.
+        scratch: bytes besides while it runs: files are written whole beside their place before they get their names.
+        notes: what a reader has to know about these numbers.
+    """
+
+    stages: tuple[StageEstimate, ...]
+    growth: Growth
+    disks: Mapping[str, float]
+    scratch: float
+    notes: tuple[str, ...]
+
+    @property
+    def tasks(self) -> int:
+        return sum(stage.tasks for stage in self.stages)
+
+    @property
+    def seconds(self) -> float:
+        """Of all tasks together."""
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def hours(self) -> float:
+        """Stages of one pool share its workers; the pools work at the same time."""
+        pools = {stage.pool for stage in self.stages}
+        return max(sum(stage.hours for stage in self.stages if stage.pool == pool) for pool in pools)
+
+    @property
+    def read(self) -> float:
+        return sum(stage.read for stage in self.stages)
+
+    @property
+    def written(self) -> float:
+        return sum(stage.written for stage in self.stages)
+
+    @property
+    def disk(self) -> float:
+        """Bytes that are left when the run has ended: everything that stages write, and the ledger."""
+        return sum(self.disks.values())
+
+    @property
+    def peak_disk(self) -> float:
+        """Bytes that are taken at most while it runs."""
+        return self.disk + self.scratch
+
+
+def estimate(plan: Plan, rates: Rates, calibration: Calibration | None = None) -> Estimate:
+    """What a plan costs by a table of rates, corrected by a calibration where there is one."""
+    growth = rates.growth(plan.density) if calibration is None else calibration.growth
+    workload = Workload(plan.grid, growth, plan.operations, plan.patch)
+    stages = tuple(_stage(stage, plan, workload, rates, calibration) for stage in plan.stages)
+    disks: dict[str, float] = {str(plan.directory): sum(stage.tasks for stage in stages) * LEDGER_BYTES}
+    for stage, costs in zip(plan.stages, stages, strict=True):
+        disk = _disk(stage, plan.directory)
+        disks[disk] = disks.get(disk, 0.0) + costs.written
+    scratch = sum(
+        workers * max(stage.most_written for stage in stages if stage.pool == pool)
+        for pool, workers in {stage.pool: stage.workers for stage in stages}.items()
+    )
+    return Estimate(stages, growth, disks, scratch, _notes(plan, calibration))
+
+
+def _stage(
+    stage: Stage, plan: Plan, workload: Workload, rates: Rates, calibration: Calibration | None
+) -> StageEstimate:
+    kind, work = kind_of(stage), workload.largest(stage)
+    factors = Cost(seconds=1, read=1, written=1, memory=1) if calibration is None else calibration.factors_of(kind)
+    total, largest = rates.cost(kind, workload.total(stage)), rates.cost(kind, work)
+    measured = calibration is not None and kind in calibration.factors and kind not in UPPER
+    memory = float(stage.resources.memory)
+    if calibration is not None and kind == "agglomerate":
+        # Stated from a sampled density; what blocks passed up says more. A process that merged a block is as large.
+        memory = max(largest.memory, calibration.costs[LEAF].memory)
+    pool: Literal["cpu", "gpu"] = "gpu" if stage.resources.gpu else "cpu"
+    return StageEstimate(
+        name=stage.name,
+        grid=stage.grid,
+        pool=pool,
+        workers=plan.workers(pool),
+        seconds=total.seconds * factors.seconds,
+        longest=largest.seconds * factors.seconds,
+        read=total.read * factors.read,
+        written=total.written * factors.written,
+        most_written=largest.written * factors.written,
+        memory=memory * factors.memory,
+        contacts=work.contacts if kind == "agglomerate" else 0.0,
+        basis="table" if calibration is None else "measured" if measured else "extrapolated",
+    )
+
+
+def _disk(stage: Stage, directory: Path) -> str:
+    """Where a stage writes: the run directory, the folder that a volume outside it goes to, or a URL."""
+    output = stage.outputs[0]
+    if "://" in output or Path(output).is_relative_to(directory):
+        return output if "://" in output else str(directory)
+    return os.path.dirname(output)  # noqa: PTH120 - a string as the rest
+
+
+def _notes(plan: Plan, calibration: Calibration | None) -> tuple[str, ...]:
+    notes = [] if plan.density_note is None or calibration is not None else [plan.density_note]
+    if calibration is not None:
+        notes += calibration.notes(plan)
+    else:
+        notes.append("Seconds and bytes come from a table measured on other data and another machine.")
+        if any(stage.resources.gpu for stage in plan.stages):
+            notes.append("Prediction is counted as on one CPU core; --calibrate where there is a GPU says more.")
+    return tuple(notes)

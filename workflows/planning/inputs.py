@@ -1,0 +1,106 @@
+"""What a run starts from, as it is found: its source volume, offsets, mask and network, with their identities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...pipeline.affinities.offsets import NEAREST, Offsets
+from ...pipeline.errors import AffinityError, VolumeError
+from ...pipeline.geometry import Triple
+from ...pipeline.volumes import Volume, open_volume
+from ..recipes.segmentation_recipe import Model, Recipe
+from ..run_directory.checks import check_leaves
+from ..stages.fingerprint import digest
+from ..stages.places import Places
+from ..stages.segmentation_stages import supervoxel_settings
+
+
+def source_of(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
+    """The volume that a run starts from, and the identities of what it starts from, by the paths that configs hold."""
+    if recipe.input.run is None:
+        named = str(recipe.input.raw or places.affinities)
+        source = open_volume(named)
+        return source, dict.fromkeys((named, source.path), source.identity())
+    settings = {"block": list(recipe.blocks.shape), **supervoxel_settings(recipe)}
+    if not settings["levels"]:
+        del settings["levels"]  # histograms may be there, unread
+    left = check_leaves(Path(recipe.input.run), settings)
+    source = open_volume(places.fragments)
+    return source, dict.fromkeys((source.path, places.fragments, places.leaves), left)
+
+
+def with_normalisation(model: Model, source: Volume) -> Model:
+    """The model with the grey levels' statistics: as the recipe says, or sampled over the whole volume."""
+    from ...pipeline.networks.normalisation import estimate_normalisation
+
+    if source.spec.channels is not None:
+        raise VolumeError(
+            f"Raw data has the axes z, y, x; {source.path} has {source.spec.channels} channels besides."
+            " If these are affinities, name the volume as [input] affinities; else take one channel out of it."
+        )
+    if model.mean is not None:
+        return model
+    found = estimate_normalisation(source.read, source.spec.shape, fill_value=source.spec.fill_value)
+    return model.model_copy(update={"mean": found.mean, "deviation": found.deviation})
+
+
+def mask_identity(path: str, source: Volume) -> str:
+    """The identity of a mask, once it is known to fit the raw data."""
+    mask = open_volume(path)
+    if mask.spec.array_shape != source.spec.array_shape:
+        raise VolumeError(
+            f"The mask must have the shape of the raw data: {path} is {mask.spec.array_shape}, {source.path} is"
+            f" {source.spec.array_shape}. Make one for the whole volume."
+        )
+    return mask.identity()
+
+
+def checkpoint_folder(model: Model) -> str:
+    """The folder of the checkpoint."""
+    from ...pipeline.affinities.checkpoint import find_checkpoint
+
+    return str(find_checkpoint(model.checkpoint))
+
+
+def weights_identity(model: Model) -> str:
+    """The identity of a checkpoint: what its config says about predicting, the hash of its weights included."""
+    from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
+
+    config = check_checkpoint_offsets(Path(checkpoint_folder(model)))
+    return digest(config.model_dump(mode="json", exclude={"provenance": True, "network": {"descriptors"}}))
+
+
+def network_cost(model: Model) -> tuple[float, Triple]:
+    """Operations of the network for a voxel of a patch, and the shape of a patch."""
+    from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
+    from ...pipeline.affinities.unet import ResidualSymmetricUNet
+    from ...pipeline.networks.operation_count import operations_a_voxel
+
+    config = check_checkpoint_offsets(Path(checkpoint_folder(model)))
+    patch = model.patch or config.patch
+    network = ResidualSymmetricUNet(config.network)
+    return model.variants * operations_a_voxel(network, config.network.multiple), patch
+
+
+def offsets_of(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:
+    """The offsets of the channels of existing affinities, and the bytes of one of them."""
+    import numpy as np
+
+    spec = source.spec
+    if spec.channels is None or not (spec.dtype == "uint8" or spec.dtype.startswith("float")):
+        raise AffinityError(
+            f"Affinities have the axes c, z, y, x and are uint8 or floats in [0, 1]; {source.path} has shape"
+            f" {spec.array_shape} and type {spec.dtype}."
+        )
+    offsets = recipe.input.offsets or spec.offsets
+    if offsets is None:
+        raise AffinityError(
+            f"The offsets of affinities must be known; {source.path} does not state them. Add them to [input], one"
+            f" (z, y, x) a channel, where the value at p belongs to the edge of p and p − offset; for channels z, y, x:"
+            f" offsets = {[list(offset) for offset in NEAREST]}"
+        )
+    if len(offsets) != spec.channels:
+        raise AffinityError(
+            f"Each channel needs one offset: {source.path} has {spec.channels}, [input] states {len(offsets)}."
+        )
+    return offsets, np.dtype(spec.dtype).itemsize

@@ -1,0 +1,184 @@
+"""How much each stage has to do: tasks, voxels, contacts, operations. Closed forms of the grid, no loop over blocks.
+
+Faces between blocks, and surfaces of octree nodes, are counted in planes through the whole volume. Contacts follow
+three densities: of a block's inside, of the faces between blocks, and of what an octree node passes up, which goes with
+the surface that it has left open (docs/benchmarks.md: to the power 1.01).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ...pipeline.geometry import BlockGrid, Box, Octree, Triple
+from ..stages.stage import Stage
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What the contact graph grows by.
+
+    Args:
+        contacts: inside blocks, for each voxel, before small supervoxels join.
+        joined: likewise, once they have.
+        across: through a face between two blocks, for each voxel of it.
+        passed_up: from an octree node to the next level, for each voxel of its open surface.
+    """
+
+    contacts: float
+    joined: float
+    across: float
+    passed_up: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """Amounts that costs go by.
+
+    Args:
+        tasks: of the stage; for the scores, tables that are read.
+        voxels: looked at; of faces alone where a task looks at faces.
+        contacts: given to the stage.
+        seen: voxels of all patches that a network is given.
+        operations: floating-point operations of a network.
+    """
+
+    tasks: float = 0.0
+    voxels: float = 0.0
+    contacts: float = 0.0
+    seen: float = 0.0
+    operations: float = 0.0
+
+
+AMOUNTS = tuple(field.name for field in fields(Work))
+
+
+@dataclass(frozen=True)
+class Workload:
+    """The work of every stage of a run, in all and in its largest task.
+
+    Args:
+        grid: of the blocks.
+        growth: of the contact graph.
+        operations: of the network for a voxel of a patch; 0 without one.
+        patch: of the network, voxels.
+    """
+
+    grid: BlockGrid
+    growth: Growth
+    operations: float = 0.0
+    patch: Triple = (1, 1, 1)
+
+    def total(self, stage: Stage) -> Work:
+        """What all tasks of a stage do together."""
+        return self._work(stage, largest=False)
+
+    def largest(self, stage: Stage) -> Work:
+        """What the largest task does, or more where no task is inside the volume on every side."""
+        return self._work(stage, largest=True)
+
+    def _work(self, stage: Stage, *, largest: bool) -> Work:
+        tasks = 1 if largest else len(stage)
+        voxels = self._block if largest else math.prod(self.grid.volume)
+        if stage.task == "predict":
+            patches = tasks * seen(_sides(self.grid, 0), self.patch)
+            return Work(tasks, voxels, 0, patches, self.operations * patches)
+        if stage.task == "faces":
+            face = between(self.grid, 0, largest)
+            return Work(tasks, face, self.growth.across * face)
+        if stage.task in ("agglomerate", "assign"):
+            level = _level(stage)
+            return Work(tasks, 0, self.growth.joined * voxels if level == 0 else self._given(level, largest))
+        if stage.task in ("contingency", "scores"):
+            return self._scored(stage, tasks, largest)
+        if stage.task == "relabel":
+            return Work(tasks, voxels, self.growth.joined * voxels)
+        return Work(tasks, voxels, self.growth.contacts * voxels)
+
+    @property
+    def _block(self) -> int:
+        return math.prod(min(b, v) for b, v in zip(self.grid.block, self.grid.volume, strict=True))
+
+    def _given(self, level: int, largest: bool) -> float:
+        """Contacts that octree nodes of a level start from: what children pass up, and the faces between these."""
+        children = math.prod(_children(self.grid, level)) if largest else 1
+        inner = inner_faces(self.grid, level, largest)
+        return (
+            children * self.growth.passed_up * open_surface(self.grid, level - 1, largest) + self.growth.across * inner
+        )
+
+    def _scored(self, stage: Stage, tasks: float, largest: bool) -> Work:
+        config: Any = stage.config
+        config = getattr(config, "contingency", config)
+        scored = Box(config.start, config.stop).voxels
+        if stage.task == "scores":
+            blocks = (-(-b // n) - a // n for a, b, n in zip(config.start, config.stop, self.grid.block, strict=True))
+            return Work(math.prod(blocks), scored)
+        return Work(tasks, min(scored, self._block) if largest else scored)
+
+
+def kind_of(stage: Stage) -> str:
+    """The name under which a stage's costs are known: the leaves of the octree cost otherwise than its upper nodes."""
+    return "agglomerate-0" if stage.task == "agglomerate" and _level(stage) == 0 else stage.task
+
+
+def between(grid: BlockGrid, level: int, largest: bool) -> int:
+    """Voxels of the faces between octree nodes of a level: all of them, or those of one node to the nodes before it."""
+    shape = Octree(grid).shape(level)
+    planes = [min(1, n - 1) if largest else n - 1 for n in shape]
+    return _planes(planes, _sides(grid, level) if largest else grid.volume)
+
+
+def inner_faces(grid: BlockGrid, level: int, largest: bool) -> int:
+    """Voxels of the faces between the children of octree nodes of a level: of all nodes, or of the largest."""
+    octree = Octree(grid)
+    if largest:
+        return _planes([n - 1 for n in _children(grid, level)], _sides(grid, level))
+    here, below = octree.shape(level), octree.shape(level - 1)
+    return _planes([b - h for b, h in zip(below, here, strict=True)], grid.volume)
+
+
+def open_surface(grid: BlockGrid, level: int, largest: bool) -> int:
+    """Voxels on faces of octree nodes that are not faces of the volume: of all nodes of a level, or of the largest."""
+    if not largest:
+        return 2 * between(grid, level, False)
+    return _planes([min(2, n - 1) for n in Octree(grid).shape(level)], _sides(grid, level))
+
+
+def open_surface_of(grid: BlockGrid, index: Triple) -> int:
+    """Voxels on those faces of one block that are not faces of the volume."""
+    planes = [(i > 0) + (i + 1 < n) for i, n in zip(index, grid.shape, strict=True)]
+    return _planes(planes, grid.box(index).shape)
+
+
+def faces_before(grid: BlockGrid, index: Triple) -> int:
+    """Voxels on the faces between one block and those before it."""
+    return _planes([min(1, i) for i in index], grid.box(index).shape)
+
+
+def seen(block: Triple, patch: Triple) -> int:
+    """Voxels of the patches that a block computes: all that touch it, and they overlap by half."""
+    return math.prod((-(-2 * b // p) + 1) * p for b, p in zip(block, patch, strict=True))
+
+
+def _planes(planes: list[int], sides: Triple) -> int:
+    """Voxels of so many planes across each axis."""
+    return sum(n * math.prod(sides) // side for n, side in zip(planes, sides, strict=True))
+
+
+def _children(grid: BlockGrid, level: int) -> Triple:
+    """Of the largest octree node of a level, along each axis."""
+    octree = Octree(grid)
+    z, y, x = map(min, octree.children_a_side(level), octree.shape(level - 1))
+    return z, y, x
+
+
+def _sides(grid: BlockGrid, level: int) -> Triple:
+    z, y, x = (min(b * n, v) for b, n, v in zip(grid.block, Octree(grid).spans[level], grid.volume, strict=True))
+    return z, y, x
+
+
+def _level(stage: Stage) -> int:
+    config: Any = stage.config
+    return int(config.level)

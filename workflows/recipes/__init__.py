@@ -1,0 +1,1 @@
+"""Recipes: what is asked for, as strict models read from TOML."""

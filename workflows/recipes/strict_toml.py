@@ -1,0 +1,177 @@
+"""TOML files into strict pydantic models and back: an unknown key names its nearest known one, nothing is guessed."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ...pipeline.errors import RequestError
+
+
+class Section(BaseModel):
+    """Base of every table of a recipe: frozen, strict, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read(path: str | Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
+    """A model from a TOML file, with `key=value` overrides laid over it.
+
+    Validators find the file's folder as `info.context["folder"]`, to resolve paths against.
+
+    Raises:
+        RequestError: the file is missing, is not TOML, or does not fit the model; the message names the file, the
+            key, and the nearest known key.
+    """
+    file = Path(path)
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"Recipe {file} cannot be read: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"Recipe {file} is not valid TOML: {error}.") from error
+    return parse(laid_over(content, overrides), model, where=str(file), folder=file.resolve().parent)
+
+
+def laid_over(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The content with "key=value" laid over it, keys dotted.
+
+    Raises:
+        RequestError: one of them is something else.
+    """
+    for override in overrides:
+        _lay_over(content, override)
+    return content
+
+
+def parse(content: Mapping[str, Any], model: type[Model], *, where: str, folder: Path) -> Model:
+    """A model from a mapping as TOML gives it; `where` names its source in messages.
+
+    Raises:
+        RequestError: the content does not fit the model.
+    """
+    try:
+        return model.model_validate(_tuples(content), context={"folder": folder})
+    except ValidationError as error:
+        raise RequestError("\n".join(explain(error, model, where))) from error
+
+
+def dump(model: BaseModel) -> str:
+    """The TOML text that `parse` turns into the same model; keys that are None are left out."""
+    return "\n".join(_lines(model.model_dump(exclude_none=True))).strip() + "\n"
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str) -> Iterator[str]:
+    """One message for each thing that pydantic found wrong."""
+    for problem in error.errors(include_url=False):
+        keys = [part for part in problem["loc"] if isinstance(part, str)]
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            yield f"{where}: unknown key '{key}'. {_nearest(keys, model)}"
+        elif problem["type"] == "missing":
+            yield f"{where}: '{key}' is missing; add it under {_table(keys[:-1])}."
+        else:
+            rule = problem["msg"].removeprefix("Value error, ").rstrip(".")
+            found = "" if isinstance(problem["input"], dict) else f"; found {_plain(problem['input'])!r}"
+            yield f"{where}: {key or 'the recipe'}: {rule}{found}."
+
+
+def _nearest(keys: Sequence[str], model: type[BaseModel]) -> str:
+    """Where an unknown key may have been meant to go."""
+    table, key = keys[:-1], keys[-1]
+    known = {path[-1]: path for path in _paths(model) if list(path[:-1]) == list(table)}
+    elsewhere = {path[-1]: path for path in _paths(model)}
+    for candidates in (known, elsewhere):
+        if match := difflib.get_close_matches(key, list(candidates), n=1):
+            return f"Did you mean '{'.'.join(candidates[match[0]])}'?"
+    return f"{_table(table)} knows: {', '.join(sorted(known))}."
+
+
+def _paths(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every key of a model, as a path from its root."""
+    for name, field in model.model_fields.items():
+        yield (*prefix, name)
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _paths(kind, (*prefix, name))
+
+
+def _table(keys: Sequence[str]) -> str:
+    return f"[{'.'.join(keys)}]" if keys else "the top level"
+
+
+def _lay_over(content: dict[str, Any], override: str) -> None:
+    """Puts the value of `key=value` into a mapping as TOML gives it; dots in the key go down into tables.
+
+    Raises:
+        RequestError: the text is something else, or goes through a value.
+    """
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise RequestError(
+            f"--set takes key=value with a dotted key, such as agglomeration.threshold=0.4; found '{override}'."
+        )
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        content = content.setdefault(table, {})
+        if not isinstance(content, dict):
+            raise RequestError(f"--set {override}: '{table}' is a value, not a table.")
+    try:
+        content[last] = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        content[last] = text.strip()  # a bare word: quoting a string twice for a shell is a nuisance
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, since frozen models hold nothing that can change."""
+    if isinstance(value, Mapping):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _lines(content: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator[str]:
+    tables = {key: value for key, value in content.items() if isinstance(value, Mapping)}
+    if prefix and (len(tables) < len(content) or not content):
+        yield f"[{'.'.join(_key(part) for part in prefix)}]"
+    for key, value in content.items():
+        if key not in tables:
+            yield f"{_key(key)} = {_literal(value)}"
+    if not prefix or len(tables) < len(content):
+        yield ""
+    for key, table in tables.items():
+        yield from _lines(table, (*prefix, key))
+
+
+def _key(key: str) -> str:
+    bare = key.isascii() and key.replace("_", "a").replace("-", "a").isalnum()
+    return key if bare else _literal(key)
+
+
+def _literal(value: Any) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)
+        case Decimal():
+            return f"{value:f}" if value.as_tuple().exponent else f"{value:f}.0"
+        case str():
+            # JSON's escapes are TOML's, but for the delete character and for surrogate pairs.
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case list() | tuple():
+            return "[" + ", ".join(_literal(item) for item in value) + "]"
+    raise TypeError(f"A recipe cannot hold a {type(value).__name__}: {value!r}.")

@@ -1,0 +1,62 @@
+"""The end of a run: what it left, what failed, and both in a few lines of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..run_directory.ledger_schema import Summary
+
+if TYPE_CHECKING:
+    from ...pipeline.evaluation.scores import Scores
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended.
+
+    Args:
+        directory: of the run.
+        failed: tasks that were set aside.
+        blocked: tasks that were not run because they need one of those.
+        failures: one line for each of the first that were set aside.
+        stages: what the ledger says of each stage.
+        seconds: how long the run was at work, all sessions together.
+        segmentation, affinities: paths of these volumes, where the run has them.
+        report: path of the page.
+        scores: if there is a truth, and nothing failed.
+    """
+
+    directory: Path
+    failed: int
+    blocked: int
+    failures: tuple[str, ...]
+    stages: tuple[Summary, ...]
+    seconds: float
+    segmentation: str | None
+    affinities: str | None
+    report: Path
+    scores: Scores | None
+
+    @property
+    def exit_status(self) -> int:
+        return 1 if self.failed else 0
+
+
+def ending_text(ending: Ending, again: str) -> str:
+    """The end of a run in a few lines: what failed, or where the results are."""
+    made = {"affinities": ending.affinities} if ending.segmentation is None else {"segmentation": ending.segmentation}
+    places = [f"{name:14}{path}" for name, path in {**made, "report": ending.report}.items()]
+    if not ending.failed:
+        return "\n".join([f"Done in {ending.seconds:.0f} s.", *places])
+    more = [f"  and {ending.failed - len(ending.failures)} more"] if ending.failed > len(ending.failures) else []
+    return "\n".join(
+        [
+            f"{ending.failed} tasks failed; {ending.blocked} that need them were not run; the rest is done.",
+            *(f"  {line}" for line in ending.failures),
+            *more,
+            f"Tracebacks are in {ending.directory / 'log.txt'}. To try them again: {again}",
+            *places,
+        ]
+    )

@@ -1,0 +1,49 @@
+"""The affinities that a run segments: where they lie, and a box of them in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ...pipeline.affinities.nearest import Channels, read_nearest
+from ...pipeline.geometry import Box
+from ...pipeline.volumes import open_volume
+from ..recipes.segmentation_recipe import Input, Recipe, load
+from ..stages.places import Places
+from .layout import RECIPE
+
+_BYTES_IN_MEMORY = 150
+"""A voxel of a box that is segmented in memory: what the tasks of supervoxels and agglomeration state for a block."""
+
+
+def origin(recipe: Recipe, directory: Path) -> tuple[Recipe, Path]:
+    """The recipe and the directory of a run; of a cut, those of the run that it was cut from."""
+    if recipe.input.run is None:
+        return recipe, directory
+    parent = Path(recipe.input.run)
+    return load(parent / RECIPE), parent
+
+
+def affinities_of(recipe: Recipe, directory: Path) -> Input:
+    """The affinities of a run that is no cut, as another recipe takes them."""
+    return Input(affinities=Places.of(recipe, directory).affinities, offsets=recipe.input.offsets)
+
+
+def read(source: Input, box: Box | None = None) -> npt.NDArray[np.uint8]:
+    """Affinities of z, y and x, (3, Z, Y, X), over a box of their volume, or over all of it.
+
+    Raises:
+        AffinityError: a channel is missing, or values lie outside [0, 1].
+    """
+    volume = open_volume(str(source.affinities))
+    channels = Channels.of_offsets(source.offsets or volume.spec.offsets or ())
+    return read_nearest(volume.read, box or volume.spec.box, volume.spec.shape, channels, volume.path)
+
+
+def fits_in_memory(box: Box) -> bool:
+    """Whether half of the free memory is enough to segment a box."""
+    import psutil
+
+    return box.voxels < 2**31 and box.voxels * _BYTES_IN_MEMORY < psutil.virtual_memory().available / 2

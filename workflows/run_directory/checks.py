@@ -1,0 +1,120 @@
+"""Runs as others find them: is a directory one, and have its supervoxels or its segmentation been finished?"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ... import tasks
+from ...pipeline.errors import RequestError
+from ..stages.fingerprint import Ingredients, differences, digest
+from .layout import COPY, LEDGER
+from .ledger import Ledger
+from .ledger_schema import Summary
+from .lock import read_locked
+
+LEAVES = ("supervoxels", "faces")
+"""The stages whose tables and fragments another agglomeration starts from."""
+
+
+def check_run_directory(directory: Path) -> None:
+    """Make sure that a directory is a run's.
+
+    Raises:
+        RequestError: it holds no ledger.
+    """
+    if (directory / COPY).exists() and not (directory / LEDGER).exists():
+        raise RequestError(
+            f"The ledger of {directory} has gone. Put {LEDGER} back if you have it; or go on from the copy of it:"
+            f" petavox audit {directory} --repair"
+        )
+    if not (directory / LEDGER).exists():
+        raise RequestError(f"A run directory holds a {LEDGER}; {directory} does not. Name the directory of a run.")
+
+
+@contextlib.contextmanager
+def left_alone(directory: str | None) -> Iterator[None]:
+    """Keep drivers out of a run, if there is one, while another run starts from what it has left.
+
+    Raises:
+        RequestError: it is no run, or a driver is at work there.
+    """
+    if directory is None:
+        yield
+        return
+    check_run_directory(Path(directory))
+    with read_locked(Path(directory)):
+        yield
+
+
+def check_leaves(directory: Path, settings: Mapping[str, Any]) -> str:
+    """Make sure that a run's supervoxels are done, and are those that the settings ask for.
+
+    Args:
+        directory: of the run.
+        settings: values that the config of the supervoxels must have, by name.
+
+    Returns:
+        The identity of what these stages have left.
+
+    Raises:
+        RequestError: something is not done, was made with other settings, or by other code.
+    """
+    check_run_directory(directory)
+    with Ledger(directory / LEDGER, readonly=True) as ledger:
+        made_from, summaries = ledger.ingredients(), ledger.summaries()
+    _check_done(directory, LEAVES, summaries)
+    asked = {"version": tasks.load("supervoxels").VERSION, "needs": {}}
+    found = made_from["supervoxels"]
+    changed = [*differences(found, asked | {"config": {**found["config"], **settings}})]
+    changed += _code_of_faces(made_from["faces"])
+    if changed:
+        raise RequestError(
+            f"Another segmentation starts from the supervoxels that a run has left; those of {directory} are others:"
+            f" {'; '.join(changed)}. That needs the affinities: run a recipe of its own for it."
+        )
+    return digest([digest(made_from[name]) for name in LEAVES])
+
+
+def check_segmentation(directory: Path) -> None:
+    """Make sure that every block of a run's segmentation is done.
+
+    Raises:
+        RequestError: something is not.
+    """
+    check_run_directory(directory)
+    with Ledger(directory / LEDGER, readonly=True) as ledger:
+        _check_done(directory, ("relabel",), ledger.summaries())
+
+
+def check_affinities(directory: Path) -> None:
+    """Make sure that the affinities of a run that began with raw data are all there; others were there before it.
+
+    Raises:
+        RequestError: it is no run, or something is not predicted yet.
+    """
+    check_run_directory(directory)
+    with Ledger(directory / LEDGER, readonly=True) as ledger:
+        summaries = ledger.summaries()
+    if any(summary.name == "predict" for summary in summaries):
+        _check_done(directory, ("predict",), summaries)
+
+
+def _check_done(directory: Path, stages: tuple[str, ...], summaries: list[Summary]) -> None:
+    known = {summary.name: summary for summary in summaries}
+    for name in stages:
+        if name not in known:
+            raise RequestError(f"{directory} has no stage {name}: it starts from another run, or ends with affinities.")
+        done = known[name].settled
+        if done < known[name].tasks:
+            raise RequestError(
+                f"The {name} of {directory} must be done first; {done} of {known[name].tasks} tasks are."
+                f" petavox retry {directory}"
+            )
+
+
+def _code_of_faces(found: Ingredients) -> list[str]:
+    now = tasks.load("faces").VERSION
+    return [] if found["version"] == now else [f"the code of faces changed (version {found['version']} → {now})"]

@@ -1,0 +1,12 @@
+"""The layout of a run directory: the names of what a run keeps in it."""
+
+from __future__ import annotations
+
+RECIPE = "recipe.toml"
+LEDGER = "ledger.sqlite"
+COPY = "ledger.copy.sqlite"
+"""Of the ledger, as it was when a driver last began or ended."""
+STATUS = "status.json"
+LOG = "log.txt"
+HANGS = "hangs"
+"""Folder for the tracebacks of tasks that hang."""

@@ -1,0 +1,1 @@
+"""Runs: whole operations on a run directory."""

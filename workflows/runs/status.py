@@ -1,0 +1,91 @@
+"""The status of a run: how far a run is, who works on it, and what another recipe would compute again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...pipeline.errors import RequestError
+from ..run_directory.checks import check_run_directory
+from ..run_directory.layout import LEDGER, RECIPE
+from ..run_directory.ledger import Ledger
+from ..run_directory.local_disk import is_local
+from ..run_directory.lock import Holder, last_driver, living_driver
+from ..run_directory.status_file import Status, from_ledger, read_bulletin, recipe_digest
+
+
+@dataclass(frozen=True)
+class Look:
+    """A run as it was found.
+
+    Args:
+        directory: of the run.
+        status: of its stages.
+        driver: that is at work there, if any.
+        lost: the last driver, if it ended without a word.
+        recipe: the recipe that was compared, if any.
+        changes: what it would compute again, and why.
+    """
+
+    directory: Path
+    status: Status
+    driver: Holder | None
+    lost: Holder | None
+    recipe: Path | None
+    changes: tuple[str, ...]
+
+
+def look(directory: Path, recipe: Path | None = None, overrides: Sequence[str] = ()) -> Look:
+    """How far a run is. Writes nothing; works from every machine that sees the directory.
+
+    Args:
+        directory: of the run.
+        recipe: to compare with what the run was made with; its own, where that has been edited since, unless given.
+        overrides: values laid over that recipe.
+
+    Raises:
+        RequestError: it is no run, its driver has not told anything yet, or the recipe is wrong.
+    """
+    check_run_directory(directory)
+    driver = living_driver(directory)
+    told = read_bulletin(directory)
+    status = told if driver is not None else None
+    if status is None or status.driver is None or driver is None or status.driver.token != driver.token:
+        status = _from_ledger(directory, driver)
+    if recipe is None and (overrides or (told is not None and told.recipe != recipe_digest(directory, RECIPE))):
+        recipe = directory / RECIPE
+    changes = () if recipe is None else compare(directory, status, recipe, overrides)
+    return Look(directory, status, driver, last_driver(directory) if driver is None else None, recipe, changes)
+
+
+def _from_ledger(directory: Path, driver: Holder | None) -> Status:
+    if driver is not None and not is_local(directory):
+        raise RequestError(f"The driver of {directory}, {driver}, is just starting. Ask again in some seconds.")
+    with Ledger(directory / LEDGER, readonly=True) as ledger:
+        return from_ledger(ledger)
+
+
+def compare(directory: Path, status: Status, recipe: Path, overrides: Sequence[str]) -> tuple[str, ...]:
+    """What a recipe would compute again in a run directory, and why, in words.
+
+    Raises:
+        RequestError: the recipe is wrong.
+    """
+    from ..planning.plan import make_plan
+    from ..recipes.segmentation_recipe import load
+    from ..stages.fingerprint import ingredients
+    from .recompute import changes, foundation_changes
+
+    plan = make_plan(load(recipe, overrides), directory)
+    refused = foundation_changes(status.foundation, plan.foundation)
+    if refused:
+        return (f"It would be refused in this directory, which was made with another recipe: {'; '.join(refused)}.",)
+    fingerprints = ingredients(plan.stages, plan.directory, plan.identities)
+    settled = {stage.name: stage.done for stage in status.stages}
+    found = list(changes(status.ingredients, fingerprints, settled))
+    redone = sum(
+        settled.get(name, 0) for name, (_, made) in fingerprints.items() if status.ingredients.get(name) != made
+    )
+    kept = sum(settled.get(name, 0) for name in fingerprints) - redone
+    return (*found, f"{redone:,} tasks that are done would be done again, {kept:,} kept.")

@@ -1,0 +1,264 @@
+"""`petavox verify`: the volume of a run, or a box of it, cut into other blocks, and the results compared bit for bit.
+
+1. Of a whole volume, the run's own segmentation is what the others must equal. A box is cut out of the affinities as a
+   volume of its own, and the others must equal what is computed from it in memory, or, where it does not fit, what the
+   first block shape gives.
+2. For every block shape a run is made in a scratch folder, compared, and removed.
+3. Supervoxels are compared by their canonical ids, as the segmentation in which nothing merges: a cut of each run.
+
+Nothing is held of a volume but a block, or the box that fits.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...pipeline.errors import RequestError, TaskError
+from ...pipeline.geometry import BlockGrid, Box, Triple, triple
+from ...pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
+from ..progress import Progress
+from ..recipes.segmentation_recipe import Blocks, Input, Output, Recipe, load
+from ..report.ending import Ending
+from ..run_directory import affinities as stored
+from ..run_directory.checks import check_segmentation
+from ..run_directory.layout import RECIPE
+from ..run_directory.scratch import scratch_folder
+from ..stages.places import Places
+from .cut import plan_cut
+from .run import run
+
+# No mean is 1: edges of affinity 1 never lie between supervoxels, since no `high` is above 1.
+_NOTHING_MERGES: dict[str, Any] = {"linkage": "mean", "threshold": 1, "small_size": 0, "dust_size": 0}
+
+Read = Callable[[Box], npt.NDArray[np.uint64]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How many voxels of two volumes differ, and the first that does (z, y, x), if any."""
+
+    voxels: int
+    first: Triple | None
+
+
+@dataclass(frozen=True)
+class Recut:
+    """What another way to cut the volume gave.
+
+    Args:
+        block: shape of its blocks, voxels.
+        tasks: how many tasks it took.
+        seconds: how long it took.
+        segments, supervoxels: how it differs from the reference.
+    """
+
+    block: Triple
+    tasks: int
+    seconds: float
+    segments: Difference
+    supervoxels: Difference
+
+    @property
+    def identical(self) -> bool:
+        return self.segments.voxels == self.supervoxels.voxels == 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `verify` found.
+
+    Args:
+        box: what was looked at, in voxels of the run's volume.
+        reference: what the others were compared with, in words.
+        recuts: the others.
+    """
+
+    box: Box
+    reference: str
+    recuts: tuple[Recut, ...]
+
+    @property
+    def identical(self) -> bool:
+        return all(recut.identical for recut in self.recuts)
+
+
+@dataclass(frozen=True)
+class _Result:
+    name: str
+    segments: Read
+    supervoxels: Read
+    tasks: int = 0
+    seconds: float = 0.0
+
+
+def verify(
+    directory: Path,
+    *,
+    box: Box | None = None,
+    blocks: Sequence[Triple] = (),
+    scratch: Path | None = None,
+    overrides: Sequence[str] = (),
+    progress: Callable[[], Progress],
+) -> Verdict:
+    """Segment the affinities of a run again in other blocks, and compare.
+
+    Args:
+        directory: of a run, or a cut, whose segmentation is done and whose affinities are there.
+        box: the part to look at, voxels of the volume; all of it unless given.
+        blocks: block shapes; two unlike the run's own unless given.
+        scratch: folder for what is removed afterwards; beside the run unless given.
+        overrides: values laid over the run's recipe, "cluster.workers=4".
+        progress: makes what is told of the progress of one run.
+
+    Raises:
+        RequestError: this is no finished run, the box lies outside, a block shape cannot work, or the run's supervoxels
+            or linkage depend on blocks.
+        TaskError: tasks failed, so that there is nothing to compare.
+        StorageError: the scratch folder cannot be written.
+    """
+    directory = directory.absolute()
+    check_segmentation(directory)
+    recipe = load(directory / RECIPE, overrides)
+    if recipe.sees_blocks:
+        raise RequestError(
+            f"Supervoxels by method 'mutex' and linkage 'multicut' depend on the blocks; {directory} has method"
+            f" {recipe.supervoxels.method!r} and linkage {recipe.agglomeration.linkage!r}. There is nothing to verify."
+        )
+    whole = Box.of_shape(open_volume(Places.of(recipe, directory).fragments).spec.shape)
+    looked_at = whole if box is None else box
+    if looked_at.is_empty or not whole.contains(looked_at):
+        raise RequestError(
+            f"The box must lie inside the volume and hold a voxel: {directory} is {whole}, the box is {box}."
+        )
+    shapes = list(dict.fromkeys(blocks)) or other_blocks(recipe.blocks.shape, looked_at.shape)
+    grid = BlockGrid(looked_at.shape, recipe.blocks.shape)
+    again = _from_affinities(recipe, directory)
+    prefix, cure = f".{directory.name}-verify-", "Choose another with --scratch."
+    with scratch_folder(scratch or directory.parent, prefix, cure) as folder:
+        if looked_at == whole:
+            reference = _own(directory, recipe, overrides, folder, progress)
+        else:
+            again = _cut_out(again, looked_at, grid, folder / "affinities.zarr")
+            if stored.fits_in_memory(looked_at):
+                reference = _in_memory(again)
+            elif len(shapes) > 1:
+                reference = _blockwise(again, shapes.pop(0), folder / "first", progress)
+            else:
+                raise RequestError(f"{looked_at} does not fit in memory: give two block shapes to compare.")
+        recuts = []
+        for shape in shapes:
+            result = _blockwise(again, shape, folder / "other", progress)
+            recuts.append(_compare(reference, result, shape, grid, looked_at.start))
+            shutil.rmtree(folder / "other")
+    return Verdict(looked_at, reference.name, tuple(recuts))
+
+
+def other_blocks(block: Triple, volume: Triple) -> list[Triple]:
+    """Two block shapes, or one where a block has few voxels, that cut a volume elsewhere; neither takes more memory."""
+    whole = [min(b, v) for b, v in zip(block, volume, strict=True)]
+    shares = ((0.5, 0.75, 1), (1, 0.5, 0.75))
+    found = {triple([_part(length, share) for length, share in zip(whole, some, strict=True)]) for some in shares}
+    smaller = sorted(found - {triple(whole)})
+    return smaller or [triple([2 * length for length in whole])]
+
+
+def _part(length: int, share: float) -> int:
+    """About a share of a length: a multiple of eight where there is room for some, so that chunks divide it."""
+    step = 8 if length >= 32 else 1
+    return length if share == 1 else max(1, round(length * share / step) * step)
+
+
+def _from_affinities(recipe: Recipe, directory: Path) -> Recipe:
+    """The recipe that segments the affinities of a run, or of the run that this was cut from, and does nothing else."""
+    source = stored.affinities_of(*stored.origin(recipe, directory))
+    return recipe.model_copy(update={"input": source, "model": None, "output": Output(), "evaluate": None})
+
+
+def _cut_out(recipe: Recipe, box: Box, grid: BlockGrid, path: Path) -> Recipe:
+    """The same for a box of the affinities, stored as a volume of its own."""
+    source = open_volume(str(recipe.input.affinities))
+    spec = source.spec
+    chunk, shard = default_chunks(grid.block, grid.volume)
+    part = VolumeSpec(
+        box.shape, spec.dtype, spec.voxel_size, channels=spec.channels, offsets=spec.offsets, chunk=chunk, shard=shard
+    )
+    copy = create_volume(path, part)
+    for index in grid.indices():
+        copy.write(grid.box(index), source.read(grid.box(index).shift(box.start)))
+    return recipe.model_copy(update={"input": Input(affinities=str(path), offsets=recipe.input.offsets)})
+
+
+def _in_memory(recipe: Recipe) -> _Result:
+    from ...pipeline.segment import segment
+
+    affinities = stored.read(recipe.input)
+    settings: dict[str, Any] = recipe.supervoxels.model_dump(exclude={"method", "strides"})
+    settings |= recipe.agglomeration.model_dump(exclude={"bias", "by_size", "solver"})
+    segments, supervoxels = segment(affinities, **settings), segment(affinities, **(settings | _NOTHING_MERGES))
+    return _Result("in memory", lambda box: segments[box.slices()], lambda box: supervoxels[box.slices()])
+
+
+def _own(
+    directory: Path, recipe: Recipe, overrides: Sequence[str], folder: Path, progress: Callable[[], Progress]
+) -> _Result:
+    """What the run has left."""
+    supervoxels = _supervoxels(directory, folder / "supervoxels", overrides, progress)
+    segments = open_volume(Places.of(recipe, directory).segmentation)
+    name = f"the run's own, in blocks of {list(recipe.blocks.shape)}"
+    return _Result(name, segments.read, open_volume(str(supervoxels.segmentation)).read)
+
+
+def _blockwise(recipe: Recipe, block: Triple, place: Path, progress: Callable[[], Progress]) -> _Result:
+    segments = _finished(run(recipe.model_copy(update={"blocks": Blocks(shape=block)}), place, progress()))
+    supervoxels = _supervoxels(place, place / "supervoxels", (), progress)
+    return _Result(
+        f"blocks of {list(block)}",
+        open_volume(str(segments.segmentation)).read,
+        open_volume(str(supervoxels.segmentation)).read,
+        tasks=sum(stage.tasks for ending in (segments, supervoxels) for stage in ending.stages),
+        seconds=segments.seconds + supervoxels.seconds,
+    )
+
+
+def _supervoxels(directory: Path, place: Path, overrides: Sequence[str], progress: Callable[[], Progress]) -> Ending:
+    """A run's supervoxels, as a cut in which nothing merges."""
+    settings = [f"agglomeration.{name}={value}" for name, value in _NOTHING_MERGES.items()]
+    recipe, _ = plan_cut(directory, "1", [*settings, *overrides], place)
+    return _finished(run(recipe.model_copy(update={"evaluate": None}), place, progress()))
+
+
+def _finished(ending: Ending) -> Ending:
+    if ending.failed:
+        raise TaskError(f"There is nothing to compare: {ending.failed} tasks failed. {'; '.join(ending.failures)}")
+    return ending
+
+
+def _compare(one: _Result, other: _Result, block: Triple, grid: BlockGrid, origin: Triple) -> Recut:
+    return Recut(
+        block=block,
+        tasks=other.tasks,
+        seconds=other.seconds,
+        segments=difference(one.segments, other.segments, grid, origin),
+        supervoxels=difference(one.supervoxels, other.supervoxels, grid, origin),
+    )
+
+
+def difference(one: Read, other: Read, grid: BlockGrid, origin: Triple) -> Difference:
+    """Compare two volumes block by block; the first place is given in voxels, with the volumes' first at `origin`."""
+    voxels, first = 0, None
+    for index in grid.indices():
+        box = grid.box(index)
+        differs = one(box) != other(box)
+        found = int(np.count_nonzero(differs))
+        if found:
+            inside = np.unravel_index(int(differs.argmax()), box.shape)
+            place = triple([int(i) + b + o for i, b, o in zip(inside, box.start, origin, strict=True)])
+            voxels, first = voxels + found, place if first is None else min(first, place)
+    return Difference(voxels, first)

@@ -1,0 +1,53 @@
+"""Where a run keeps what its stages write."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..recipes.segmentation_recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run keeps things: volumes and folders of tables as absolute paths or URLs.
+
+    Args:
+        affinities: what it segments; None where it starts from the supervoxels of another run.
+        fragments: of the supervoxels, its own or those of the run that it starts from.
+        leaves: folder of the tables of supervoxels and faces, likewise.
+        segmentation: what it makes.
+        tables: folder of its own tables.
+        scores: the file of its scores.
+    """
+
+    affinities: str | None
+    fragments: str
+    leaves: str
+    segmentation: str
+    tables: str
+    scores: str
+
+    @classmethod
+    def of(cls, recipe: Recipe, directory: Path) -> Places:
+        """The places of a run in an absolute directory."""
+        parent = recipe.input.run
+        supervoxels = directory if parent is None else Path(parent)
+        predicted = _place(directory, recipe.output.affinities)
+        return cls(
+            affinities=(recipe.input.affinities or predicted) if parent is None else None,
+            fragments=str(supervoxels / "supervoxels.zarr"),
+            leaves=str(supervoxels / "tables"),
+            segmentation=_place(directory, recipe.output.segmentation),
+            tables=str(directory / "tables"),
+            scores=str(directory / "scores.json"),
+        )
+
+    def tables_of(self, stage: str) -> str:
+        """The folder of one stage's tables."""
+        return str(Path(self.tables) / stage)
+
+
+def _place(directory: Path, path: str) -> str:
+    return path if "://" in path else os.path.normpath(directory / path)

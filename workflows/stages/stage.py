@@ -1,0 +1,66 @@
+"""A stage: one task over a grid of indices, and which tasks of other stages each of its tasks needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ...pipeline.geometry import Triple
+from ...tasks.contract import Resources, TaskConfig
+
+Needs = Mapping[str, Callable[[Triple], Iterable[Triple]]]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Of a stage with this grid, every index is needed; known by its type, so that nobody has to look at each."""
+
+    grid: Triple
+
+    def __call__(self, index: Triple) -> Iterator[Triple]:
+        nz, ny, nx = self.grid
+        return ((z, y, x) for z in range(nz) for y in range(ny) for x in range(nx))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One arrow of a run.
+
+    Args:
+        name: unique in the run; shown to the user.
+        task: name of the task in `tasks`.
+        version: of the code that computes the result.
+        config: what every task of the stage is given.
+        grid: how many tasks there are along each axis.
+        needs: for each stage from which a task of this one reads anything, which of its indices, or `Whole`.
+        resources: what one task takes.
+        outputs: volumes and folders that this stage alone writes.
+    """
+
+    name: str
+    task: str
+    version: int
+    config: TaskConfig
+    grid: Triple
+    needs: Needs = field(default_factory=dict)
+    resources: Resources = Resources(0)  # noqa: RUF009 - frozen
+    outputs: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return math.prod(self.grid)
+
+    def number(self, index: Triple) -> int:
+        """A task's place among those of the stage, z slowest."""
+        return (index[0] * self.grid[1] + index[1]) * self.grid[2] + index[2]
+
+    def index(self, number: int) -> Triple:
+        """The index of the task in a place."""
+        _, ny, nx = self.grid
+        return number // (ny * nx), number // nx % ny, number % nx
+
+    def depends(self, index: Triple) -> Iterator[tuple[str, Triple]]:
+        """The tasks that must be done before the one at `index`."""
+        for stage, indices in self.needs.items():
+            for needed in indices(index):
+                yield stage, needed
