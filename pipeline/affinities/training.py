@@ -15,13 +15,15 @@ import safetensors
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import CheckpointError, RequestError
 from ..geometry import Triple
+from ..networks.batch_maker import BatchMaker
 from ..networks.checkpoint import save_checkpoint, write_atomically
 from ..networks.engine import usable_device
 from ..networks.log import TrainingLog
+from ..networks.moving_average import MovingAverage
 from ..networks.processes import current_processes
 from .augmentation_config import AugmentationConfig
 from .checkpoint import CheckpointConfig, starting_point
@@ -116,55 +118,6 @@ def learning_rate(step: int, config: TrainingConfig, seconds: float = 0.0) -> fl
     if config.minutes is not None:
         progress = max(progress, seconds / (60 * config.minutes))
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-class MovingAverage:
-    """Weights that follow those of a network, all in one pass over them.
-
-    Args:
-        kept: the network of the averaged weights.
-        model: the network that is trained, of the same config.
-    """
-
-    def __init__(self, kept: nn.Module, model: nn.Module) -> None:
-        pairs = list(zip(kept.state_dict().values(), model.state_dict().values(), strict=True))
-        self._averaged = [pair for pair in pairs if pair[0].is_floating_point()]
-        self._counted = [pair for pair in pairs if not pair[0].is_floating_point()]
-
-    def update(self, share: float) -> None:
-        """Moves the averaged weights by a share of their distance to the network's; what is counted is copied."""
-        with torch.no_grad():
-            torch._foreach_lerp_([kept for kept, _ in self._averaged], [new for _, new in self._averaged], share)
-            for kept, new in self._counted:
-                kept.copy_(new)
-
-
-class ExampleMaker:
-    """Makes batches beside the training: on a GPU in a stream of their own, which does not wait for the steps.
-
-    Args:
-        device: on which examples are made.
-    """
-
-    def __init__(self, device: str) -> None:
-        self._stream = torch.cuda.Stream() if device == "cuda" else None  # type: ignore[no-untyped-call]
-
-    def make(self, draw: Callable[[], list[Example]]) -> list[Example]:
-        """The examples that are drawn, complete on their device."""
-        if self._stream is None:
-            return draw()
-        with torch.cuda.stream(self._stream):
-            examples = draw()
-        self._stream.synchronize()  # this thread waits, not the one that trains
-        return examples
-
-    def take(self, examples: list[Example]) -> list[Example]:
-        """The same examples, whose memory is not given to others before the training's stream has used them."""
-        if self._stream is not None:
-            for example in examples:
-                for tensor in example.tensors():
-                    tensor.record_stream(torch.cuda.current_stream())
-        return examples
 
 
 class Trainer:
@@ -327,7 +280,7 @@ class Trainer:
     def _batches(self) -> Iterator[tuple[int, list[Example]]]:
         """The batches of the steps that are left; the next two are being made in another thread."""
         batch, ahead = self.config.batch, 2
-        maker = ExampleMaker(self.config.device)
+        maker = BatchMaker(self.config.device)
 
         def make(step: int) -> list[Example]:
             return maker.make(lambda: [self.sampler.draw(step * batch + i) for i in self.share])
