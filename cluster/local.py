@@ -57,7 +57,7 @@ class LocalWorkers:
                     "options": {**common, "dashboard_address": f"{_HOST}:0", "plugins": [roster]},
                 },
                 workers={
-                    f"{pool}-{n}": _worker(common, pool, size.memory, n)
+                    f"{pool}-{n}": _worker(common, pool, size.memory, n // size.per_gpu)
                     for pool, size in place.pools.items()
                     if isinstance(size, Pool)
                     for n in range(size.workers)
@@ -100,8 +100,8 @@ class LocalWorkers:
         self._settings.close()
 
 
-def _worker(common: Mapping[str, Any], pool: PoolName, memory: int, number: int) -> dict[str, Any]:
-    """What Dask needs to know of a worker; GPU workers see one GPU each, CPU workers none."""
+def _worker(common: Mapping[str, Any], pool: PoolName, memory: int, gpu: int) -> dict[str, Any]:
+    """What Dask needs to know of a worker; GPU workers see one GPU each, by its number, CPU workers none."""
     return {
         "cls": Nanny,
         "options": {
@@ -111,7 +111,7 @@ def _worker(common: Mapping[str, Any], pool: PoolName, memory: int, number: int)
             "dashboard_address": f"{_HOST}:0",
             "local_directory": str(private_folder()),
             "preload": [f"{__package__}.worker"],
-            "env": {"CUDA_VISIBLE_DEVICES": _gpu(number) if pool == "gpu" else ""},
+            "env": {"CUDA_VISIBLE_DEVICES": _gpu(gpu) if pool == "gpu" else ""},
             "silence_logs": logging.CRITICAL,
         },
     }

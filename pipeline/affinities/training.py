@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..errors import CheckpointError, RequestError
 from ..geometry import Triple
 from ..networks.checkpoint import save_checkpoint, write_atomically
-from ..networks.engine import usable_device
+from ..networks.device import usable_device
 from ..networks.log import TrainingLog
 from ..networks.processes import current_processes
 from .augmentation_config import AugmentationConfig

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ...pipeline.geometry import BlockGrid, Box, Octree, Triple
+from ...pipeline.networks.patch_grid import Patches
 from ..stages.stage import Stage
 
 
@@ -62,13 +63,13 @@ class Workload:
         grid: of the blocks.
         growth: of the contact graph.
         operations: of the network for a voxel of a patch; 0 without one.
-        patch: of the network, voxels.
+        patches: of the network, if there is one.
     """
 
     grid: BlockGrid
     growth: Growth
     operations: float = 0.0
-    patch: Triple = (1, 1, 1)
+    patches: Patches | None = None
 
     def total(self, stage: Stage) -> Work:
         """What all tasks of a stage do together."""
@@ -81,8 +82,8 @@ class Workload:
     def _work(self, stage: Stage, *, largest: bool) -> Work:
         tasks = 1 if largest else len(stage)
         voxels = self._block if largest else math.prod(self.grid.volume)
-        if stage.task == "predict":
-            patches = tasks * seen(_sides(self.grid, 0), self.patch)
+        if stage.task == "predict" and self.patches is not None:
+            patches = computed(self.grid, self.patches, largest)
             return Work(tasks, voxels, 0, patches, self.operations * patches)
         if stage.task == "faces":
             face = between(self.grid, 0, largest)
@@ -157,9 +158,14 @@ def faces_before(grid: BlockGrid, index: Triple) -> int:
     return _planes([min(1, i) for i in index], grid.box(index).shape)
 
 
-def seen(block: Triple, patch: Triple) -> int:
-    """Voxels of the patches that a block computes: all that touch it, and they overlap by half."""
-    return math.prod((-(-2 * b // p) + 1) * p for b, p in zip(block, patch, strict=True))
+def computed(grid: BlockGrid, patches: Patches, largest: bool) -> int:
+    """Voxels of the patches that blocks compute: all of them, or the block that computes most."""
+    axes = zip(patches.over(grid.volume).axes, grid.volume, grid.block, strict=True)
+    counts = [
+        [len(axis.counting(start, min(start + block, volume))) for start in range(0, volume, block)]
+        for axis, volume, block in axes
+    ]
+    return math.prod(patches.shape) * math.prod(max(each) if largest else sum(each) for each in counts)
 
 
 def _planes(planes: list[int], sides: Triple) -> int:
