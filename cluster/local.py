@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from ..pipeline.errors import ClusterError
 from . import credentials
 from .dask_executor import SETTINGS, DaskExecutor
 from .executor import Function, PoolName
+from .gpus import visible_gpus
 from .place import Place, Pool
 from .roster import Roster, Worker
 from .scratch import private_folder
@@ -119,5 +119,5 @@ def _worker(common: Mapping[str, Any], pool: PoolName, memory: int, gpu: int) ->
 
 def _gpu(number: int) -> str:
     """The name of the GPU for a worker, among those that this process may see."""
-    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return visible[number] if number < len(visible) else str(number)
+    names = visible_gpus()
+    return str(number) if names is None else names[number]

@@ -59,12 +59,12 @@ MEASURE2: tuple[Group, ...] = (
     (Step("environment", 30), Step("unpack", 40, "data"), Step("training_smoke", 32)),
     (Step("tile", 25, "predicting"),),
     (Step("predict_large", 40, "predicting"),),
-    (Step("predict_alone", 40, "predicting"),),
+    (Step("predict_three", 40, "predicting"),),
     (Step("predict_small", 40, "predicting"),),
+    (Step("predict_alone", 40, "predicting"),),
     (Step("predict_default_blocks", 40, "predicting"),),
     (Step("predict_half_precision", 40, "predicting"),),
-    (Step("predict_half_overlap", 40, "predicting"),),
-    (Step("predict_three", 40, "predicting"),),
+    (Step("predict_half_overlap", 45, "predicting"),),
 )
 """What the second visit measured: prediction with storage, the most telling first."""
 FAULTS: Group = (

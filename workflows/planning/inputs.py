@@ -73,11 +73,13 @@ def weights_identity(model: Model) -> str:
 def network_cost(model: Model) -> tuple[float, Patches]:
     """Operations of the network for a voxel of a patch, and its patches."""
     from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
+    from ...pipeline.affinities.network_config import check_patch
     from ...pipeline.affinities.unet import ResidualSymmetricUNet
     from ...pipeline.networks.operation_count import operations_a_voxel
 
     config = check_checkpoint_offsets(Path(checkpoint_folder(model)))
     patches = config.patches(model.patch, model.overlap, model.rim)
+    check_patch(patches.shape, config.network)
     network = ResidualSymmetricUNet(config.network)
     return model.variants * operations_a_voxel(network, config.network.multiple), patches
 
