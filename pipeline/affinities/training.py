@@ -147,7 +147,7 @@ class ExampleMaker:
     """
 
     def __init__(self, device: str) -> None:
-        self._stream = torch.cuda.Stream() if device == "cuda" else None
+        self._stream = torch.cuda.Stream() if device == "cuda" else None  # type: ignore[no-untyped-call]
 
     def make(self, draw: Callable[[], list[Example]]) -> list[Example]:
         """The examples that are drawn, complete on their device."""

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -37,7 +36,7 @@ class Device:
 
     def __init__(self, name: Name) -> None:
         self.name = name
-        self._uploads = torch.cuda.Stream() if name == "cuda" else None
+        self._uploads: torch.cuda.Stream | None = torch.cuda.Stream() if name == "cuda" else None  # type: ignore[no-untyped-call]
 
     def uploading(self) -> AbstractContextManager[Any]:
         """A context in which this thread's work waits for nothing that is being computed; it ends with `uploaded`."""
@@ -52,16 +51,16 @@ class Device:
         """An array of the CPU on this device; on the CPU, itself."""
         return array if self._uploads is None else array.pin_memory().to(self.name, non_blocking=True)
 
-    def download(self, tensor: Tensor) -> Callable[[], NDArray[np.generic]]:
+    def download(self, tensor: Tensor) -> Callable[[], NDArray[Any]]:
         """An array of this device, on its way; calling the result, in any thread, waits for it."""
         if self._uploads is None:
             return tensor.numpy
         pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         pinned.copy_(tensor, non_blocking=True)
-        arrived = torch.cuda.Event(blocking=True)
+        arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         arrived.record()
 
-        def wait() -> NDArray[np.generic]:
+        def wait() -> NDArray[Any]:
             arrived.synchronize()
             return pinned.numpy()
 

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 Precision = Literal["float32", "bfloat16"]
 LARGEST_BATCH = 16
 """Patches that a GPU is given at most together."""
+ENOUGH_BYTES = 2_400_000_000
+"""Of patches that keep a GPU busy; with more, it only takes longer to find its fastest kernels."""
 
 
 class Engine:
@@ -31,7 +33,7 @@ class Engine:
         precision: of the convolutions: by autocast on a CPU; on a GPU the weights have it, too.
         patch_bytes: what the network takes for one patch, about.
         batch: patches that a CPU is given together. A GPU gets at least as many, and up to `LARGEST_BATCH`, a power of
-            two, where half of its free memory holds them.
+            two, where they keep it busy and half of its free memory holds them.
         compiled: whether the network is compiled first. That takes a GPU ten seconds or more in every process, and
             makes the shipped networks faster there by a tenth or not at all.
     """
@@ -61,7 +63,7 @@ class Engine:
         if device == "cuda":
             torch.backends.cudnn.benchmark = True  # patches have one shape, so the fastest kernels are looked for once
             free, _ = torch.cuda.mem_get_info()
-            fitting = max(1, min(LARGEST_BATCH, free // 2 // patch_bytes))
+            fitting = max(1, min(LARGEST_BATCH, min(free // 2, ENOUGH_BYTES) // patch_bytes))
             self.batch = self._together = max(batch, 1 << fitting.bit_length() - 1)
 
     def __call__(self, patches: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ border the volume is its own mirror image.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from math import prod
@@ -27,7 +27,7 @@ STEPS = 256
 sums, are exact in float32."""
 
 
-class Axis(Protocol):
+class Axis(Hashable, Protocol):
     """Patches along one axis, numbered from 0 in their order."""
 
     def start(self, patch: int) -> int:

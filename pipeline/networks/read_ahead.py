@@ -91,12 +91,12 @@ class Image:
                 shown = _along(here, planes - slab.start[0], 0)
                 self._grey[places] = shown
                 if self._fill_value is not None:
-                    self._occupied[places] = self._parts_with_image(shown)
+                    self._occupied[places] = self._parts_with_image(shown, self._fill_value)
             self._device.uploaded()
 
-    def _parts_with_image(self, grey: Tensor) -> NDArray[np.bool_]:
+    def _parts_with_image(self, grey: Tensor, fill_value: float) -> NDArray[np.bool_]:
         """For each plane and each part between two cuts along y and x whether it holds any image."""
-        seen, (y, x) = grey != _comparable(self._fill_value, grey), self._cuts
+        seen, (y, x) = torch.ne(grey, _comparable(fill_value, grey)), self._cuts
         seen = torch.stack([seen[:, a:b].any(1) for a, b in itertools.pairwise(y)], 1)
         seen = torch.stack([seen[..., a:b].any(2) for a, b in itertools.pairwise(x)], 2)
         found: NDArray[np.bool_] = seen.cpu().numpy()
@@ -135,9 +135,9 @@ def reading(
             thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _comparable(value: float | None, grey: Tensor) -> float | int | None:
+def _comparable(value: float, grey: Tensor) -> float:
     """A fill value in the type of grey values, where it has one, for comparing bytes as floats is slow."""
-    return int(value) if value is not None and grey.dtype == torch.uint8 and value in range(256) else value
+    return int(value) if grey.dtype == torch.uint8 and value in range(256) else value
 
 
 def _read(read: Read, slab: Box, image: Image) -> None:

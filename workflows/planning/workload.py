@@ -14,6 +14,7 @@ from typing import Any
 from ...pipeline.geometry import BlockGrid, Box, Octree, Triple
 from ...pipeline.networks.patch_grid import Patches
 from ..stages.stage import Stage
+from .patch_cost import computed
 
 
 @dataclass(frozen=True)
@@ -156,16 +157,6 @@ def open_surface_of(grid: BlockGrid, index: Triple) -> int:
 def faces_before(grid: BlockGrid, index: Triple) -> int:
     """Voxels on the faces between one block and those before it."""
     return _planes([min(1, i) for i in index], grid.box(index).shape)
-
-
-def computed(grid: BlockGrid, patches: Patches, largest: bool) -> int:
-    """Voxels of the patches that blocks compute: all of them, or the block that computes most."""
-    axes = zip(patches.over(grid.volume).axes, grid.volume, grid.block, strict=True)
-    counts = [
-        [len(axis.counting(start, min(start + block, volume))) for start in range(0, volume, block)]
-        for axis, volume, block in axes
-    ]
-    return math.prod(patches.shape) * math.prod(max(each) if largest else sum(each) for each in counts)
 
 
 def _planes(planes: list[int], sides: Triple) -> int:
