@@ -57,7 +57,7 @@ MEASURE: tuple[Group, ...] = (
 )
 MEASURE2: tuple[Group, ...] = (
     (Step("environment", 30), Step("unpack", 40, "data"), Step("training_smoke", 32)),
-    (Step("tile", 25, "predicting"),),
+    (Step("answers_by_device", 30, "predicting"), Step("tile", 25, "predicting")),
     (Step("predict_large", 40, "predicting"),),
     (Step("predict_three", 40, "predicting"),),
     (Step("predict_small", 40, "predicting"),),

@@ -53,6 +53,42 @@ def tile(setting: Setting) -> dict[str, Any]:
     return {"shape": list(shape), "write_s": round(time.monotonic() - began, 1)}
 
 
+def answers_by_device(setting: Setting) -> dict[str, Any]:
+    """Differences, in grey levels, of a crop that this GPU predicts in two block shapes from what this CPU predicts."""
+    import torch
+    from measurements import differences
+
+    from petavox.pipeline.affinities.checkpoint import find_checkpoint, load_checkpoint
+    from petavox.pipeline.affinities.prediction import Inference, Predictor
+    from petavox.pipeline.geometry import BlockGrid, triple
+
+    crop = loads(setting)["crop"]
+    crop = crop[:12, :64, :64].copy() if setting.tiny else crop
+    crop[:, :, 40:50] = 0  # hardly any patch holds no image, but some voxels do not
+    shape, torch_threads = triple(crop.shape), min(12, torch.get_num_threads())
+    torch.set_num_threads(torch_threads)
+    answers = {}
+    for device, precision, block in (
+        ("cpu", "float32", shape),
+        (setting.device, "float32", shape),
+        (setting.device, "float32", (16, 96, 96)),
+        (setting.device, "bfloat16", shape),
+    ):
+        config, network = load_checkpoint(find_checkpoint("snemi3d"))
+        assert config.normalisation is not None
+        patch = (4, 32, 32) if setting.tiny else config.patch
+        overlap, rim = ((2, 10, 10), (1, 3, 3)) if setting.tiny else ((6, 48, 48), (2, 16, 16))
+        use = (patch, config.normalisation, 0.0, 2, device, precision, 1, "mean", False, overlap, rim)
+        predictor = Predictor(network, Inference(*use))  # type: ignore[arg-type]
+        found, grid = np.zeros((3, *shape), np.uint8), BlockGrid(shape, block)
+        for index in grid.indices():
+            box = grid.box(index)
+            found[:, *box.slices()] = predictor.predict(lambda b: crop[b.slices()], shape, box, 8)
+        answers[f"{device} {precision} {block}"] = found
+    first, *others = answers.items()
+    return {name: differences(first[1], found) for name, found in others}
+
+
 def predict_small(setting: Setting) -> dict[str, Any]:
     """Patches as they are trained on, that overlap little."""
     return predicted(setting, LARGE_BLOCKS, *SMALL)
