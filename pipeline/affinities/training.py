@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import CheckpointError, RequestError
 from ..networks.batch_maker import BatchMaker
 from ..networks.checkpoint import save_checkpoint, write_atomically
-from ..networks.engine import usable_device
+from ..networks.device import usable_device
 from ..networks.log import TrainingLog
 from ..networks.moving_average import MovingAverage
 from ..networks.processes import current_processes
