@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import NonNegativeInt, PositiveInt, ValidationInfo, model_validator
 
 from ...cluster import Place, Pool, PoolName
+from ...cluster.batch import DIALECTS
 from ...cluster.batch.jobs import DriverJob, GpuJobs, Jobs
 from ...cluster.quantities import Size, parse_bytes
 from ...pipeline.errors import RequestError
@@ -20,7 +21,7 @@ _SHIPPED = Path(__file__).parent / "presets"
 
 
 class Pools(Section):
-    """With kind = "slurm": what jobs are like, and how many there may be."""
+    """On a batch system: what jobs are like, and how many there may be."""
 
     cpu: Jobs = Jobs()
     gpu: GpuJobs | None = None  # that predict, unless the model's device is "cpu"; as they come, where it is "cuda"
@@ -33,7 +34,8 @@ class Cluster(Section):
     preset: str | None = None  # a name, or a path that ends in .toml; what follows is laid over it
     kind: Literal["serial", "local", "slurm"] = "local"
     workers: PositiveInt = 2  # processes on this machine
-    gpus: NonNegativeInt = 0  # processes on this machine with a GPU each, that predict; with device "cuda", at least 1
+    gpus: NonNegativeInt = 0  # of this machine, for processes that predict; with device "cuda", at least 1
+    workers_per_gpu: PositiveInt = 1  # processes that share a GPU: one reads and writes while another computes
     memory: Size | None = None  # of one worker on this machine; its share of what is free unless given
     pools: Pools = Pools()
     interface: str | None = None  # the network between nodes, such as "ib0"; that of the default route unless given
@@ -63,12 +65,14 @@ class Cluster(Section):
         """How many workers a pool has, at most."""
         if jobs := self.jobs(pool):
             return jobs.maximum
-        return max(1, self.gpus) if pool == "gpu" else self.workers
+        return max(1, self.gpus) * self.workers_per_gpu if pool == "gpu" else self.workers
 
     @property
     def has_gpus(self) -> bool:
         """Whether it says that there are GPU workers."""
-        return {"serial": False, "local": self.gpus > 0, "slurm": self.pools.gpu is not None}[self.kind]
+        if self.kind in DIALECTS:
+            return self.pools.gpu is not None
+        return self.kind == "local" and self.gpus > 0
 
     def place(self, directory: Path, memory: int, pools: set[PoolName]) -> Place:
         """What is to be started for a run.
@@ -78,12 +82,15 @@ class Cluster(Section):
             memory: bytes of a worker on this machine.
             pools: that have anything to do.
         """
-        sizes = {pool: self.jobs(pool) or Pool(self.most_workers(pool), memory) for pool in sorted(pools)}
+        sizes = {
+            pool: self.jobs(pool) or Pool(self.most_workers(pool), memory, self.workers_per_gpu)
+            for pool in sorted(pools)
+        }
         return Place(self.kind, sizes, directory, self.interface, self.dashboard)
 
     def jobs(self, pool: PoolName) -> Jobs | None:
         """What the jobs of a pool are like; None where there are none."""
-        if self.kind != "slurm":
+        if self.kind not in DIALECTS:
             return None
         return (self.pools.gpu or GpuJobs()) if pool == "gpu" else self.pools.cpu
 
