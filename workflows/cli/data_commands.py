@@ -1,4 +1,4 @@
-"""The commands that take a volume, a network, or nothing at all."""
+"""Defines the commands that make, convert, predict, train and score, and the one that examines the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands about models: which there are, what is known of one, and how one comes and goes."""
+"""Defines the commands about models: list them, show one, add one, export one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arguments that several commands take: how they are declared, and what their texts mean."""
+"""Declares the arguments that several commands take, and parses their texts."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON 
 
 
 def load_recipe(path: Path, cluster: str | None, workers: int | None, overrides: Sequence[str] | None) -> Recipe:
-    """The recipe in a file, with what the command line lays over it."""
+    """Loads the recipe in a file, with the values of the command line laid over it."""
     from ..recipes.segmentation_recipe import load
 
     return load(path, all_overrides(cluster, workers, overrides))
 
 
 def all_overrides(cluster: str | None, workers: int | None, overrides: Sequence[str] | None) -> list[str]:
-    """What the command line lays over a recipe, as KEY=VALUE; --cluster and --workers win over --set."""
+    """Collects the command line's values for a recipe, as KEY=VALUE; --cluster and --workers win over --set."""
     chosen = {"cluster.kind": cluster, "cluster.workers": workers}
     return [*(overrides or ()), *(f"{key}={value}" for key, value in chosen.items() if value is not None)]
 
 
 def run_directory(recipe: Path, run: Path | None) -> Path:
-    """Where a recipe's run lies: as --run says, beside a recipe that a run keeps, or runs/NAME."""
+    """Finds the run directory of a recipe: as --run says, beside a recipe that a run keeps, or runs/NAME."""
     from ..run_directory.layout import LEDGER
 
     if run is not None:
@@ -62,7 +62,7 @@ def run_directory(recipe: Path, run: Path | None) -> Path:
 
 
 def parse_three(kind: Callable[[str], Number], text: str, option: str) -> list[Number]:
-    """Three numbers z,y,x.
+    """Parses three numbers z,y,x.
 
     Raises:
         RequestError: the text is something else.
@@ -75,7 +75,7 @@ def parse_three(kind: Callable[[str], Number], text: str, option: str) -> list[N
 
 
 def parse_choice(known: Sequence[Word], text: str, option: str) -> Word:
-    """One of some words.
+    """Parses a word that must be one of the known ones.
 
     Raises:
         RequestError: the text is none of them.
@@ -87,7 +87,7 @@ def parse_choice(known: Sequence[Word], text: str, option: str) -> Word:
 
 
 def parse_box(text: str | None) -> Box | None:
-    """The box that z0:z1,y0:y1,x0:x1 means.
+    """Parses a box z0:z1,y0:y1,x0:x1.
 
     Raises:
         RequestError: the text is something else.

@@ -1,4 +1,4 @@
-"""The commands that plan, run, continue, judge and change runs."""
+"""Defines the commands that plan, run, continue, judge and change runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `petavox status` prints: a table for people, plain values for `--json`."""
+"""Prints the status of a run: a table for people, plain values for `--json`."""
 
 from __future__ import annotations
 

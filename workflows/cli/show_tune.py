@@ -18,7 +18,7 @@ SHOWN = 10
 
 
 def tuning_table(tuning: Tuning) -> RenderableType:
-    """The best trials, what the chosen one scores everywhere, and what to make of it."""
+    """Lays out the best trials, the scores of the chosen one, and a warning where the choice lies at an end."""
     from rich.console import Group
     from rich.table import Table
 

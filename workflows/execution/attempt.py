@@ -26,7 +26,7 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt failed, as text, so that it survives any process boundary.
+    """Holds the reason why an attempt failed, as text, so that it survives any process boundary.
 
     Args:
         reason: the exception in one line.
@@ -46,7 +46,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """From an exception that is being handled."""
+        """Describes an exception that is being handled."""
         return cls(
             reason=str(error) if isinstance(error, PetavoxError) else f"{type(error).__name__}: {error}",
             trace=traceback.format_exc(),
@@ -72,7 +72,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at one task.
+    """Describes one try at one task.
 
     Args:
         outcome: what the task returned, unless it failed.

@@ -20,7 +20,7 @@ class Pace:
         self._size = self._largest = 1
 
     def measured(self, tasks: int, seconds: float) -> None:
-        """So many tasks, one after the other in one call, took so long."""
+        """Notes that a call with so many tasks, one after the other, took so long."""
         self._largest = max(self._largest, tasks)
         fitting = int(CALL_SECONDS * tasks / max(seconds, 1e-6))
         self._size = max(1, min(fitting, GROWTH * self._largest, LARGEST_CALL))
