@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Electron-microscopy volumes into neurons, block by block. --debug, anywhere, shows tracebacks.",
+    help="Turn electron-microscopy volumes into neurons, block by block. --debug, anywhere, shows tracebacks.",
 )
 
 DEBUG = "PETAVOX_DEBUG"

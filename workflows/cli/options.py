@@ -17,24 +17,30 @@ if TYPE_CHECKING:
 Number = TypeVar("Number", int, float)
 Word = TypeVar("Word", bound=str)
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML recipe.")]
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe: a TOML file.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 RunOption = Annotated[
     Path | None,
-    typer.Option(
-        "--run", metavar="DIR", help="Run directory. Default: the recipe's, if it lies in one; else runs/NAME."
-    ),
+    typer.Option("--run", metavar="DIR", help="Run directory. Default: the recipe's own, else runs/NAME."),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe, as in blocks.shape=[64,256,256]."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Use this value in place of the recipe's, as in blocks.shape=[64,256,256]."
+    ),
 ]
-ClusterOption = Annotated[str | None, typer.Option("--cluster", metavar="KIND", help="serial, local or slurm.")]
-WorkersOption = Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes.")]
-BoxOption = Annotated[str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this part, in voxels.")]
+ClusterOption = Annotated[
+    str | None, typer.Option("--cluster", metavar="KIND", help="Where tasks run: serial, local or slurm.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", metavar="N", help="Number of worker processes on this machine.")
+]
+BoxOption = Annotated[
+    str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Part of the volume, in voxels.")
+]
 ForceOption = Annotated[
     list[str] | None,
-    typer.Option("--force-stage", metavar="NAME", help="Compute this stage, and what depends on it, again."),
+    typer.Option("--force-stage", metavar="NAME", help="Compute this stage again, and all stages that depend on it."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON on standard output.")]
 

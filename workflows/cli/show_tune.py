@@ -1,4 +1,4 @@
-"""What `petavox tune` prints: the best trials, and what the chosen one scores."""
+"""Prints the result of `petavox tune`: the best trials, and the scores of the chosen one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker does with a call: run its tasks, measure them, and put whatever happened into a small record."""
+"""Runs a call on its worker: its tasks are run and measured, and whatever happened goes into a small record."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Terms:
-    """How long a call may go on.
+    """Limits how long a call may go on.
 
     Args:
         seconds: after so many, no further task of the call is begun.
@@ -87,7 +87,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a call.
+    """Reports a call to the driver: its attempts, and the memory that they took.
 
     Args:
         attempts: at its first tasks, in order; the others have not been begun.

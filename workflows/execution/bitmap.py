@@ -43,6 +43,6 @@ class Bitmap:
         return min(start, self.size)
 
     def _full(self, first: int) -> int:
-        """How many bytes have all their bits set, counted from one of them, as far as is looked at together."""
+        """Counts the bytes from one of them on whose bits are all set, as far as is looked at together."""
         not_full = self._view[first : first + _SCAN] != 255
         return int(not_full.argmax()) if not_full.any() else len(not_full)

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Result:
-    """How many tasks were set aside, and how many were not run because they need one of those."""
+    """Counts the tasks that were set aside, and those that were not run because they need one of these."""
 
     failed: int
     blocked: int
