@@ -23,17 +23,18 @@ def _decimals(*values: str) -> tuple[Decimal, ...]:
 
 
 class Grid(Section):
-    """Every value of one is tried with every value of the others, where the recipe allows it.
+    """Lists the values that are tried: every value of one key with every value of the others.
 
     Args:
-        low, high: of the supervoxels.
-        join: (`join_size`, `join_affinity`) of the supervoxels.
-        linkage: of the agglomeration.
-        quantile: with "quantile".
-        threshold: of the agglomeration.
-        small: (`small_size`, `small_threshold`) of the agglomeration; size 0: no such rule.
-        veto: (`veto_size`, `veto_threshold`) of the agglomeration; size 0: no such rule. Those of the recipe unless
-            given.
+        low: Values of `supervoxels.low`. Each pair of low and high makes supervoxels of its own, which takes most time.
+        high: Values of `supervoxels.high`.
+        join: Pairs of `supervoxels.join_size` and `supervoxels.join_affinity`.
+        linkage: Values of `agglomeration.linkage`.
+        quantile: Values of `agglomeration.quantile`, for linkage "quantile".
+        threshold: Values of `agglomeration.threshold`.
+        small: Pairs of `agglomeration.small_size` and `agglomeration.small_threshold`. Size 0: the rule is off.
+        veto: Pairs of `agglomeration.veto_size` and `agglomeration.veto_threshold`. Size 0: the rule is off. Default:
+            the recipe's.
     """
 
     low: Values = _decimals("0.02", "0.05")

@@ -1,4 +1,4 @@
-"""Runs whose driver is a job itself: submitting one, driving it from within, showing its scripts, ending it.
+"""Runs a driver as a job itself: submits it, drives from within, shows the scripts, ends all jobs.
 
 While a driver works, a successor waits in the queue that starts if the driver ends in any way but well: killed, lost
 with its node, or near its walltime. A driver that comes to an end by itself takes its successor out of the queue first.
@@ -110,7 +110,7 @@ def _end(queue: BatchQueue, names: Sequence[str]) -> int:
 
 
 def scripts(plan: Plan) -> Iterator[str]:
-    """The scripts of all jobs that a plan may submit, each with a line that says what it is.
+    """Writes the scripts of all jobs that a plan may submit, each with a line that says what it is.
 
     Raises:
         RequestError: it does not run on SLURM.
