@@ -26,9 +26,12 @@ class ScoringConfig(BaseModel):
     """Says how validation boxes are segmented: the same way all the time, so that steps can be compared.
 
     Args:
-        shape: of the part of each validation box that is segmented, in its middle, in voxels; what is there of it.
-        low, high, join_size, join_affinity: see `petavox.segment`.
-        thresholds: of mean agglomeration; the best of them counts.
+        shape: Shape of the part of each validation box that is segmented, in its middle, in voxels.
+        low: Value of `supervoxels.low`.
+        high: Value of `supervoxels.high`.
+        join_size: Value of `supervoxels.join_size`.
+        join_affinity: Value of `supervoxels.join_affinity`.
+        thresholds: Values of `agglomeration.threshold`, with mean linkage. The best of them counts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
