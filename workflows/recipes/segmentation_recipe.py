@@ -217,8 +217,8 @@ class Output(Section):
         segmentation: Path of the segmentation.
         affinities: Path of the predicted affinities.
         until: The last volume that is made. With "affinities" a run stops after the prediction.
-        chunk: Shape of the chunks of written volumes, in voxels; each chunk is then a file of its own. Default: chosen to
-            fit the blocks, with many chunks in a file.
+        chunk: Shape of the chunks of written volumes, in voxels; each chunk is then a file of its own. Default: chosen
+            to fit the blocks, with many chunks in a file.
     """
 
     segmentation: str = "segmentation.zarr"
