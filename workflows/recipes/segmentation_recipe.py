@@ -8,7 +8,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationInfo,
+    model_validator,
+)
 
 from ...cluster.quantities import Duration
 from ...pipeline.errors import RequestError
@@ -52,6 +60,7 @@ InputPath = Annotated[str, AfterValidator(_against_recipe)]
 CheckpointName = Annotated[str, AfterValidator(_checkpoint)]
 Fraction = Annotated[Decimal, BeforeValidator(_decimal)]
 Voxels = Annotated[Triple, BeforeValidator(_triple)]
+Overlap = Annotated[tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt], BeforeValidator(_triple)]
 Shape = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(_triple)]
 
 
@@ -100,8 +109,12 @@ class Model(Section):
         variants: Number of orientations in which each patch is predicted: 4 flips y and x, 8 exchanges y and x as well,
             16 flips z as well. Time grows with the number.
         combine: The value that an affinity gets from its variants: their mean, or the smallest of them.
-        compile: Compiles the network on CPUs as well, which needs a C++ compiler and a minute in each worker. GPUs
+        compile: Compiles the network on CPUs as well, which needs a C++ compiler and up to minutes in each worker. GPUs
             always do.
+        overlap: Voxels that neighbouring patches share, along z, y, x. Default: the checkpoint's, or half a patch where
+            it has none.
+        rim: Voxels at the border of a patch that count nothing, along z, y, x. Default: the checkpoint's, or a third of
+            the overlap.
     """
 
     checkpoint: CheckpointName
@@ -116,6 +129,8 @@ class Model(Section):
     variants: Literal[1, 4, 8, 16] = Field(default=1, exclude_if=lambda count: count == 1)
     combine: Literal["mean", "min"] = Field(default="mean", exclude_if=lambda how: how == "mean")
     compile: bool = Field(default=False, exclude_if=lambda asked: not asked)
+    overlap: Overlap | None = Field(default=None, exclude_if=lambda overlap: overlap is None)
+    rim: Overlap | None = Field(default=None, exclude_if=lambda rim: rim is None)
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Model:
