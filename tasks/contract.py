@@ -58,7 +58,7 @@ class Resources:
     gpu: bool = False
 
     def on_gpu(self) -> Resources:
-        """The same on a GPU worker, whose driver and libraries take memory besides."""
+        """Adds the memory of a GPU worker, whose driver and libraries take some besides."""
         return replace(self, gpu=True, memory=self.memory + CUDA_BYTES)
 
 

@@ -47,7 +47,9 @@ Wanted = npt.NDArray[np.bool_] | None
 
 
 class Config(TaskConfig):
-    """Args:
+    """Configures the affinities of a block.
+
+    Args:
     raw: path of the raw volume.
     mask: path of a volume of its shape; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
     checkpoint: folder of the checkpoint.
@@ -80,7 +82,7 @@ class Config(TaskConfig):
 
 
 def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> VolumeSpec:
-    """What the affinities volume of a raw volume looks like."""
+    """Describes the affinities volume of a raw volume."""
     return VolumeSpec(
         shape=raw.shape,
         dtype="uint8",

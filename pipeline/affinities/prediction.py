@@ -41,7 +41,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Inference:
-    """How a network is used.
+    """Says how a network is used.
 
     Args:
         patch: shape of a patch, in voxels: even, and divisible by the network's `multiple`.

@@ -1,5 +1,7 @@
-"""A network on its device, made ready to answer quickly: folded, channels last, compiled where that is asked for, and
-never for want of memory."""
+"""Runs a network on its device, made ready to answer quickly: folded, channels last, compiled where asked for.
+
+A GPU that runs out of memory is given fewer patches at once; only a single patch that does not fit is an error.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ ENOUGH_BYTES = 2_400_000_000
 
 
 class Engine:
-    """Patches in, affinities out.
+    """Turns patches into affinities.
 
     Args:
         network: it is changed and belongs to the engine from here on.

@@ -1,4 +1,4 @@
-"""The grid of inference patches over a volume: where they lie, how they are blended, and what lies beyond the border.
+"""Lays the grid of inference patches over a volume: their places, their blending, and the mirrors at the border.
 
 The grid belongs to the volume, never to a block, so a voxel is made of the same patches in whichever block it lies. At
 a patch's rim it counts for nothing, so a block does without patches that touch it with their rim alone. Beyond its
@@ -35,7 +35,7 @@ class Axis(Hashable, Protocol):
         ...
 
     def weights(self, patch: int) -> NDArray[np.float32]:
-        """How much each voxel of a patch counts; over all patches, a voxel's weights add up to 1."""
+        """Weighs each voxel of a patch; over all patches, a voxel's weights add up to 1."""
         ...
 
     def counting(self, start: int, stop: int) -> range:
@@ -104,7 +104,7 @@ class FreeOverlap:
 
     @cached_property
     def count(self) -> int:
-        """How many patches there are."""
+        """Counts the patches."""
         return 1 + max(0, -(-(self.volume + 2 * self.rim - self.patch) // self.step))
 
     def start(self, patch: int) -> int:
@@ -182,7 +182,7 @@ class PatchGrid:
         return Box.of_shape(self.patch, [axis.start(k) for axis, k in zip(self.axes, index, strict=True)])
 
     def weights(self, index: Triple) -> tuple[NDArray[np.float32], ...]:
-        """How much a patch counts along z, y and x; a voxel of it counts by the product of the three."""
+        """Weighs a patch along z, y and x; a voxel of it counts by the product of the three."""
         return tuple(_weights(axis, k) for axis, k in zip(self.axes, index, strict=True))
 
     def reach(self, index: Triple) -> Box:
@@ -235,8 +235,10 @@ def blending_weights(length: int) -> NDArray[np.float32]:
 
 
 def mirrored(start: int, stop: int, length: int) -> NDArray[np.int64]:
-    """Indices in [0, length) of the positions start … stop − 1 of an axis that its two ends mirror, without repeating
-    the outermost voxel, as often as it takes."""
+    """Returns indices in [0, length) of the positions start … stop − 1 of an axis that both its ends mirror.
+
+    The first and the last voxel are not repeated.
+    """
     positions = np.arange(start, stop)
     if length == 1:
         return np.zeros_like(positions)

@@ -60,7 +60,7 @@ class Image:
         return self._grey[box.slices(self._span.start)]
 
     def holds_image(self, box: Box) -> bool:
-        """Whether any voxel of a patch differs from the fill value."""
+        """Tells whether any voxel of a patch differs from the fill value."""
         self._wait_for(box)
         z, *yx = box.slices(self._span.start)
         y, x = (

@@ -1,4 +1,4 @@
-"""How many voxels a network computes for blocks of some shape: patches that touch two blocks are computed twice."""
+"""Counts the voxels that a network computes for blocks of some shape: a patch that touches two is computed twice."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ NEAR = 1.5
 
 
 def computed(grid: BlockGrid, patches: Patches, largest: bool) -> int:
-    """Voxels of the patches that blocks compute: all of them, or the block that computes most."""
+    """Counts voxels of the patches that blocks compute: of all blocks, or of the block that computes most."""
     axes = zip(patches.over(grid.volume).axes, grid.volume, grid.block, strict=True)
     counts = [_counts(axis, volume, block) for axis, volume, block in axes]
     return math.prod(patches.shape) * math.prod(max(each) if largest else sum(each) for each in counts)
 
 
 def computed_a_voxel(grid: BlockGrid, patches: Patches) -> float:
-    """Voxels that are computed for each voxel of the volume."""
+    """Counts the voxels that are computed for each voxel of the volume."""
     return computed(grid, patches, largest=False) / math.prod(grid.volume)
 
 
 def frugal_block(grid: BlockGrid, patches: Patches) -> Triple:
-    """The shape of block that computes least among those near the grid's own that are whole chunks of usual size."""
+    """Finds the block shape that computes least, among shapes of whole usual chunks near the grid's own."""
     axes = zip(patches.over(grid.volume).axes, grid.volume, grid.block, CHUNK_TARGET, strict=True)
     return triple([_frugal(axis, volume, block, chunk) for axis, volume, block, chunk in axes])
 

@@ -109,8 +109,8 @@ class Model(Section):
         variants: Number of orientations in which each patch is predicted: 4 flips y and x, 8 exchanges y and x as well,
             16 flips z as well. Time grows with the number.
         combine: The value that an affinity gets from its variants: their mean, or the smallest of them.
-        compile: Compiles the network on CPUs as well, which needs a C++ compiler and up to minutes in each worker. GPUs
-            always do.
+        compile: Compiles the network before it is run, which takes up to minutes in each worker; on a CPU it needs a
+            C++ compiler.
         overlap: Voxels that neighbouring patches share, along z, y, x. Default: the checkpoint's, or half a patch where
             it has none.
         rim: Voxels at the border of a patch that count nothing, along z, y, x. Default: the checkpoint's, or a third of
