@@ -2,7 +2,7 @@
 
 Faces between blocks, and surfaces of octree nodes, are counted in planes through the whole volume. Contacts follow
 three densities: of a block's inside, of the faces between blocks, and of what an octree node passes up, which goes with
-the surface that it has left open (docs/benchmarks.md: to the power 1.01).
+the surface that it has left open (docs/benchmarks.md: to the power 0.93).
 """
 
 from __future__ import annotations
