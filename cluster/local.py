@@ -39,7 +39,7 @@ class LocalWorkers:
     """The workforce on this machine; everything listens on loopback, and trusts only what holds its key.
 
     Args:
-        place: how many workers of what size in each pool.
+        place: number and size of the workers of each pool.
         roster: hears of them.
     """
 

@@ -34,12 +34,12 @@ class Config(TaskConfig):
     Args:
     volume: shape of the volume.
     block: shape of a block.
-    level: of the node; its index counts nodes of this level.
+    level: level of the node; its index counts nodes of this level.
     join_size, join_affinity: see `JoinRule`; thresholds are decimals.
-    linkage: how contacts are judged.
+    linkage: kind of score by which contacts are judged.
     threshold, small_size, small_threshold, veto_size, veto_threshold: for "mean" and "quantile", see `MergeRule`.
-    quantile: for "quantile", likewise.
-    levels: of the contacts' histograms; 0 for none.
+    quantile: share for "quantile", see `MergeRule`.
+    levels: levels of the contacts' histograms; 0 for none.
     bias, by_size, solver: for "multicut", see `MulticutRule`.
     dust_size: segments with fewer voxels become background.
     leaves: folder of the tables of supervoxels and faces: the run's own, or those of the run that it was cut from.
@@ -120,9 +120,9 @@ def region_of_block(leaves: str, blocks: Triple, index: Triple, levels: int) -> 
 
     Args:
         leaves: folder of these tables.
-        blocks: how many blocks there are along each axis.
-        index: of the block.
-        levels: of the contacts' histograms; 0 to leave them out.
+        blocks: number of blocks along each axis.
+        index: index of the block.
+        levels: levels of the contacts' histograms; 0 to leave them out.
     """
     shares = {}
     for axis in range(3):

@@ -55,9 +55,9 @@ class Config(TaskConfig):
     checkpoint: folder of the checkpoint.
     affinities: path of the affinities volume, which exists.
     block: shape of a block.
-    normalisation: of the raw volume's grey values.
+    normalisation: normalisation of the raw volume's grey values.
     patch: shape of a patch; None: that of the checkpoint, as for its overlap and rim.
-    threads: that torch computes with on a CPU.
+    threads: number of torch's threads on a CPU.
     batch, device, precision: see `Inference`.
     variants, combine, compile, overlap, rim: likewise; no part of the config, and so of what makes a result stale,
         unless set.

@@ -45,14 +45,14 @@ class Inference:
 
     Args:
         patch: shape of a patch, in voxels: even, and divisible by the network's `multiple`.
-        normalisation: of the volume's grey values.
+        normalisation: normalisation of the volume's grey values.
         fill_value: grey value of voxels that hold no image; a patch that holds nothing else has affinity 0.
         batch: patches that are computed together on a CPU; from two on, torch takes its faster kernels for small maps.
             A GPU gets as many as it has memory for, at least these.
         device: "cpu" or "cuda"; "auto" is the GPU where torch can use one.
         precision: "bfloat16" computes the convolutions in it, by autocast.
-        variants: in how many ways, flipped and transposed, each patch is looked at.
-        combine: what becomes of the affinities that these find.
+        variants: number of orientations, flipped and transposed, in which each patch is predicted.
+        combine: rule that combines the affinities of the variants.
         compile: whether the network is compiled before it is run.
         overlap, rim: of patches, see `Patches`.
     """
@@ -80,7 +80,7 @@ class Predictor:
 
     Args:
         network: with the nearest offsets first; it is changed and belongs to the predictor from here on.
-        inference: how it is used.
+        inference: way in which the network is used.
 
     Raises:
         RequestError: the patch, or a variant of it, does not fit the network; or its overlap does not fit the patch.
@@ -179,8 +179,8 @@ def working_memory(network: NetworkConfig, inference: Inference, block: Triple, 
     """The most bytes that predicting a block takes, known in advance: the block, its image, and one batch of patches.
 
     Args:
-        network: what is used.
-        inference: how.
+        network: network that is used.
+        inference: way in which it is used.
         block: shape of a block, in voxels.
         grey_bytes: bytes of a stored grey value.
         depth: planes of a slab that is read.

@@ -80,7 +80,7 @@ def learning_rate(step: int, config: TrainingConfig, seconds: float = 0.0) -> fl
     Args:
         step: its number.
         config: with a budget of minutes, the schedule is as far as the steps or the clock are, whichever is farther.
-        seconds: of training before the step.
+        seconds: seconds of training before the step.
     """
     if step < config.warm_up:
         return config.learning_rate * (step + 1) / config.warm_up

@@ -67,8 +67,8 @@ class Best:
     """The weights with the best validation score so far.
 
     Args:
-        score: theirs, see `SegmentationValidation`; 0 is perfect.
-        step: how many steps they have seen.
+        score: validation score, see `SegmentationValidation`; 0 is perfect.
+        step: number of steps that the weights have seen.
         weights: on the CPU.
     """
 
@@ -82,7 +82,7 @@ class SegmentationValidation:
 
     Args:
         volumes: with their validation boxes.
-        scoring: how they are segmented.
+        scoring: rule by which the boxes are segmented.
         judge: does that.
         patch: shape of the patches that are predicted.
         device, precision: see `Inference`.

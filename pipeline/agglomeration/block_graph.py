@@ -50,7 +50,7 @@ def grow_leaf(ids: Ids, sizes: Int64s, contacts: Contacts, faces: Faces, rule: J
         sizes: (m,) voxels of each.
         contacts: between fragments, by their index in `ids`.
         faces: (m,) uint8 the faces of the block, other than faces of the volume, that each touches.
-        rule: which are small and what they join.
+        rule: rule for small clusters and the neighbours that they join.
 
     Returns:
         The leaf, and for each fragment its cluster's index in the leaf.
@@ -85,7 +85,7 @@ class Share:
         joined, into: pairs of clusters that are one.
         gone, gone_to: clusters that belong to one on the other side now, and that one's index in the leaf there.
         taker, taken_ids, taken_sizes: clusters that took in such ones; the ids and the voxels of these.
-        contacts: of the rim, as far as they are between clusters of the block now.
+        contacts: contacts of the rim, as far as they are between clusters of the block now.
         ends: (m,) ids of the clusters that have contacts or links through the face, increasing.
     """
 
@@ -106,8 +106,8 @@ class Placement:
 
     Args:
         place: (n,) int32 index of the cluster's node in the region; of the k-th that is gone, −1 − k.
-        gone_face: of each that is gone, the bit of the face through which it went.
-        gone_to: of each that is gone, the index in the leaf beyond that face.
+        gone_face: bit of the face through which each cluster was handed over.
+        gone_to: index of each cluster that was handed over, in the leaf beyond that face.
         pairs: (m, 2) ids of clusters that became one, each with the id of the region's node.
     """
 
@@ -121,7 +121,7 @@ def as_region(leaf: Leaf, shares: Mapping[int, Share]) -> tuple[Region, Placemen
     """The region of one block, after all its seams.
 
     Args:
-        leaf: of the block.
+        leaf: leaf of the block.
         shares: by the bit of the face, for every face of the block that is not one of the volume.
     """
     n, found = len(leaf.ids), list(shares.values())

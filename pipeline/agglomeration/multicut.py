@@ -87,7 +87,7 @@ def solve(contacts: Contacts, nodes: int, rule: MulticutRule) -> Int64s:
 
 
 def merge_multicut(contacts: Contacts, sizes: Int64s, is_open: Bools, unsure: Bools, rule: MulticutRule) -> Merges:
-    """Solve a region's graph and join what can be joined there; see `regions.Merge`.
+    """Solve a region's graph and join what can be joined there; see `octree_node.Merge`.
 
     The merges tell how segments came about. Their scores order no other partitions: another bias is another problem.
 

@@ -25,14 +25,14 @@ class Scores:
 
     Args:
         adapted_rand_error: SNEMI3D convention: truth 0 ignored, unlabelled voxels inside truth are singletons.
-        precision: of the Rand index; falls with mergers.
-        recall: of the Rand index; falls with splits.
+        precision: precision of the Rand index; falls with mergers.
+        recall: recall of the Rand index; falls with splits.
         voi_split: H(segmentation | truth) in bits; truth 0 ignored, unlabelled voxels are one segment.
         voi_merge: H(truth | segmentation) in bits.
         cremi_score: sqrt((voi_split + voi_merge) · adapted_rand_error).
         voxels: voxels looked at (inside the mask), truth 0 included.
         truth_voxels: voxels inside truth objects; all errors are about these.
-        unlabelled_voxels: of the truth voxels, those that the segmentation left unlabelled.
+        unlabelled_voxels: truth voxels that the segmentation left unlabelled.
         truth_objects: truth objects in the scored box.
         segments: segments that touch a truth object.
         splits: the largest splits.

@@ -32,8 +32,8 @@ class Engine:
         network: it is changed and belongs to the engine from here on.
         channels: the first of its outputs, which alone are computed.
         device: where.
-        precision: of the convolutions: by autocast on a CPU; on a GPU the weights have it, too.
-        patch_bytes: what the network takes for one patch, about.
+        precision: number format of the convolutions: by autocast on a CPU; on a GPU the weights have it, too.
+        patch_bytes: memory that the network takes for one patch, about.
         batch: patches that a CPU is given together. A GPU gets at least as many, and up to `LARGEST_BATCH`, a power of
             two, where they keep it busy and half of its free memory holds them.
         compiled: whether the network is compiled first. That takes a GPU ten seconds or more in every process, and

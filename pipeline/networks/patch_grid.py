@@ -81,7 +81,7 @@ class FreeOverlap:
 
     Args:
         patch: length in voxels.
-        overlap: of two patches, in voxels.
+        overlap: overlap of two patches, in voxels.
         rim: voxels at each end that count nothing.
         volume: length of the volume, in voxels.
     """
@@ -139,7 +139,7 @@ class Patches:
 
     Args:
         shape: in voxels.
-        overlap: of neighbours along each axis, in voxels; None: half a patch, blended by a smooth bump.
+        overlap: overlap of neighbours along each axis, in voxels; None: half a patch, blended by a smooth bump.
         rim: voxels at each end of a patch that count nothing; a third of the overlap unless given.
 
     Raises:
@@ -171,7 +171,7 @@ class PatchGrid:
 
     Args:
         patch: shape, in voxels.
-        axes: how patches lie along z, y and x.
+        axes: places of patches along z, y and x.
     """
 
     patch: Triple

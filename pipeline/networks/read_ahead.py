@@ -118,7 +118,7 @@ def reading(
         read: gives the grey values (Z, Y, X) of a box inside the volume; called in another thread, for one slab after
             the other.
         volume: its shape, in voxels.
-        patches: what will be asked for; they may reach outside the volume.
+        patches: patches that will be asked for; they may reach outside the volume.
         depth: planes of a slab. With that of the volume's chunks no chunk is decoded twice.
         device: where the image is kept.
         fill_value: grey value of voxels that hold no image; None where every voxel holds some.

@@ -79,7 +79,7 @@ class Attempt:
     """Describes one try at one task.
 
     Args:
-        outcome: what the task returned, unless it failed.
+        outcome: outcome that the task returned, unless it failed.
         seconds: from start to end.
         failure: why it failed, if it did.
     """

@@ -48,19 +48,19 @@ class Plan:
     """A recipe, checked and spelled out.
 
     Args:
-        recipe: as asked for, with what was found out added to it.
-        directory: of the run, absolute.
-        grid: of the blocks.
+        recipe: recipe as asked for, with the values that were found out added to it.
+        directory: directory of the run, absolute.
+        grid: grid of the blocks.
         stages: each after those that it needs.
-        places: of everything that the run writes.
-        volumes: what it makes, by path.
-        identities: of what it only reads, by the path that configs hold.
-        foundation: what must stay the same for the run to be continued in its directory.
+        places: places of everything that the run writes.
+        volumes: volumes that the run makes, by path.
+        identities: identities of the inputs, by the path that configs hold.
+        foundation: settings that must stay the same for the run to be continued in its directory.
         memory: bytes that a worker may use.
-        density: of the supervoxels' graph.
+        density: density of the supervoxels' graph.
         density_note: why the density is none that was sampled, if so.
-        operations: of the network for a voxel of a patch; 0 without one.
-        patches: of the network, if there is one.
+        operations: operations of the network for a voxel of a patch; 0 without one.
+        patches: patches of the network, if there is one.
         truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
     """
 

@@ -23,7 +23,7 @@ def check(plan: Plan, *, new: bool) -> None:
     """Refuses a plan that cannot work.
 
     Args:
-        plan: of a run.
+        plan: plan of a run.
         new: the run has not been started yet, so that its disk is still to be filled.
 
     Raises:

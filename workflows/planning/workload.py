@@ -23,7 +23,7 @@ class Growth:
 
     Args:
         contacts: inside blocks, for each voxel, before small supervoxels join.
-        joined: likewise, once they have.
+        joined: contacts inside blocks, for each voxel, once small supervoxels have joined.
         across: through a face between two blocks, for each voxel of it.
         passed_up: from an octree node to the next level, for each voxel of its open surface.
     """
@@ -39,7 +39,7 @@ class Work:
     """Counts the amounts that the cost of a task goes by.
 
     Args:
-        tasks: of the stage; for the scores, tables that are read.
+        tasks: tasks of the stage; for the scores, tables that are read.
         voxels: looked at; of faces alone where a task looks at faces.
         contacts: given to the stage.
         seen: voxels of all patches that a network is given.
@@ -61,10 +61,10 @@ class Workload:
     """Holds the work of every stage of a run, in all and in its largest task.
 
     Args:
-        grid: of the blocks.
-        growth: of the contact graph.
-        operations: of the network for a voxel of a patch; 0 without one.
-        patches: of the network, if there is one.
+        grid: grid of the blocks.
+        growth: growth of the contact graph.
+        operations: operations of the network for a voxel of a patch; 0 without one.
+        patches: patches of the network, if there is one.
     """
 
     grid: BlockGrid

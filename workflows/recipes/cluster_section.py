@@ -99,9 +99,9 @@ class Cluster(Section):
         """Describes the workers that are to be started for a run.
 
         Args:
-            directory: of the run.
+            directory: directory of the run.
             memory: bytes of a worker on this machine.
-            pools: that have anything to do.
+            pools: pools that have anything to do.
         """
         sizes = {
             pool: self.jobs(pool) or Pool(self.most_workers(pool), memory, self.workers_per_gpu)

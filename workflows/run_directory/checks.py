@@ -53,7 +53,7 @@ def check_leaves(directory: Path, settings: Mapping[str, Any]) -> str:
     """Make sure that a run's supervoxels are done, and are those that the settings ask for.
 
     Args:
-        directory: of the run.
+        directory: directory of the run.
         settings: values that the config of the supervoxels must have, by name.
 
     Returns:

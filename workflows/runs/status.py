@@ -20,12 +20,12 @@ class Look:
     """Holds a run as it was found.
 
     Args:
-        directory: of the run.
-        status: of its stages.
-        driver: that is at work there, if any.
+        directory: directory of the run.
+        status: status of its stages.
+        driver: driver that is at work there, if any.
         lost: the last driver, if it ended without a word.
         recipe: the recipe that was compared, if any.
-        changes: what it would compute again, and why.
+        changes: stages that the recipe would compute again, and why.
     """
 
     directory: Path
@@ -40,8 +40,8 @@ def look(directory: Path, recipe: Path | None = None, overrides: Sequence[str] =
     """Finds out how far a run is. Writes nothing; works from every machine that sees the directory.
 
     Args:
-        directory: of the run.
-        recipe: to compare with what the run was made with; its own, where that has been edited since, unless given.
+        directory: directory of the run.
+        recipe: recipe to compare with the run's; unless given, the run's own, where it has been edited since.
         overrides: values laid over that recipe.
 
     Raises:

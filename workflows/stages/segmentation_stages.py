@@ -20,12 +20,12 @@ class SegmentationStages:
     """Builds the stages of a run, each after those that it needs.
 
     Args:
-        recipe: what is asked for.
-        grid: of the blocks.
+        recipe: recipe of the run.
+        grid: grid of the blocks.
         places: where everything goes.
-        offsets: of the affinity channels; None where the supervoxels are another run's.
-        affinity_bytes: of one of them, as stored.
-        density: of the supervoxels' graph, for the memory of tasks.
+        offsets: offsets of the affinity channels; None where the supervoxels are another run's.
+        affinity_bytes: bytes of one affinity, as stored.
+        density: density of the supervoxels' graph, for the memory of tasks.
     """
 
     def __init__(
