@@ -1,4 +1,4 @@
-"""How training patches are varied: what may happen to a patch, how often and how much."""
+"""Configures how training patches are varied: which changes a patch may see, how often and how much."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class AugmentationConfig(BaseModel):
-    """How often and how much a patch is changed. Probabilities are for each patch.
+    """Says how often and how much a training patch is changed. Probabilities are for each patch.
 
     Where a voxel comes from (`deformation`):
 
@@ -78,5 +78,5 @@ class AugmentationConfig(BaseModel):
 
     @property
     def margin(self) -> int:
-        """How far apart two sections of a patch may be displaced along y and x, in voxels."""
+        """Returns how far two sections of a patch may be displaced along y and x, in voxels."""
         return self.displacement if self.slip > 0 or self.step > 0 else 0

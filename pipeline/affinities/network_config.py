@@ -1,4 +1,4 @@
-"""What shapes the network, as a strict config: it is read, checked and planned with where torch is not loaded."""
+"""Configures the shape of the network, for everybody who reads, checks or plans with it where torch is not loaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DESCRIPTORS = 10
 
 
 class NetworkConfig(BaseModel):
-    """Everything that shapes the network; the defaults are those of the paper.
+    """Holds everything that shapes the network; the defaults are those of the paper.
 
     Args:
         widths: feature maps of each level, the full resolution first.
@@ -53,12 +53,12 @@ class NetworkConfig(BaseModel):
 
     @property
     def outputs(self) -> int:
-        """How many channels come out: the affinities, then the descriptors."""
+        """Counts the output channels: the affinities, then the descriptors."""
         return len(self.offsets) + (0 if self.descriptors is None else DESCRIPTORS)
 
     @property
     def multiple(self) -> Triple:
-        """What a patch's shape must be divisible by."""
+        """Returns the numbers of voxels that must divide the shape of a patch (z, y, x)."""
         levels = len(self.widths) - 1
         return triple([s * p**levels for s, p in zip(self.stride, self.pooling, strict=True)])
 

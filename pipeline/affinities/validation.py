@@ -1,4 +1,4 @@
-"""What a network is worth while it trains: the segmentation of the validation boxes by the affinities it predicts."""
+"""Judges a network while it trains: the validation boxes are segmented by the affinities that it predicts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Share = float
 
 
 class ScoringConfig(BaseModel):
-    """How validation boxes are segmented: the same way all the time, so that steps can be compared.
+    """Says how validation boxes are segmented: the same way all the time, so that steps can be compared.
 
     Args:
         shape: of the part of each validation box that is segmented, in its middle, in voxels; what is there of it.
@@ -42,7 +42,7 @@ class ScoringConfig(BaseModel):
 
 
 class Scored(Protocol):
-    """How wrong a segmentation is: the scores that validation looks at."""
+    """Holds the scores of a segmentation that validation looks at."""
 
     @property
     def adapted_rand_error(self) -> float: ...

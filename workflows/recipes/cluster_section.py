@@ -51,7 +51,7 @@ class Cluster(Section):
         return _laid_over(_preset(str(content["preset"]), folder), asked)
 
     def worker_memory(self, pool: PoolName) -> int:
-        """Bytes that one worker of a pool may use."""
+        """Counts the bytes that one worker of a pool may use."""
         import psutil
 
         if jobs := self.jobs(pool):
@@ -61,20 +61,20 @@ class Cluster(Section):
         return int(psutil.virtual_memory().available * 0.9 / self.workers)
 
     def most_workers(self, pool: PoolName) -> int:
-        """How many workers a pool has, at most."""
+        """Counts the workers that a pool has at most."""
         if jobs := self.jobs(pool):
             return jobs.maximum
         return max(1, self.gpus) if pool == "gpu" else self.workers
 
     @property
     def has_gpus(self) -> bool:
-        """Whether it says that there are GPU workers."""
+        """Tells whether the section names GPU workers."""
         if self.kind in DIALECTS:
             return self.pools.gpu is not None
         return self.kind == "local" and self.gpus > 0
 
     def place(self, directory: Path, memory: int, pools: set[PoolName]) -> Place:
-        """What is to be started for a run.
+        """Describes the workers that are to be started for a run.
 
         Args:
             directory: of the run.
@@ -85,13 +85,13 @@ class Cluster(Section):
         return Place(self.kind, sizes, directory, self.interface, self.dashboard)
 
     def jobs(self, pool: PoolName) -> Jobs | None:
-        """What the jobs of a pool are like; None where there are none."""
+        """Describes the jobs of a pool; None where there are none."""
         if self.kind not in DIALECTS:
             return None
         return (self.pools.gpu or GpuJobs()) if pool == "gpu" else self.pools.cpu
 
     def driver(self) -> DriverJob:
-        """What the driver's job is like."""
+        """Describes the driver's job."""
         shared = {name: getattr(self.pools.cpu, name) for name in ("partition", "account", "qos")}
         given = self.pools.driver.model_dump(exclude_none=True)
         return DriverJob(**{**shared, **given})
@@ -102,7 +102,7 @@ class _Preset(Section):
 
 
 def preset_names() -> list[str]:
-    """The presets that come with petavox, and one's own."""
+    """Lists the presets that come with petavox, and one's own."""
     return sorted({file.stem for folder in (_SHIPPED, _own()) for file in folder.glob("*.toml")})
 
 
@@ -111,7 +111,7 @@ def _own() -> Path:
 
 
 def _preset(name: str, folder: Path) -> Mapping[str, Any]:
-    """What a preset says under [cluster]; one's own come before those that come with petavox."""
+    """Reads the [cluster] of a preset; one's own come before those that come with petavox."""
     if name.endswith(".toml"):
         found = [folder / Path(name).expanduser()]
     else:

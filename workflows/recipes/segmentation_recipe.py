@@ -148,7 +148,7 @@ class Agglomeration(Section):
 
     @property
     def histogram_levels(self) -> int:
-        """How many levels the histograms of contacts have: 0, none, where the linkage needs none."""
+        """Counts the levels that the histograms of contacts have: 0, none, where the linkage needs none."""
         return self.levels if self.linkage == "quantile" else 0
 
 
@@ -193,7 +193,7 @@ class Recipe(Section):
 
     @property
     def sees_blocks(self) -> bool:
-        """Whether the segmentation depends on how the volume is cut."""
+        """Tells whether the segmentation depends on how the volume is cut."""
         return self.supervoxels.method == "mutex" or self.agglomeration.linkage == "multicut"
 
     @model_validator(mode="after")
@@ -213,7 +213,7 @@ class Recipe(Section):
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a TOML file, its input paths absolute.
+    """Loads the recipe in a TOML file, its input paths absolute.
 
     Raises:
         RequestError: see `strict_toml.read`.

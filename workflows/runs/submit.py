@@ -32,7 +32,7 @@ _PATIENCE = 60.0
 
 
 def submit(recipe: Recipe, directory: Path) -> str:
-    """Let a job drive a run; the job's id. The plan is checked first.
+    """Submits a job that drives a run; returns the job's id. The plan is checked first.
 
     Raises:
         RequestError: the recipe cannot work or does not run on a batch system, or that is not here, or the run has a
@@ -60,7 +60,7 @@ def submit(recipe: Recipe, directory: Path) -> str:
 
 
 def cancel(directory: Path) -> int:
-    """End every job of a run, its driver wherever it is, and wait until they are gone; how many there were.
+    """Ends every job of a run, its driver wherever it is, waits until they are gone, and counts them.
 
     Raises:
         RequestError: the run has never had jobs, or no batch system is here.
@@ -130,7 +130,7 @@ def scripts(plan: Plan) -> Iterator[str]:
 
 
 def drive(directory: Path) -> int:
-    """Run what was submitted, within its job; the exit status."""
+    """Runs what was submitted, within its job; returns the exit status."""
     from ..progress import on_standard_error
     from .run import run
 
