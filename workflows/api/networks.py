@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ...pipeline.errors import RequestError, VolumeError
 from ...pipeline.geometry import Box, triple
 from ...pipeline.volumes import VolumeSpec, create_volume
+from ...pipeline.volumes.spec import nanometres
 from ..progress import Progress, suitable
 from ..recipes.prediction_recipe import name_of
 from .recipes import RecipeLike, overrides_of, read
@@ -151,10 +152,9 @@ def _predict_array(
     if raw.ndim != 3:
         raise VolumeError(f"Raw data has the axes z, y, x; the array has the shape {raw.shape}.")
     shape = triple(raw.shape)
-    z, y, x = voxel_size
     with tempfile.TemporaryDirectory(prefix="petavox-") as folder:
         place = Path(folder)
-        spec = VolumeSpec(shape, raw.dtype.name, (z, y, x))
+        spec = VolumeSpec(shape, raw.dtype.name, nanometres(voxel_size))
         create_volume(place / "raw.zarr", spec).write(Box.of_shape(shape), raw)
         return _predict_volume(str(place / "raw.zarr"), model, place / "affinities.zarr", place, overrides, progress)[:]
 
