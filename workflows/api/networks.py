@@ -49,7 +49,8 @@ def predict(
         raw: grey values (Z, Y, X), or a volume or its path.
         model: a name, see `petavox.models`, or a folder that `petavox.train` has left.
         voxel_size: nm, z y x, of an array; a volume knows its own.
-        out: of a volume: the volume of affinities that is made; runs/NAME-affinities/affinities.zarr unless given.
+        out: of a volume: the volume of affinities that is made, by a run in runs/predict-OUT; unless given, the
+            affinities.zarr of a run in runs/predict-RAW.
         workers, cluster, progress: of a volume: as `petavox.run` takes them; the same call continues.
         values: of a volume: further keys of the recipe, such as {"model.variants": 8}.
 
@@ -65,13 +66,9 @@ def predict(
         if voxel_size is not None:
             raise RequestError(f"'voxel_size' belongs to an array; {os.fspath(raw)} has one in its metadata.")
         overrides, path = overrides_of(values, workers, cluster), os.fspath(raw)
-        if out is None:
-            directory = Path("runs") / f"{name_of(path)}-affinities"
-            return _predict_volume(
-                path, os.fspath(model), directory / "affinities.zarr", directory, overrides, progress
-            )
-        directory = Path("runs") / name_of(os.fspath(out))
-        return _predict_volume(path, os.fspath(model), Path(out), directory, overrides, progress)
+        directory = Path("runs") / f"predict-{name_of(path if out is None else os.fspath(out))}"
+        made = directory / "affinities.zarr" if out is None else Path(out)
+        return _predict_volume(path, os.fspath(model), made, directory, overrides, progress)
     if voxel_size is None or out is not None:
         raise RequestError(
             "An array is predicted into an array, so there is no 'out'; and it needs voxel_size=(z, y, x) in nm."

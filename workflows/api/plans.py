@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _STAGES: Columns = {
     "stage": str,
     "tasks": count,
-    "seconds a task": in_time,
-    "hours": lambda hours: in_time(3600 * hours),
+    "longest task": in_time,
+    "seconds": in_time,
     "read": in_bytes,
     "written": in_bytes,
     "memory": in_bytes,
@@ -34,8 +34,8 @@ class Plan(Shown):
 
     Args:
         directory: of the run.
-        stages: a row for each: tasks, seconds of the largest task, hours with all workers, bytes read, written, and of
-            memory that the largest task takes.
+        stages: a row for each: tasks, seconds of the longest task, seconds with all workers at work, bytes read and
+            written, bytes of memory that the largest task takes.
         volumes: that would be written, with their uncompressed bytes.
         hours: of the whole run.
         disk: bytes that are there when the run has ended.
@@ -96,7 +96,7 @@ def plan(
 
 def _shown(planned: RunPlan, costs: Estimate, refusals: Sequence[str]) -> Plan:
     stages = (
-        (stage.name, stage.tasks, stage.longest, stage.hours, stage.read, stage.written, stage.memory)
+        (stage.name, stage.tasks, stage.longest, 3600 * stage.hours, stage.read, stage.written, stage.memory)
         for stage in costs.stages
     )
     volumes = ((path, spec.array_shape, spec.dtype, spec.nbytes) for path, spec in planned.volumes.items())

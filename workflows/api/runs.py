@@ -144,7 +144,8 @@ class Status(Shown):
         return tuple(self._found.failures())
 
     def parts(self) -> Sequence[str | Table]:
-        return (self._found.in_words(), self.stages, *self.failures)
+        said = f"{self._found.directory}: everything is done." if self.done else self._found.in_words()
+        return (said, self.stages, *self.failures)
 
 
 class Run(Shown):

@@ -49,7 +49,7 @@ def test_an_array_is_predicted_as_its_volume_is_whatever_the_blocks(volume, mode
     assert (array.dtype, array.shape) == (np.uint8, (3, *SHAPE))
     assert array.any()
     np.testing.assert_array_equal(stored[:], array)
-    assert Path(stored.path) == Path("runs/raw-affinities/affinities.zarr").absolute()
+    assert Path(stored.path) == Path("runs/predict-raw/affinities.zarr").absolute()
     assert stored.spec.offsets == ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 
@@ -58,7 +58,7 @@ def test_affinities_go_where_they_are_wanted_and_the_same_call_continues(volume,
         found = petavox.predict("raw.zarr", model=str(model), out=Path("there.zarr"), cluster="serial")
         assert Path(found.path) == Path("there.zarr").absolute()
     assert "Everything is done already." in capfd.readouterr().err
-    assert petavox.open_run("runs/there").affinities.path == found.path
+    assert petavox.open_run("runs/predict-there").affinities.path == found.path
 
 
 def test_keys_of_the_recipe_hold_for_arrays_too(model):
