@@ -27,6 +27,8 @@ TESTS = [
     for test in FINDER.find(thing, name, globs={"petavox": petavox, "np": np})
     if test.examples
 ]
+pytestmark = pytest.mark.slow
+
 PAGES = ("README.md", "docs/python.md")
 
 
