@@ -15,6 +15,7 @@ from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError
 from ...pipeline.geometry import BlockGrid, Box, Triple
+from ...pipeline.networks.patch_grid import Patches
 from ...pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
 from ...tasks.contract import Density, TaskConfig
 from ..recipes.segmentation_recipe import Model, Recipe
@@ -59,7 +60,7 @@ class Plan:
         density: of the supervoxels' graph.
         density_note: why the density is none that was sampled, if so.
         operations: of the network for a voxel of a patch; 0 without one.
-        patch: of the network, voxels.
+        patches: of the network, if there is one.
         truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
     """
 
@@ -75,7 +76,7 @@ class Plan:
     density: Density
     density_note: str | None
     operations: float
-    patch: Triple
+    patches: Patches | None
     truth_offset: Triple | None
 
     def workers(self, pool: PoolName) -> int:
@@ -101,7 +102,8 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     chunk, shard = _chunks(recipe, grid)
     segmentation, segmented = _labels(source.spec, "uint64", chunk, shard), recipe.output.until == "segmentation"
     volumes = {places.segmentation: segmentation} if segmented else {}
-    predict, offsets, affinity_bytes, network = None, None, 1, (0.0, (1, 1, 1))
+    predict, offsets, affinity_bytes = None, None, 1
+    network: tuple[float, Patches | None] = (0.0, None)
     if recipe.input.run is None and segmented:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
     if recipe.model is not None:
@@ -131,7 +133,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         density=density,
         density_note=density_note,
         operations=network[0],
-        patch=network[1],
+        patches=network[1],
         truth_offset=None if counting is None else counting.offset,
     )
 
@@ -209,6 +211,8 @@ def _prediction(
         variants=model.variants,
         combine=model.combine,
         compile=model.compile,
+        overlap=model.overlap,
+        rim=model.rim,
     )
     return config, predict.affinities_spec(source.spec, chunk, shard)
 
