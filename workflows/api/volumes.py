@@ -82,7 +82,7 @@ class Volume(Shown):
 
     @property
     def channels(self) -> int | None:
-        """How many channels there are; None for a volume without a channel axis."""
+        """The number of channels; None for a volume without a channel axis."""
         return self.spec.channels
 
     def __len__(self) -> int:
