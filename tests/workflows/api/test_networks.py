@@ -21,6 +21,7 @@ from .conftest import TRAINING
 
 SHAPE = (6, 24, 20)
 SIZE = (30.0, 6.0, 6.0)
+ONE_THREAD = {"model.threads": 1}  # several would wait for one another: the network is that small
 RAW = np.random.default_rng(3).integers(1, 256, SHAPE).astype(np.uint8)
 
 
@@ -43,7 +44,7 @@ def volume(tmp_path, monkeypatch):
 
 
 def test_an_array_is_predicted_as_its_volume_is_whatever_the_blocks(volume, model):
-    array = petavox.predict(RAW, model=model, voxel_size=SIZE, progress=False)
+    array = petavox.predict(RAW, model=model, voxel_size=SIZE, progress=False, **ONE_THREAD)
     blocks = {"blocks.shape": (6, 12, 20)}
     stored = petavox.predict(volume, model=model, cluster="serial", progress=False, **blocks)
     assert (array.dtype, array.shape) == (np.uint8, (3, *SHAPE))
@@ -63,7 +64,9 @@ def test_affinities_go_where_they_are_wanted_and_the_same_call_continues(volume,
 
 def test_keys_of_the_recipe_hold_for_arrays_too(model):
     usual, turned = (
-        petavox.predict(RAW[:, :16, :16], model=model, voxel_size=SIZE, progress=False, **{"model.variants": count})
+        petavox.predict(
+            RAW[:, :16, :16], model=model, voxel_size=SIZE, progress=False, **ONE_THREAD, **{"model.variants": count}
+        )
         for count in (1, 4)
     )
     assert (turned != usual).any()
