@@ -24,7 +24,7 @@ from ..stages.segmentation_stages import SegmentationStages
 from ..stages.stage import Stage
 from .inputs import (
     checkpoint_folder,
-    mask_identity,
+    mask_of,
     network_cost,
     offsets_of,
     source_of,
@@ -32,6 +32,7 @@ from .inputs import (
     with_normalisation,
 )
 from .sampled_density import sample_density
+from .voxel_scale import VoxelScale, scale_of
 
 if TYPE_CHECKING:
     from ...tasks import contingency
@@ -61,7 +62,9 @@ class Plan:
         density_note: why the density is none that was sampled, if so.
         operations: operations of the network for a voxel of a patch; 0 without one.
         patches: patches of the network, if there is one.
+        channels: where the nearest-neighbour affinities lie in their volume.
         truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
+        scale: the voxels of the raw data against those of the network's training, if a network is used.
     """
 
     recipe: Recipe
@@ -77,7 +80,9 @@ class Plan:
     density_note: str | None
     operations: float
     patches: Patches | None
+    channels: Channels
     truth_offset: Triple | None
+    scale: VoxelScale | None
 
     def workers(self, pool: PoolName) -> int:
         """Counts the workers that the recipe gives to a pool."""
@@ -102,17 +107,19 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     chunk, shard = _chunks(recipe, grid)
     segmentation, segmented = _labels(source.spec, "uint64", chunk, shard), recipe.output.until == "segmentation"
     volumes = {places.segmentation: segmentation} if segmented else {}
-    predict, offsets, affinity_bytes = None, None, 1
+    predict, offsets, affinity_bytes, scale = None, None, 1, None
     network: tuple[float, Patches | None] = (0.0, None)
     if recipe.input.run is None and segmented:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
     if recipe.model is not None:
-        model, offsets = with_normalisation(recipe.model, source), NEAREST
+        mask = mask_of(recipe, source)
+        if recipe.input.mask is not None and mask is not None:
+            identities[recipe.input.mask] = mask.identity()
+        model, offsets = with_normalisation(recipe.model, source, mask), NEAREST
         recipe = recipe.model_copy(update={"model": model})
         predict, volumes[str(places.affinities)] = _prediction(recipe, model, source, places, chunk, shard)
-        if recipe.input.mask is not None:
-            identities[recipe.input.mask] = mask_identity(recipe.input.mask, source)
         identities[checkpoint_folder(model)], network = weights_identity(model), network_cost(model)
+        scale = scale_of(model, source)
     elif recipe.input.affinities is not None:
         offsets, affinity_bytes = offsets_of(recipe, source)
     for spec in volumes.values():
@@ -134,7 +141,9 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         density_note=density_note,
         operations=network[0],
         patches=network[1],
+        channels=Channels() if offsets is None else Channels.of_offsets(offsets),
         truth_offset=None if counting is None else counting.offset,
+        scale=scale,
     )
 
 
@@ -248,6 +257,7 @@ def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -
     if recipe.input.mask is not None:
         foundation["input.mask"] = identities[recipe.input.mask]
     if recipe.model is not None:
-        settings = recipe.model.model_dump(mode="json") | {"checkpoint": weights_identity(recipe.model)}
+        settings = recipe.model.model_dump(mode="json", exclude={"accept_voxel_size"})
+        settings |= {"checkpoint": weights_identity(recipe.model)}
         foundation |= {f"model.{key}": value for key, value in settings.items()}
     return foundation

@@ -64,7 +64,7 @@ def laid_over(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
 
 def as_override(key: str, value: Any) -> str:
     """Writes a value as the "key=value" that `laid_over` reads."""
-    return f"{key}={_literal(value)}"
+    return f"{key}={literal(value)}"
 
 
 def parse(content: Mapping[str, Any], model: type[Model], *, where: str, folder: Path) -> Model:
