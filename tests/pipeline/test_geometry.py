@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import BlockGrid, Box, Octree
+from twins import regions
 
 coordinates = st.tuples(*[st.integers(-20, 20)] * 3)
 shapes = st.tuples(*[st.integers(1, 9)] * 3)
@@ -23,9 +24,7 @@ def boxes(draw):
 @st.composite
 def grids(draw):
     volume = draw(st.tuples(*[st.integers(1, 24)] * 3))
-    start = [draw(st.integers(0, length - 1)) for length in volume]
-    stop = [draw(st.integers(a + 1, length)) for a, length in zip(start, volume, strict=True)]
-    return BlockGrid(volume, draw(shapes), draw(st.sampled_from([None, Box(tuple(start), tuple(stop))])))
+    return BlockGrid(volume, draw(shapes), draw(st.none() | regions(volume)))
 
 
 @given(boxes(), boxes())
