@@ -9,36 +9,32 @@ import numpy.typing as npt
 
 from ..pipeline.agglomeration.contacts import Int64s
 from ..pipeline.agglomeration.octree_node import Ids, look_up
-from ..pipeline.geometry import BlockGrid, Octree, Triple
+from ..pipeline.geometry import Octree, Triple
 from . import block_tables
-from .contract import Density, Outcome, Resources, TaskConfig
+from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Piece
 
 VERSION = 1
 
 
-class Config(TaskConfig):
+class Config(GridConfig):
     """Args:
-    volume: shape of the volume.
-    block: shape of a block.
     level: of the node, at least 1.
     tables: folder of the run's tables.
     """
 
-    volume: Triple
-    block: Triple
     level: int
     tables: str
 
 
 def resources(config: Config, density: Density) -> Resources:
     """Ids and segments of what eight children and one parent pass up."""
-    z, y, x = (min(v, b << config.level) for v, b in zip(config.volume, config.block, strict=True))
+    z, y, x = (min(v, b << config.level) for v, b in zip(config.grid.covered.shape, config.block, strict=True))
     return Resources(memory=round((z * y + z * x + y * x) * density.crossing * 400))
 
 
 def run(config: Config, index: Triple) -> Outcome:
-    given, segments = segments_of(config.tables, Octree(BlockGrid(config.volume, config.block)), config.level, index)
+    given, segments = segments_of(config.tables, Octree(config.grid), config.level, index)
     written = block_tables.write_assignment(config.tables, config.level, index, given, segments)
     return Outcome(counts={"table_bytes": written.bytes}, checksum=written.checksum)
 

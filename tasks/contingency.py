@@ -7,19 +7,17 @@ from collections.abc import Iterator
 from ..pipeline import tables
 from ..pipeline.evaluation.boundaries import halo, ignore_boundaries
 from ..pipeline.evaluation.contingency import Contingency, Labels, Mask, count
-from ..pipeline.geometry import BlockGrid, Box, Triple
+from ..pipeline.geometry import Box, Triple
 from ..pipeline.volumes import CACHE_BYTES, open_volume
 from . import block_tables
-from .contract import Density, Outcome, Resources, TaskConfig
+from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Piece
 
 VERSION = 1
 
 
-class Config(TaskConfig):
+class Config(GridConfig):
     """Args:
-    volume: shape of the segmentation.
-    block: shape of a block.
     segmentation: path of the segmentation.
     truth: path of the truth, on the same grid of voxels; 0 is not scored.
     mask: path of a volume on the truth's frame; where it is 0 nothing is looked at.
@@ -29,8 +27,6 @@ class Config(TaskConfig):
     tables: folder of the run's tables.
     """
 
-    volume: Triple
-    block: Triple
     segmentation: str
     truth: str
     mask: str | None = None
@@ -64,7 +60,7 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
 
 def blocks(config: Config) -> Iterator[Triple]:
     """The blocks that have a table."""
-    return BlockGrid(config.volume, config.block).touching(Box(config.start, config.stop))
+    return config.grid.touching(Box(config.start, config.stop))
 
 
 def read_block(config: Config, index: Triple) -> Contingency:
@@ -96,4 +92,4 @@ def read_truth(config: Config, part: Box) -> tuple[Labels, Mask | None]:
 
 
 def _part(config: Config, index: Triple) -> Box:
-    return BlockGrid(config.volume, config.block).box(index).intersect(Box(config.start, config.stop))
+    return config.grid.box(index).intersect(Box(config.start, config.stop))

@@ -30,7 +30,7 @@ from ..pipeline.networks.normalisation import Normalisation
 from ..pipeline.networks.orientations import Count
 from ..pipeline.volumes import Volume, VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
-from .outputs import Part, Piece
+from .outputs import Part, Piece, write_part
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Config(TaskConfig):
     checkpoint: folder of the checkpoint.
     affinities: path of the affinities volume, which exists.
     block: shape of a block.
+    region: the voxels whose affinities are wanted; all of the volume unless given.
     normalisation: of the raw volume's grey values.
     patch: shape of a patch; None: that of the checkpoint.
     threads: that torch computes with on a CPU.
@@ -58,6 +59,7 @@ class Config(TaskConfig):
     checkpoint: str
     affinities: str
     block: Triple
+    region: Box | None = Field(default=None, exclude_if=lambda box: box is None)
     normalisation: Normalisation
     patch: Triple | None
     batch: int
@@ -97,7 +99,7 @@ def resources(config: Config, _: Density) -> Resources:
 
 def run(config: Config, index: Triple) -> Outcome:
     raw = open_volume(config.raw)
-    block = BlockGrid(raw.spec.shape, config.block).box(index)
+    block = BlockGrid(raw.spec.shape, config.block, config.region).box(index)
     wanted = _wanted(config, block)
     if not wanted.any():
         nothing = np.zeros((len(NEAREST), *block.shape), np.uint8)
@@ -120,7 +122,7 @@ def _predict(config: Config, raw: Volume, block: Box, wanted: npt.NDArray[np.boo
             here = (slice(None), *slab.slices(block.start))
             np.multiply(found, wanted[here], out=affinities[here])
             if affinities[here].any():
-                writing.append(thread.submit(output.write, slab, affinities[here]))
+                writing.append(thread.submit(write_part, output, slab, affinities[here]))
             while writing and writing[0].done():
                 writing.popleft().result()  # what fails ends the task
         for written in writing:
@@ -129,7 +131,7 @@ def _predict(config: Config, raw: Volume, block: Box, wanted: npt.NDArray[np.boo
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    block = BlockGrid(open_volume(config.affinities).spec.shape, config.block).box(index)
+    block = BlockGrid(open_volume(config.affinities).spec.shape, config.block, config.region).box(index)
     return (Part(config.affinities, block),)
 
 
