@@ -216,7 +216,7 @@ def growth_of(plan: Plan, found: Mapping[str, Mapping[Triple, Measured]]) -> Gro
     def total(stage: str, count: str) -> int:
         return sum(task.counts[count] for task in found[stage].values())
 
-    voxels, faces = math.prod(plan.grid.volume), between(plan.grid, 0, largest=False)
+    voxels, faces = plan.grid.covered.voxels, between(plan.grid, 0, largest=False)
     surface = open_surface(plan.grid, 0, largest=False)
     return Growth(
         contacts=total("supervoxels", "contacts") / voxels,

@@ -9,6 +9,7 @@ from ...pipeline.errors import AffinityError, VolumeError
 from ...pipeline.geometry import Triple
 from ...pipeline.volumes import Volume, open_volume
 from ..recipes.segmentation_recipe import Model, Recipe
+from ..run_directory.affinities import region_of
 from ..run_directory.checks import check_leaves
 from ..stages.fingerprint import digest
 from ..stages.places import Places
@@ -21,7 +22,12 @@ def source_of(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
         named = str(recipe.input.raw or places.affinities)
         source = open_volume(named)
         return source, dict.fromkeys((named, source.path), source.identity())
-    settings = {"block": list(recipe.blocks.shape), **supervoxel_settings(recipe)}
+    region = region_of(recipe)
+    settings = {
+        "block": list(recipe.blocks.shape),
+        "region": None if region is None else {"start": list(region.start), "stop": list(region.stop)},
+        **supervoxel_settings(recipe),
+    }
     if not settings["levels"]:
         del settings["levels"]  # histograms may be there, unread
     left = check_leaves(Path(recipe.input.run), settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from ...pipeline.geometry import BlockGrid, Box, Triple
 from ...pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
 from ...tasks.contract import Density, TaskConfig
 from ..recipes.segmentation_recipe import Model, Recipe
+from ..run_directory.affinities import region_of
 from ..stages.places import Places
 from ..stages.segmentation_stages import SegmentationStages
 from ..stages.stage import Stage
@@ -97,7 +97,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     directory = directory.absolute()
     places = Places.of(recipe, directory)
     source, identities = source_of(recipe, places)
-    grid = BlockGrid(source.spec.shape, recipe.blocks.shape)
+    grid = BlockGrid(source.spec.shape, recipe.blocks.shape, region_of(recipe))
     chunk, shard = _chunks(recipe, grid)
     segmentation, segmented = _labels(source.spec, "uint64", chunk, shard), recipe.output.until == "segmentation"
     volumes = {places.segmentation: segmentation} if segmented else {}
@@ -115,8 +115,8 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         offsets, affinity_bytes = offsets_of(recipe, source)
     for spec in volumes.values():
         check_write_boxes(grid, spec)
-    counting = _contingency(recipe, places, segmentation, identities)
-    density, density_note = _density(recipe, source, offsets)
+    counting = _contingency(recipe, grid, places, segmentation, identities)
+    density, density_note = _density(recipe, source, grid, offsets)
     stages = SegmentationStages(recipe, grid, places, offsets, affinity_bytes, density).build(predict, counting)
     return Plan(
         recipe=_movable(recipe, directory),
@@ -136,7 +136,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     )
 
 
-def _density(recipe: Recipe, source: Volume, offsets: Offsets | None) -> tuple[Density, str | None]:
+def _density(recipe: Recipe, source: Volume, grid: BlockGrid, offsets: Offsets | None) -> tuple[Density, str | None]:
     """The density of the supervoxels' graph, and a note where it is assumed and not sampled."""
     if recipe.output.until == "affinities":
         return Density(), None
@@ -146,7 +146,7 @@ def _density(recipe: Recipe, source: Volume, offsets: Offsets | None) -> tuple[D
     if recipe.supervoxels.method != "watershed":
         return Density(), f"Supervoxels of method '{recipe.supervoxels.method}' are not sampled: {assumed}"
     with contextlib.suppress(AffinityError):  # the look through the volume, or the task, names the block
-        found = sample_density(source, Channels.of_offsets(offsets), recipe.supervoxels)
+        found = sample_density(source, grid.covered, Channels.of_offsets(offsets), recipe.supervoxels)
         if found is not None:
             return found, None
     return Density(), f"Nothing lies at the three places of {source.path} that were sampled: {assumed}"
@@ -160,7 +160,7 @@ def look_through(plan: Plan) -> None:
             through; there the first such block ends the run.
     """
     source = plan.recipe.input.affinities
-    if source is None or math.prod(plan.grid.volume) > LOOKED_THROUGH:
+    if source is None or plan.grid.covered.voxels > LOOKED_THROUGH:
         return
     supervoxels = next(stage.config for stage in plan.stages if stage.task == "supervoxels").model_dump()
     if supervoxels["bytes_per_affinity"] == 1:
@@ -200,6 +200,7 @@ def _prediction(
         checkpoint=checkpoint_folder(model),
         affinities=str(places.affinities),
         block=recipe.blocks.shape,
+        region=recipe.input.region,
         normalisation=Normalisation.model_validate({"mean": model.mean, "deviation": model.deviation}),
         patch=model.patch,
         batch=model.batch,
@@ -214,7 +215,7 @@ def _prediction(
 
 
 def _contingency(
-    recipe: Recipe, places: Places, segmentation: VolumeSpec, identities: dict[str, str]
+    recipe: Recipe, grid: BlockGrid, places: Places, segmentation: VolumeSpec, identities: dict[str, str]
 ) -> contingency.Config | None:
     from ..stages.scoring import plan_contingency
 
@@ -228,7 +229,8 @@ def _contingency(
         places.segmentation,
         segmentation,
         wanted.truth,
-        block=recipe.blocks.shape,
+        block=grid.block,
+        region=grid.region,
         tables=places.tables,
         mask=wanted.mask,
         offset=wanted.offset,
@@ -241,6 +243,8 @@ def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -
     """What the affinities of every block rest on, by the recipe's names."""
     name = next(name for name in ("raw", "affinities", "run") if getattr(recipe.input, name) is not None)
     foundation: dict[str, Any] = {f"input.{name}": identities[source.path], "blocks.shape": list(recipe.blocks.shape)}
+    if recipe.input.box is not None:
+        foundation["input.box"] = [list(corner) for corner in recipe.input.box]
     if recipe.input.mask is not None:
         foundation["input.mask"] = identities[recipe.input.mask]
     if recipe.model is not None:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, Valida
 
 from ...cluster.quantities import Duration
 from ...pipeline.errors import RequestError
-from ...pipeline.geometry import Triple
+from ...pipeline.geometry import Box, Triple
 from ...pipeline.thresholds import Threshold
 from . import strict_toml
 from .cluster_section import Cluster
@@ -63,6 +63,8 @@ class Input(Section):
     mask: InputPath | None = None  # with 'raw', and of its shape: where it is 0 nothing is predicted
     run: InputPath | None = None  # directory of a run whose supervoxels are done
     offsets: tuple[Voxels, ...] | None = None  # of each affinity channel in voxels, where its metadata has none
+    # First voxel and end of all that is computed; names and positions stay those of the volume.
+    box: tuple[Voxels, Voxels] | None = Field(default=None, exclude_if=lambda box: box is None)
 
     @model_validator(mode="after")
     def _one_source(self) -> Input:
@@ -72,7 +74,14 @@ class Input(Section):
             raise ValueError("'offsets' describes 'affinities'; with 'raw' the checkpoint has them")
         if self.mask is not None and self.raw is None:
             raise ValueError("'mask' says where to predict from 'raw'; set affinities that exist to 0 instead")
+        if self.box is not None and self.run is not None:
+            raise ValueError("'box' goes with 'raw' or 'affinities'; 'run' has the box that it was made with")
         return self
+
+    @property
+    def region(self) -> Box | None:
+        """The box; None where all of the volume is computed."""
+        return None if self.box is None else Box(*self.box)
 
 
 class Model(Section):

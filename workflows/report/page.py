@@ -38,6 +38,7 @@ class ReportData:
         raw, affinities, truth: paths of the volumes that there are, on the segmentation's grid of voxels.
         channels: where the nearest-neighbour affinities lie in their volume.
         truth_offset: where the truth's first voxel lies in the segmentation, voxels.
+        region: the part of the volume that is segmented; None for all of it.
         scores: if there is a truth.
         segment_sizes: how many segments have 1, 2–3, 4–7, … voxels.
         failures: one line for each failed task worth showing.
@@ -54,6 +55,7 @@ class ReportData:
     truth: str | None = None
     channels: Channels = Channels()  # noqa: RUF009 - frozen
     truth_offset: Triple = (0, 0, 0)
+    region: Box | None = None
     scores: Scores | None = None
     segment_sizes: tuple[int, ...] = ()
     failures: tuple[str, ...] = ()
@@ -158,7 +160,7 @@ def _pictures(data: ReportData) -> list[Picture]:
         return []
     segmentation = open_volume(data.segmentation)
     truth = None if data.truth is None else open_volume(data.truth)
-    view = _view(segmentation.spec, truth, data.truth_offset)
+    view = _view(segmentation.spec, data.region, truth, data.truth_offset)
     labels = view.panes(segmentation.read)
     shown: list[tuple[str, list[Pixels]]] = []
     under = [np.full((*pane.shape, 3), 128, np.uint8) for pane in labels]
@@ -179,12 +181,13 @@ def _pictures(data: ReportData) -> list[Picture]:
     return [_picture(caption, view, panes) for caption, panes in shown]
 
 
-def _view(spec: VolumeSpec, truth: Volume | None, offset: Triple) -> View:
-    """Around the middle of the truth where there is one, of the volume otherwise."""
+def _view(spec: VolumeSpec, region: Box | None, truth: Volume | None, offset: Triple) -> View:
+    """Around the middle of the truth where there is one, of what is segmented otherwise."""
     from .pictures import View
 
-    whole = Box.of_shape(spec.shape)
-    looked_at = whole if truth is None else Box.of_shape(truth.spec.shape, offset).intersect(whole)
+    segmented = region or spec.box
+    of_truth = segmented if truth is None else Box.of_shape(truth.spec.shape, offset).intersect(segmented)
+    looked_at = segmented if of_truth.is_empty else of_truth
     z, y, x = ((a + b) // 2 for a, b in zip(looked_at.start, looked_at.stop, strict=True))
     return View.around((z, y, x), spec.shape, spec.voxel_size)
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ... import cluster
 from ...pipeline.errors import PetavoxError, RequestError
-from ...pipeline.geometry import Box, Octree, Triple, triple
+from ...pipeline.geometry import Box, Octree, Triple
 from ...pipeline.volumes import open_volume
 from ..execution.loop import Result
 from ..execution.retries import BACKOFF
@@ -174,11 +174,9 @@ def _advance(progress: Progress, name: str) -> Callable[[int], None]:
 def _box(plan: Plan, stage: Stage, index: Triple) -> Box:
     """The voxels that a task is about."""
     if stage.grid == (1, 1, 1):
-        return Box.of_shape(plan.grid.volume)
+        return plan.grid.covered
     level: int = getattr(stage.config, "level", 0)
-    span = Octree(plan.grid).leaf_span(level, index)
-    ends = ([n * b for n, b in zip(corner, plan.grid.block, strict=True)] for corner in (span.start, span.stop))
-    return Box(*map(triple, ends)).intersect(Box.of_shape(plan.grid.volume))
+    return plan.grid.box_of(Octree(plan.grid).leaf_span(level, index))
 
 
 # --- repairing ------------------------------------------------------------------------------------------------------

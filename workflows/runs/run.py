@@ -193,6 +193,7 @@ def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
         affinities=places.affinities,
         truth=None if recipe.evaluate is None else recipe.evaluate.truth,
         truth_offset=plan.truth_offset or (0, 0, 0),
+        region=plan.grid.region,
         scores=scores,
         segment_sizes=_segment_sizes(ledger, plan),
         failures=failures,

@@ -19,6 +19,7 @@ def plan_contingency(
     truth: str,
     *,
     block: Triple,
+    region: Box | None = None,
     tables: str = "",
     mask: str | None = None,
     offset: Sequence[int] | None = None,
@@ -32,6 +33,7 @@ def plan_contingency(
         spec: what it is, or will be.
         truth, mask, offset, box, tolerance: see `evaluate_volumes`.
         block: shape of a block, voxels.
+        region: the part of the volume that is segmented, if not all; where no box is given, the truth counts inside it.
         tables: folder of the run's tables, if tables are to be written.
 
     Raises:
@@ -48,10 +50,11 @@ def plan_contingency(
     if tolerance is not None and tolerance < 0:
         raise RequestError(f"A boundary tolerance is at least 0 nm; found {tolerance}.")
     place = _offset(spec, true) if offset is None else triple(offset)
-    scored = _scored_box(segmentation, spec, true, place, box)
+    scored = _scored_box(segmentation, spec, region, true, place, box)
     return contingency.Config(
         volume=spec.shape,
         block=block,
+        region=region,
         segmentation=segmentation,
         truth=truth,
         mask=mask,
@@ -99,12 +102,15 @@ def _offset(spec: VolumeSpec, true: Volume) -> Triple:
     return triple([round(step) for step in steps])
 
 
-def _scored_box(segmentation: str, spec: VolumeSpec, true: Volume, offset: Triple, box: Box | None) -> Box:
-    whole, of_truth = Box.of_shape(spec.shape), Box.of_shape(true.spec.shape, offset)
-    scored = of_truth if box is None else box
-    if scored.is_empty or not (whole.contains(scored) and of_truth.contains(scored)):
+def _scored_box(
+    segmentation: str, spec: VolumeSpec, region: Box | None, true: Volume, offset: Triple, box: Box | None
+) -> Box:
+    segmented, of_truth = region or Box.of_shape(spec.shape), Box.of_shape(true.spec.shape, offset)
+    everything = of_truth if region is None else of_truth.intersect(region)
+    scored = everything if box is None else box
+    if scored.is_empty or not (segmented.contains(scored) and of_truth.contains(scored)):
         raise VolumeError(
-            f"What is scored must lie inside the segmentation and inside the truth. {segmentation} is {whole}, "
+            f"What is scored must lie inside the segmentation and inside the truth. {segmentation} is {segmented}, "
             f"{true.path} at offset {offset} is {of_truth}, to be scored is {scored} (voxels z, y, x). "
             "Correct the offset, or give a box inside both."
         )
