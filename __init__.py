@@ -17,7 +17,7 @@ __all__ = ["__version__", "contact_graph", "evaluate", "segment"]
 _HOMES = {
     "segment": ".pipeline.segment",
     "evaluate": ".pipeline.evaluation",
-    "contact_graph": ".workflows.graph",
+    "contact_graph": ".workflows.analysis.contact_graph",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..pipeline.errors import RequestError
+from .batch import DIALECTS
 from .executor import Completion, Executor, Function, PoolName
 from .place import Place, Pool
 
@@ -23,8 +24,9 @@ def start(place: Place, function: Function) -> Executor:
         from .local import start as start_local
 
         return start_local(place, function)
-    if place.kind == "slurm":
-        from .batch.workforce import start as start_slurm
+    if place.kind in DIALECTS:
+        from .batch.workforce import start as start_jobs
 
-        return start_slurm(place, function)
-    raise RequestError(f"Clusters are of kind 'serial', 'local' or 'slurm'; found '{place.kind}'.")
+        return start_jobs(place, function)
+    kinds = ", ".join(("serial", "local", *DIALECTS))
+    raise RequestError(f"Clusters are of one of the kinds {kinds}; found '{place.kind}'.")

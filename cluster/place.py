@@ -28,11 +28,11 @@ class Place:
     """Where calls are to run.
 
     Args:
-        kind: "serial", "local" or "slurm".
+        kind: "serial", "local", or a batch system.
         pools: those with workers; "serial" has none and ignores them.
-        directory: of the run; with "slurm", one that all nodes see.
-        interface: with "slurm", the network between nodes, such as "ib0"; that of the default route unless given.
-        dashboard: with "slurm", the address where Dask shows what it does.
+        directory: of the run; on a batch system, one that all nodes see.
+        interface: on a batch system, the network between nodes, such as "ib0"; that of the default route unless given.
+        dashboard: on a batch system, the address where Dask shows what it does.
     """
 
     kind: str

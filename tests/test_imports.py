@@ -14,15 +14,36 @@ import petavox
 from petavox.pipeline import errors
 
 ROOT = Path(petavox.__file__).parent
+TREE = Path(__file__).parents[1]
 ROOMS = ("pipeline", "tasks", "workflows", "cluster")
-ALLOWED = {
-    "pipeline": ("pipeline",),
-    "tasks": ("tasks", "pipeline"),
-    "workflows": ("workflows", "tasks", "pipeline", "cluster"),
-    "cluster": ("cluster", "pipeline.errors"),
-}
-# What all of pipeline/ may import.
-SHARED = {"checksums", "errors", "geometry", "networks", "volumes", "tables", "thresholds"}
+FLOORS = (  # from the roof down: a room imports itself and rooms below its floor; a line in brackets is one room
+    ("workflows.cli", "workflows.api", "workflows.submit"),
+    ("workflows.runs",),
+    ("workflows.planning",),
+    ("workflows.execution", "workflows.report", "workflows.analysis"),
+    ("workflows.run_directory",),
+    ("workflows.stages", "workflows.models", "workflows.conversion"),
+    ("workflows.recipes", "workflows.progress"),
+    ("tasks", "cluster"),
+    ("pipeline.segment",),
+    (
+        "pipeline.affinities",
+        "pipeline.segmentation",
+        "pipeline.agglomeration",
+        "pipeline.evaluation",
+        "pipeline.phantom",
+    ),
+    ("pipeline.networks",),
+    ("pipeline.volumes",),
+    (
+        [
+            *("pipeline.checksums", "pipeline.errors", "pipeline.files", "pipeline.geometry", "pipeline.tables"),
+            *("pipeline.thresholds", "pipeline.union_find", "pipeline.version"),
+        ],
+    ),
+)
+CLUSTER_KNOWS = "pipeline.errors"  # and nothing else of ours
+LONGEST = 400  # lines of a file
 ONLY_IN = {  # outside package: the one room that imports it
     "dask": "cluster",
     "distributed": "cluster",
@@ -62,6 +83,7 @@ def within(name: str, room: str) -> bool:
 
 
 IMPORTS = sorted(set(imports()))
+MODULES = {".".join(name): is_package for name, _, is_package in modules()}
 OURS = [(importer, imported) for importer, imported in IMPORTS if not imported.startswith(":")]
 
 
@@ -71,26 +93,53 @@ def test_the_walk_sees_imports():
     assert ("pipeline.volumes", "pipeline.volumes.spec.VolumeSpec") in OURS
 
 
-def test_rooms_import_only_the_rooms_below():
+def home(name: str) -> tuple[int, str] | None:
+    """(floor, room) of a module or a name in it, the ground floor being the last of the list; None outside of all."""
+    for floor, rooms in enumerate(FLOORS):
+        for room in rooms:
+            parts = room if isinstance(room, list) else [room]
+            if any(within(name, part) for part in parts):
+                return floor, parts[0]
+    return None
+
+
+def test_every_module_has_a_room():
+    packages = {name for name in MODULES if MODULES[name]}
+    assert [name for name in MODULES if home(name) is None and name not in {*ROOMS, *packages}] == []
+
+
+def test_no_import_runs_up_or_across():
     for importer, imported in OURS:
-        if "." not in imported:
-            continue  # petavox itself: its version
-        rooms = ALLOWED[importer.partition(".")[0]]
-        assert any(within(imported, room) for room in rooms), f"{importer} imports {imported}"
+        here, there = home(importer), home(imported)
+        assert there is not None, f"{importer} imports {imported}, which lies in no room"
+        assert here is None or here[1] == there[1] or here[0] < there[0], f"{importer} imports {imported}"
+
+
+def test_the_cluster_knows_nothing_of_what_it_runs():
+    seen = [imported for importer, imported in OURS if within(importer, "cluster")]
+    assert [name for name in seen if not within(name, "cluster") and not within(name, CLUSTER_KNOWS)] == []
+
+
+def test_no_imports_run_in_a_circle():
+    """Those of functions and those for types alone count as well."""
+    graph: dict[str, set[str]] = {name: set() for name in MODULES}
+    for importer, imported in OURS:
+        parts = imported.split(".")
+        module = next(m for n in range(len(parts), 0, -1) if (m := ".".join(parts[:n])) in MODULES)
+        if module != importer:
+            graph[importer].add(module)
+    while free := {name for name, needs in graph.items() if not needs}:
+        graph = {name: needs - free for name, needs in graph.items() if name not in free}
+    assert graph == {}, "these import one another"
+
+
+def test_no_file_is_a_house_of_its_own():
+    files = [file for folder in (*ROOMS, "tests", "benchmarks") for file in (TREE / folder).rglob("*.py")]
+    assert [str(f.relative_to(TREE)) for f in files if len(f.read_text("utf-8").splitlines()) > LONGEST] == []
 
 
 def test_our_own_imports_are_relative():
     assert [pair for pair in IMPORTS if within(pair[1], ":petavox")] == []
-
-
-def test_folders_of_the_pipeline_do_not_import_one_another():
-    folders = {p.parent.name for p in (ROOT / "pipeline").glob("*/__init__.py")}
-    for importer, imported in OURS:
-        here, there = (name.split(".")[1:2] for name in (importer, imported))
-        if not within(importer, "pipeline") or not within(imported, "pipeline") or here == there:
-            continue
-        if here and here[0] in folders | SHARED:
-            assert there[0] in SHARED, f"{importer} imports {imported}"
 
 
 @pytest.mark.parametrize("package", ONLY_IN)

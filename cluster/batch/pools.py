@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from ..quantities import parse_seconds
 from ..roster import Worker
 from .jobs import Jobs
-from .slurm import Job
+from .queue import QueuedJob
 
 IDLE = 60.0  # seconds after which a worker that nobody needs goes
 FAILED_STARTS = 5  # rounds in a row after which the run is stopped
@@ -67,7 +67,7 @@ class Pool:
         return max(busy, min(max(self.ready, self.jobs.minimum), self.jobs.maximum))
 
     def decide(
-        self, queue: Sequence[Job], workers: Sequence[Worker], seen: Collection[str], longest: float, now: float
+        self, queue: Sequence[QueuedJob], workers: Sequence[Worker], seen: Collection[str], longest: float, now: float
     ) -> Decision:
         """One round.
 
@@ -105,18 +105,13 @@ class Pool:
         self.batch = max(1, self.batch // 2)
         self._no_sooner = now + _AFTER_REFUSAL
 
-    def _leaves(self, job: Job, known: dict[str, Worker], retire: Collection[str]) -> bool:
+    def _leaves(self, job: QueuedJob, known: dict[str, Worker], retire: Collection[str]) -> bool:
         name = self.worker(job.id)
-        return (
-            job.state == "COMPLETING"
-            or job.id in self._cancelled
-            or name in retire
-            or (name in known and known[name].retiring)
-        )
+        return job.ending or job.id in self._cancelled or name in retire or (name in known and known[name].retiring)
 
-    def _judge(self, queue: Sequence[Job], seen: Collection[str], now: float) -> None:
+    def _judge(self, queue: Sequence[QueuedJob], seen: Collection[str], now: float) -> None:
         """Count the rounds in which jobs have ended whose workers never came up."""
-        there = {job.id for job in queue if job.state != "COMPLETING"}
+        there = {job.id for job in queue if not job.ending}
         ended = self._known - there
         failed = sorted(job for job in ended - self._cancelled if self.worker(job) not in seen)
         if any(self.worker(job) in seen for job in self._known):
@@ -128,7 +123,7 @@ class Pool:
             self.failed = self.worker(failed[-1])
             self._no_sooner = now + 2.0**self.failed_starts
 
-    def _near_walltime(self, queue: Sequence[Job], longest: float) -> Iterable[str]:
+    def _near_walltime(self, queue: Sequence[QueuedJob], longest: float) -> Iterable[str]:
         """Workers of jobs that end soon; not all at once, where they were started together."""
         limit = parse_seconds(self.jobs.walltime)
         margin = min(max(parse_seconds(self.jobs.margin), _LONGEST * longest + 60), limit / 2)
@@ -137,7 +132,7 @@ class Pool:
             if job.left is not None and job.left < margin * (1 + stagger / 2):
                 yield self.worker(job.id)
 
-    def _idle(self, known: dict[str, Worker], staying: Sequence[Job], surplus: int, now: float) -> Iterable[str]:
+    def _idle(self, known: dict[str, Worker], staying: Sequence[QueuedJob], surplus: int, now: float) -> Iterable[str]:
         """Workers that have had nothing to do for long, up to so many."""
         idle = [
             worker.name

@@ -1,16 +1,20 @@
-"""SLURM's queue: thin wrappers of sbatch, squeue and scancel."""
+"""SLURM as a batch queue: sbatch, squeue and scancel, and the #SBATCH lines of scripts."""
 
 from __future__ import annotations
 
+import math
 import os
 import pwd
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from ...pipeline.errors import QueueError, RequestError
+from ..quantities import parse_bytes, parse_seconds
+from .jobs import GpuJobs, Job
+from .queue import Header, QueuedJob
 
 _TIMEOUT = 60.0
 _FIELDS = "%i|%j|%T|%L|%r"
@@ -20,93 +24,103 @@ _OF_ANOTHER_JOB = re.compile(
 _ENDED = {"CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "OUT_OF_MEMORY"}
 
 
-@dataclass(frozen=True)
-class Job:
-    """A job in the queue.
+class Slurm:
+    """SLURM, as this machine reaches it."""
 
-    Args:
-        id: "131_0" where it is one of an array.
-        name: as its script says.
-        state: SLURM's word for it, such as PENDING.
-        left: seconds until its walltime, if it runs and has one.
-        reason: why it waits, in SLURM's words.
-    """
+    name = "SLURM"
+    array_id = "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
 
-    id: str
-    name: str
-    state: str
-    left: float | None = None
-    reason: str = ""
+    def check_available(self) -> None:
+        """Make sure that jobs can be submitted from here.
 
-    @property
-    def pending(self) -> bool:
-        return self.state == "PENDING"
+        Raises:
+            RequestError: SLURM's commands are not there.
+        """
+        missing = [command for command in ("sbatch", "squeue", "scancel") if not shutil.which(command)]
+        if missing:
+            raise RequestError(
+                f"SLURM's commands must be there to run on it; {', '.join(missing)} cannot be found on this machine."
+                " Use a login node of the cluster, or --cluster local."
+            )
 
+    def header(self, header: Header) -> list[str]:
+        """Options of sbatch."""
+        name = header.log if header.array is None else f"{header.log}-%A_%a"
+        options = [f"--job-name={header.name}", f"--output={_pattern(header.logs)}/{name}.txt"]
+        if header.array is not None:
+            options.insert(1, f"--array=0-{header.array - 1}")
+        else:
+            options.append("--open-mode=append")
+        options.append("--requeue" if header.requeue else "--no-requeue")
+        if header.signal is not None:
+            options.append(f"--signal=B:USR1@{round(header.signal)}")
+        if header.after is not None:
+            options += [f"--dependency=afternotok:{header.after}", "--kill-on-invalid-dep=yes"]
+        return [f"#SBATCH {option}" for option in (*options, *_requests(header.job), *header.job.options)]
 
-def check_available() -> None:
-    """Whether jobs can be submitted from here.
+    def submit(self, script: str) -> str:
+        """Submit a job script; its job's id.
 
-    Raises:
-        RequestError: SLURM's commands are not there.
-    """
-    missing = [command for command in ("sbatch", "squeue", "scancel") if not shutil.which(command)]
-    if missing:
-        raise RequestError(
-            f"SLURM's commands must be there to run on it; {', '.join(missing)} cannot be found on this machine."
-            " Use a login node of the cluster, or --cluster local."
+        Raises:
+            QueueError: it was refused.
+        """
+        return _run(["sbatch", "--parsable"], script).strip().partition(";")[0]
+
+    def jobs(self, names: Iterable[str]) -> list[QueuedJob]:
+        """One's own jobs of these names that wait, run, or are about to end.
+
+        Raises:
+            QueueError: the queue could not be read.
+        """
+        user = pwd.getpwuid(os.getuid()).pw_name
+        lines = _run(
+            ["squeue", "--noheader", "--array", f"--user={user}", f"--name={','.join(names)}", f"--format={_FIELDS}"]
         )
+        found = [_job(*line.split("|", 4)) for line in lines.splitlines() if line.strip()]
+        return [job for job in found if job.state not in _ENDED]
+
+    def cancel(self, ids: Sequence[str]) -> None:
+        """End jobs; those that have ended already do no harm.
+
+        Raises:
+            QueueError: SLURM cannot be reached.
+        """
+        for start in range(0, len(ids), 500):
+            _run(["scancel", "--quiet", *ids[start : start + 500]])
+
+    def may_pass(self, error: QueueError) -> bool:
+        """Whether SLURM may do later what it refuses now: it is busy or restarting, or one has enough jobs already."""
+        return bool(re.search(r"no answer|timed out|contact|temporar|again|limit", str(error), re.IGNORECASE))
+
+    def this_job(self) -> str:
+        """The id of the job that this process runs in."""
+        return os.environ["SLURM_JOB_ID"]
+
+    def description(self) -> str:
+        """SLURM's version and the partitions that one can see; the default one has a star.
+
+        Raises:
+            QueueError: SLURM does not answer.
+        """
+        version = _run(["sbatch", "--version"]).strip()
+        return f"{version}; partitions {', '.join(_run(['sinfo', '--noheader', '--format=%P']).split())}"
 
 
-def submit(script: str) -> str:
-    """Submit a job script; its job's id.
-
-    Raises:
-        QueueError: it was refused.
-    """
-    return _run(["sbatch", "--parsable"], script).strip().partition(";")[0]
-
-
-def jobs(names: Iterable[str]) -> list[Job]:
-    """One's own jobs of these names that wait, run, or are about to end.
-
-    Raises:
-        QueueError: the queue could not be read.
-    """
-    user = pwd.getpwuid(os.getuid()).pw_name
-    lines = _run(
-        ["squeue", "--noheader", "--array", f"--user={user}", f"--name={','.join(names)}", f"--format={_FIELDS}"]
-    )
-    found = [_job(*line.split("|", 4)) for line in lines.splitlines() if line.strip()]
-    return [job for job in found if job.state not in _ENDED]
+def _requests(job: Job) -> Iterator[str]:
+    """What a job asks SLURM for, as options of sbatch."""
+    for name in ("partition", "account", "qos"):
+        if value := getattr(job, name):
+            yield f"--{name}={value}"
+    yield from ("--nodes=1", "--ntasks=1", f"--cpus-per-task={job.cores}")
+    yield f"--mem={-(-parse_bytes(job.memory) // 2**20)}M"
+    yield f"--time={math.ceil(parse_seconds(job.walltime) / 60)}"
+    if isinstance(job, GpuJobs):
+        yield f"--gres={job.gres}:{job.gpus}"
 
 
-def cancel(ids: Sequence[str]) -> None:
-    """End jobs; those that have ended already do no harm.
-
-    Raises:
-        QueueError: SLURM cannot be reached.
-    """
-    for start in range(0, len(ids), 500):
-        _run(["scancel", "--quiet", *ids[start : start + 500]])
-
-
-def version() -> str:
-    """SLURM's own."""
-    return _run(["sbatch", "--version"]).strip()
-
-
-def partitions() -> list[str]:
-    """Those that one can see; the default one has a star.
-
-    Raises:
-        QueueError: SLURM does not answer.
-    """
-    return _run(["sinfo", "--noheader", "--format=%P"]).split()
-
-
-def may_pass(error: QueueError) -> bool:
-    """Whether SLURM may do later what it refuses now: it is busy or restarting, or one has enough jobs already."""
-    return bool(re.search(r"no answer|timed out|contact|temporar|again|limit", str(error), re.IGNORECASE))
+def _pattern(path: Path) -> str:
+    """A path in which sbatch finds nothing to fill in."""
+    return str(path).replace("%", "%%")
 
 
 def environment() -> dict[str, str]:
@@ -114,8 +128,8 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not _OF_ANOTHER_JOB.match(name)}
 
 
-def _job(id: str, name: str, state: str, left: str, reason: str) -> Job:
-    return Job(id, name, state, _seconds(left) if state == "RUNNING" else None, reason)
+def _job(id: str, name: str, state: str, left: str, reason: str) -> QueuedJob:
+    return QueuedJob(id, name, state, _seconds(left) if state == "RUNNING" else None, reason)
 
 
 def _seconds(text: str) -> float | None:

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import logging
 import multiprocessing
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -38,19 +37,20 @@ def main() -> None:
     parser.add_argument("--session", type=Path, required=True)
     parser.add_argument("--pool", required=True)
     parser.add_argument("--memory", type=int, required=True)
+    parser.add_argument("--job", required=True, help="its id, as the queue lists it")
     given = parser.parse_args()
     logging.getLogger("distributed.nanny").setLevel(logging.INFO)  # tells how worker processes end
     with dask.config.set({**SETTINGS, **TIMEOUTS}):
-        asyncio.run(_work(given.session, given.pool, given.memory))
+        asyncio.run(_work(given.session, f"{given.pool}-{given.job}", given.memory))
 
 
-async def _work(path: Path, pool: str, memory: int) -> None:
+async def _work(path: Path, name: str, memory: int) -> None:
     session = read_session(path)
     if session is None or not await _answers(session["address"]):
         print("No driver is at work on this run: nothing to do.", flush=True)
         return
     try:
-        nanny = await _nanny(path, session, pool, memory)
+        nanny = await _nanny(path, session, name, memory)
     except (TimeoutError, OSError, RuntimeError) as error:
         print(f"The driver at {session['address']} cannot be reached: {error}", flush=True)
         return
@@ -63,13 +63,12 @@ async def _work(path: Path, pool: str, memory: int) -> None:
         watch.cancel()
 
 
-def _nanny(path: Path, session: dict[str, Any], pool: str, memory: int) -> Nanny:
+def _nanny(path: Path, session: dict[str, Any], name: str, memory: int) -> Nanny:
     """Keeps the worker alive, and within its memory."""
-    job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     interface = session["interface"]
     return Nanny(
         session["address"],
-        name=f"{pool}-{job}",
+        name=name,
         nthreads=1,
         memory_limit=memory,
         host=get_ip_interface(interface) if interface else get_ip(_host_and_port(session["address"])[0]),

@@ -1,4 +1,4 @@
-"""Brings workers by SLURM: a scheduler in the driver, and a loop that keeps the queue as its pools want it."""
+"""Workers as jobs: a scheduler in the driver, and a loop that keeps the batch system's queue as its pools want it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from ..dask_executor import SETTINGS, DaskExecutor
 from ..executor import Function, PoolName
 from ..place import Place
 from ..roster import Roster, Worker
-from . import slurm as queue
+from . import queue_of
 from .folder import Folder
-from .jobs import Jobs, job_name, worker_script
+from .jobs import Jobs
 from .pools import FAILED_STARTS, Decision, Pool
+from .queue import BatchQueue
+from .scripts import job_name, worker_script
 from .worker import TIMEOUTS
 
 INTERVAL = 2.0
@@ -34,24 +36,26 @@ def start(place: Place, function: Function) -> DaskExecutor:
     """An executor on the jobs of a cluster.
 
     Raises:
-        RequestError: SLURM's commands are not there.
-        ClusterError: SLURM refuses the jobs.
+        RequestError: the batch system's commands are not there.
+        ClusterError: it refuses the jobs.
     """
-    queue.check_available()
+    batch = queue_of(place.kind)
+    batch.check_available()
     roster = Roster()
-    return DaskExecutor(SlurmWorkers(place, roster), roster, function)
+    return DaskExecutor(BatchWorkers(batch, place, roster), roster, function)
 
 
-class SlurmWorkers:
+class BatchWorkers:
     """The workforce of a cluster.
 
     Args:
+        queue: of the batch system.
         place: its pools are `Jobs`; its directory is one that all nodes see.
         roster: hears of the workers.
     """
 
-    def __init__(self, place: Place, roster: Roster) -> None:
-        self._roster = roster
+    def __init__(self, queue: BatchQueue, place: Place, roster: Roster) -> None:
+        self._queue, self._roster = queue, roster
         self._folder = Folder(place.directory)
         self._pools: dict[PoolName, Pool] = {
             name: Pool(name, jobs) for name, jobs in place.pools.items() if isinstance(jobs, Jobs)
@@ -71,7 +75,7 @@ class SlurmWorkers:
         host, port = place.dashboard.rpartition(":")[0], self.cluster.scheduler_info["services"].get("dashboard")
         self.dashboard: str | None = f"http://{host}:{port}/status" if port else None
         self.obituary = 1.0
-        self._thread = threading.Thread(target=self._keep, name="slurm", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="batch", daemon=True)
         self._thread.start()
 
     def _scheduler(self, place: Place, key: str, certificate: str) -> SpecCluster:
@@ -113,7 +117,7 @@ class SlurmWorkers:
         self._settings.close()
 
     def _keep(self) -> None:
-        """The loop: rounds until the end; what SLURM refuses once may succeed in the next."""
+        """The loop: rounds until the end; what the queue refuses once may succeed in the next."""
         complaint = ""
         while not self._end.is_set():
             try:
@@ -131,7 +135,7 @@ class SlurmWorkers:
         self._folder.beat()
         if self._folder.cancelled:
             raise KeyboardInterrupt
-        jobs = queue.jobs(self._names)
+        jobs = self._queue.jobs(self._names)
         workers = self._roster.workers()
         now = time.monotonic()
         for name, pool in self._pools.items():
@@ -149,21 +153,21 @@ class SlurmWorkers:
             )
         self._roster.retire(decision.retire)
         if decision.cancel:
-            queue.cancel(decision.cancel)
+            self._queue.cancel(decision.cancel)
         if decision.submit:
             self._submit(pool, decision.submit)
 
     def _submit(self, pool: Pool, count: int) -> None:
-        script = worker_script(pool.jobs, pool.name, self._folder.id, self._folder.path, count)
+        script = worker_script(self._queue, pool.jobs, pool.name, self._folder.id, self._folder.path, count)
         try:
-            pool.submitted(queue.submit(script), count)
+            pool.submitted(self._queue.submit(script), count)
             self._refusals = 0
         except QueueError as error:
             pool.refused(time.monotonic())
             self._refusals += 1
-            hopeless = self._refusals >= FAILED_STARTS or not queue.may_pass(error)
+            hopeless = self._refusals >= FAILED_STARTS or not self._queue.may_pass(error)
             if hopeless and not self._roster.workers():
-                raise ClusterError(f"SLURM refuses jobs of the pool '{pool.name}': {error}") from error
+                raise ClusterError(f"{self._queue.name} refuses jobs of the pool '{pool.name}': {error}") from error
             raise
 
     def _drop_lost(self, there: set[str], workers: list[Worker]) -> None:
@@ -176,9 +180,9 @@ class SlurmWorkers:
     def _clear_queue(self, why: str) -> None:
         """End every worker job of this run, and wait until none is left."""
         deadline = time.monotonic() + _CLOSING
-        while jobs := queue.jobs(self._names):
+        while jobs := self._queue.jobs(self._names):
             log.info("cancelling %d jobs %s", len(jobs), why)
-            queue.cancel([job.id for job in jobs if job.state != "COMPLETING"])
+            self._queue.cancel([job.id for job in jobs if not job.ending])
             if time.monotonic() > deadline:
-                raise ClusterError(f"Jobs {', '.join(job.id for job in jobs)} do not end; scancel them by hand.")
+                raise ClusterError(f"Jobs {', '.join(job.id for job in jobs)} do not end; cancel them by hand.")
             time.sleep(0.3)

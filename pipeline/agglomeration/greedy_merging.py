@@ -127,7 +127,7 @@ def merge_closed(contacts: Contacts, sizes: Int64s, is_open: Bools, unsure: Bool
         contacts: between nodes 0…n − 1, each pair once; with histograms where the rule has a quantile.
         sizes: (n,) voxels of each node.
         is_open: (n,) whether a node reaches beyond what is known.
-        unsure: (n,) which open nodes must not grow here, see `joining`.
+        unsure: (n,) which open nodes must not grow here, see `small_supervoxels`.
         rule: which contacts are eligible.
 
     Raises:

@@ -28,9 +28,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ..errors import RequestError
+from ..union_find import find_root
 from .contacts import Contacts, Int64s
 from .greedy_merging import Bools, Merges
-from .small_supervoxels import find_root
 
 Costs = npt.NDArray[np.float64]
 Solver = Literal["greedy-additive", "kernighan-lin", "fusion-moves"]

@@ -4,8 +4,8 @@ Most of what a face cuts is small and touches no other face, so the two blocks t
 A seam follows the edges of just these clusters and hands each to one side, with its contacts. What is left at the face
 is what is large, which the octree is for; and it is left to the face, not to every level up to the one where it closes.
 
-What a seam decides is true of the whole run, see `joining`; so the seams of a block agree, in whatever order they are
-sewn. A cluster is handed over only if nothing that it touches may go elsewhere.
+What a seam decides is true of the whole run, see `small_supervoxels`; so the seams of a block agree, in whatever order
+they are sewn. A cluster is handed over only if nothing that it touches may go elsewhere.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from numba import njit
 
 from ..thresholds import MAXIMUM, Threshold
+from ..union_find import find_root
 from .contacts import Contacts, Int64s
 from .pair_table import EDGE_BITS
 
@@ -92,14 +93,6 @@ def linked(a: Int64s, b: Int64s, nodes: int) -> Int64s:
     """For each node 0…n − 1 the smallest one that it is linked to, over any number of the links a – b."""
     roots: Int64s = _linked(a, b, nodes)
     return roots
-
-
-@njit(nogil=True, cache=True)
-def find_root(parent, i):  # type: ignore[no-untyped-def]
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
 
 
 @njit(nogil=True, cache=True)

@@ -20,6 +20,7 @@ from numba import njit
 from ..errors import AffinityError, RequestError
 from ..geometry import Box, Triple
 from ..thresholds import Threshold
+from ..union_find import find_root
 
 # What a voxel chose: 0 nothing, 1 + c its own edge of channel c, 6 − c that of its neighbour above along axis c.
 # In this order canonical edge ids rise, so that "at least as good as the best so far" takes the largest id of a tie.
@@ -223,17 +224,9 @@ def _pick(affinities, choice, lead, high, picked):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True)
-def _find(parent, i):  # type: ignore[no-untyped-def]
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i
-
-
-@njit(nogil=True, cache=True)
 def _unite(parent, root, i):  # type: ignore[no-untyped-def]
     """Join the set of `root` with that of i; the smaller root survives and is returned."""
-    other = _find(parent, i)
+    other = find_root(parent, i)
     if other < root:
         parent[root] = other
         return other
@@ -261,14 +254,14 @@ def _join(picked, parent):  # type: ignore[no-untyped-def]
                     below = picked[z, y - 1, x]
                     # A square whose other three edges are picked is joined already.
                     if not (before & 2 and below & 4):
-                        root = _unite(parent, _find(parent, root), p - nx)
+                        root = _unite(parent, find_root(parent, root), p - nx)
                 if flags & 1 and z > 0:
                     below = picked[z - 1, y, x]
                     known = before & 1 and below & 4
                     if not known and flags & 2 and y > 0:
                         known = picked[z, y - 1, x] & 1 and below & 2
                     if not known:
-                        root = _unite(parent, _find(parent, root), p - plane)
+                        root = _unite(parent, find_root(parent, root), p - plane)
                 parent[p] = root
 
 

@@ -238,5 +238,5 @@ def test_a_driver_without_its_scheduler_says_so_and_how_to_go_on():
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are():
-    with pytest.raises(RequestError, match="'serial', 'local' or 'slurm'; found 'cloud'"):
+    with pytest.raises(RequestError, match="serial, local, slurm; found 'cloud'"):
         cluster.start(cluster.Place("cloud"), call)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ...cluster.batch import slurm as queue
+from ...cluster.batch import DIALECTS, queue_of
 from ...cluster.quantities import in_bytes
 from ...pipeline.errors import QueueError, RequestError
 from ..report.versions import versions
@@ -29,7 +29,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Look at everything."""
-    return [*_versions(), *_machine(), _gpu(), _slurm(), _kernel_cache()]
+    return [*_versions(), *_machine(), _gpu(), *map(_batch_system, DIALECTS), _kernel_cache()]
 
 
 def findings_table(findings: list[Finding]) -> Table:
@@ -67,16 +67,17 @@ def _gpu() -> Finding:
     return Finding("GPU", ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))
 
 
-def _slurm() -> Finding:
-    """Whether jobs can be submitted from here, and whether SLURM answers."""
+def _batch_system(kind: str) -> Finding:
+    """Whether jobs can be submitted from here, and whether the batch system answers."""
+    queue = queue_of(kind)
     try:
         queue.check_available()
     except RequestError:
-        return Finding("SLURM", "none here")
+        return Finding(queue.name, "none here")
     try:
-        return Finding("SLURM", f"{queue.version()}; partitions {', '.join(queue.partitions())}")
+        return Finding(queue.name, queue.description())
     except QueueError as error:
-        return Finding("SLURM", "does not answer", False, str(error))
+        return Finding(queue.name, "does not answer", False, str(error))
 
 
 def _kernel_cache() -> Finding:

@@ -1,8 +1,8 @@
 """The run loop: keeps every worker busy, writes down what became of each task, retries, sets aside.
 
 Strategy: as many calls are in flight as the pools of the executor can run now. A call holds one task, or several
-short ones of one stage (`pace`). Workers get their next call before the driver writes down the last one: what is ready
-by then does not depend on it. What follows from an attempt follows after it is in the ledger.
+short ones of one stage (`batch_size`). Workers get their next call before the driver writes down the last one: what is
+ready by then does not depend on it. What follows from an attempt follows after it is in the ledger.
 
 A stage with many blocks begins with a canary: its blocks go one at a time until one of them has succeeded. The others
 wait meanwhile, which costs next to nothing: workers go on with earlier stages, and stages of fewer than `CANARY` blocks

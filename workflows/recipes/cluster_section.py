@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import NonNegativeInt, PositiveInt, ValidationInfo, model_validator
 
 from ...cluster import Place, Pool, PoolName
+from ...cluster.batch import DIALECTS
 from ...cluster.batch.jobs import DriverJob, GpuJobs, Jobs
 from ...cluster.quantities import Size, parse_bytes
 from ...pipeline.errors import RequestError
@@ -20,7 +21,7 @@ _SHIPPED = Path(__file__).parent / "presets"
 
 
 class Pools(Section):
-    """With kind = "slurm": what jobs are like, and how many there may be."""
+    """On a batch system: what jobs are like, and how many there may be."""
 
     cpu: Jobs = Jobs()
     gpu: GpuJobs | None = None  # that predict, unless the model's device is "cpu"; as they come, where it is "cuda"
@@ -68,7 +69,9 @@ class Cluster(Section):
     @property
     def has_gpus(self) -> bool:
         """Whether it says that there are GPU workers."""
-        return {"serial": False, "local": self.gpus > 0, "slurm": self.pools.gpu is not None}[self.kind]
+        if self.kind in DIALECTS:
+            return self.pools.gpu is not None
+        return self.kind == "local" and self.gpus > 0
 
     def place(self, directory: Path, memory: int, pools: set[PoolName]) -> Place:
         """What is to be started for a run.
@@ -83,7 +86,7 @@ class Cluster(Section):
 
     def jobs(self, pool: PoolName) -> Jobs | None:
         """What the jobs of a pool are like; None where there are none."""
-        if self.kind != "slurm":
+        if self.kind not in DIALECTS:
             return None
         return (self.pools.gpu or GpuJobs()) if pool == "gpu" else self.pools.cpu
 

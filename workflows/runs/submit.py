@@ -1,4 +1,4 @@
-"""Runs whose driver is a SLURM job itself: submitting one, driving it from within, showing its scripts, ending it.
+"""Runs whose driver is a job itself: submitting one, driving it from within, showing its scripts, ending it.
 
 While a driver works, a successor waits in the queue that starts if the driver ends in any way but well: killed, lost
 with its node, or near its walltime. A driver that comes to an end by itself takes its successor out of the queue first.
@@ -6,18 +6,18 @@ with its node, or near its walltime. A driver that comes to an end by itself tak
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 from ... import cluster
-from ...cluster.batch import slurm as queue
+from ...cluster.batch import DIALECTS, queue_of
 from ...cluster.batch.folder import Folder, known_id
-from ...cluster.batch.jobs import driver_script, job_name, worker_script
+from ...cluster.batch.queue import BatchQueue
+from ...cluster.batch.scripts import driver_script, job_name, worker_script
 from ...pipeline.errors import ClusterError, PetavoxError, RequestError, StorageError
 from ..planning.plan import Plan, make_plan
 from ..planning.refusals import check
@@ -35,14 +35,16 @@ def submit(recipe: Recipe, directory: Path) -> str:
     """Let a job drive a run; the job's id. The plan is checked first.
 
     Raises:
-        RequestError: the recipe cannot work or does not run on SLURM, SLURM is not here, or the run has a driver's job.
-        ClusterError: SLURM refuses the job.
+        RequestError: the recipe cannot work or does not run on a batch system, or that is not here, or the run has a
+            driver's job.
+        ClusterError: the batch system refuses the job.
     """
-    if recipe.cluster.kind != "slurm":
+    if recipe.cluster.kind not in DIALECTS:
         raise RequestError(
             f"Only runs on SLURM can be submitted; cluster.kind is '{recipe.cluster.kind}'. Use --cluster slurm, or"
             " `petavox run`."
         )
+    queue = queue_of(recipe.cluster.kind)
     queue.check_available()
     check(make_plan(recipe, directory), new=not (directory / LEDGER).exists())
     folder = Folder(directory)
@@ -54,29 +56,53 @@ def submit(recipe: Recipe, directory: Path) -> str:
     folder.write("recipe.toml", strict_toml.dump(recipe))
     folder.cancel(False)
     (folder.path / "starts").unlink(missing_ok=True)
-    return queue.submit(_driver_script(recipe, folder))
+    return queue.submit(_driver_script(queue, recipe, folder))
 
 
 def cancel(directory: Path) -> int:
     """End every job of a run, its driver wherever it is, and wait until they are gone; how many there were.
 
     Raises:
-        RequestError: the run has never had jobs, or SLURM is not here.
+        RequestError: the run has never had jobs, or no batch system is here.
         ClusterError: jobs do not end.
     """
     run = known_id(directory)
     if run is None:
         raise RequestError(f"{directory} has no jobs: it has never run on SLURM. Name the directory of a run.")
-    queue.check_available()
+    queues = _available()
     Folder(directory).cancel()
     names = [job_name(run, part) for part in ("driver", "cpu", "gpu")]
+    return sum(_end(queue, names) for queue in queues)
+
+
+def _available() -> list[BatchQueue]:
+    """The batch systems that can be reached from here.
+
+    Raises:
+        RequestError: there is none.
+    """
+    found: list[BatchQueue] = []
+    missing: list[str] = []
+    for queue in map(queue_of, DIALECTS):
+        try:
+            queue.check_available()
+            found.append(queue)
+        except RequestError as error:
+            missing.append(str(error))
+    if not found:
+        raise RequestError(" ".join(missing))
+    return found
+
+
+def _end(queue: BatchQueue, names: Sequence[str]) -> int:
+    """End all jobs of some names, and wait until they are gone; how many there were."""
     ended: set[str] = set()
     deadline = time.monotonic() + _PATIENCE
     while jobs := queue.jobs(names):
         if time.monotonic() > deadline:
-            raise ClusterError(f"Jobs {', '.join(job.id for job in jobs)} do not end; try scancel.")
+            raise ClusterError(f"Jobs {', '.join(job.id for job in jobs)} do not end; end them by hand.")
         # Those that wait go first: a successor would start when its driver ends.
-        going = sorted((job for job in jobs if job.state != "COMPLETING"), key=lambda job: not job.pending)
+        going = sorted((job for job in jobs if not job.ending), key=lambda job: not job.pending)
         queue.cancel([job.id for job in going])
         ended |= {job.id for job in going}
         time.sleep(0.5)
@@ -90,15 +116,16 @@ def scripts(plan: Plan) -> Iterator[str]:
         RequestError: it does not run on SLURM.
     """
     wanted = plan.recipe.cluster
-    if wanted.kind != "slurm":
+    if wanted.kind not in DIALECTS:
         raise RequestError(f"Only runs on SLURM have jobs; cluster.kind is '{wanted.kind}'. Use --cluster slurm.")
     run, folder = known_id(plan.directory) or "ID", plan.directory.resolve() / "cluster"
-    driver = driver_script(wanted.driver(), run, folder, _command(plan.directory))
+    queue = queue_of(wanted.kind)
+    driver = driver_script(queue, wanted.driver(), run, folder, _command(plan.directory))
     yield f"# The driver, with `petavox submit`. Its successor has --dependency=afternotok:JOB as well.\n{driver}"
     pools: set[cluster.PoolName] = {"gpu" if stage.resources.gpu else "cpu" for stage in plan.stages}
     for pool in sorted(pools):
         if jobs := wanted.jobs(pool):
-            script = worker_script(jobs, pool, run, folder, jobs.maximum)
+            script = worker_script(queue, jobs, pool, run, folder, jobs.maximum)
             yield f"# Workers of the pool '{pool}', {jobs.minimum} to {jobs.maximum}, by what there is to do.\n{script}"
 
 
@@ -111,7 +138,8 @@ def drive(directory: Path) -> int:
         signal.signal(number, _stop)
     folder = Folder(directory)
     recipe = load(folder.path / "recipe.toml")
-    successor = _successor(recipe, folder)
+    queue = queue_of(recipe.cluster.kind)
+    successor = _successor(queue, recipe, folder)
     try:
         _check_starts(folder)
         ending = run(recipe, directory, on_standard_error())
@@ -129,22 +157,22 @@ def drive(directory: Path) -> int:
     return status
 
 
-def _driver_script(recipe: Recipe, folder: Folder, after: str | None = None) -> str:
+def _driver_script(queue: BatchQueue, recipe: Recipe, folder: Folder, after: str | None = None) -> str:
     command = _command(folder.path.parent)
-    return driver_script(recipe.cluster.driver(), folder.id, folder.path, command, after)
+    return driver_script(queue, recipe.cluster.driver(), folder.id, folder.path, command, after)
 
 
 def _command(directory: Path) -> list[str]:
     return [sys.executable, "-P", "-m", "petavox.workflows.runs.submit", str(directory.resolve())]
 
 
-def _successor(recipe: Recipe, folder: Folder) -> str:
+def _successor(queue: BatchQueue, recipe: Recipe, folder: Folder) -> str:
     """The job that goes on if this one cannot; a driver that SLURM has started again finds the one it has had."""
-    this = os.environ["SLURM_JOB_ID"]
+    this = queue.this_job()
     for job in queue.jobs([job_name(folder.id, "driver")]):
         if job.id != this and job.pending:
             return job.id
-    return queue.submit(_driver_script(recipe, folder, after=this))
+    return queue.submit(_driver_script(queue, recipe, folder, after=this))
 
 
 def _check_starts(folder: Folder) -> None:

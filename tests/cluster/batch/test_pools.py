@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from petavox.cluster.batch.jobs import Jobs
 from petavox.cluster.batch.pools import FAILED_STARTS, IDLE, Pool
-from petavox.cluster.batch.slurm import Job
+from petavox.cluster.batch.queue import QueuedJob
 from petavox.cluster.roster import Worker
 
 NOW = 10_000.0
@@ -21,7 +21,7 @@ def pool(ready=0, **jobs):
 
 
 def job(number, state="RUNNING", left=3600.0):
-    return Job(f"7_{number}", "petavox-x-cpu", state, left if state == "RUNNING" else None)
+    return QueuedJob(f"7_{number}", "petavox-x-cpu", state, left if state == "RUNNING" else None)
 
 
 def worker(number, call=None, since=NOW, retiring=False):
@@ -125,7 +125,7 @@ def test_a_worker_that_comes_up_is_a_good_sign():
     decide(of, [], seen=set())
     assert of.failed_starts == 1
     of.submitted("8", 1)
-    decide(of, [Job("8_0", "petavox-x-cpu", "RUNNING", 3600.0)], seen={"cpu-8_0"}, now=NOW + 60)
+    decide(of, [QueuedJob("8_0", "petavox-x-cpu", "RUNNING", 3600.0)], seen={"cpu-8_0"}, now=NOW + 60)
     assert of.failed_starts == 0
 
 

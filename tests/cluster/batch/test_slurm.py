@@ -16,9 +16,10 @@ from fakes.calls import call
 
 from petavox import cluster
 from petavox.cluster.batch import pools, workforce
-from petavox.cluster.batch import slurm as queue
+from petavox.cluster.batch import slurm as dialect
 from petavox.cluster.batch.folder import Folder
-from petavox.cluster.batch.jobs import Jobs, job_name
+from petavox.cluster.batch.jobs import Jobs
+from petavox.cluster.batch.scripts import job_name
 from petavox.pipeline.errors import ClusterError, RequestError
 
 SIZE = {"memory": "600MB", "walltime": "1h"}
@@ -36,7 +37,7 @@ def start(folder, **jobs):
 
 
 def jobs_of(folder):
-    return queue.jobs([job_name(Folder(folder).id, "cpu")])
+    return dialect.Slurm().jobs([job_name(Folder(folder).id, "cpu")])
 
 
 def until(condition, executor=None, seconds=60):
@@ -74,7 +75,7 @@ def test_a_job_that_is_cancelled_costs_its_call_says_so_and_is_replaced(tmp_path
         Client(address.replace("tls://", "tcp://"), timeout=3, set_as_default=False)
     executor.submit("lost", "cpu", "sleep", 600)
     (before,) = jobs_of(tmp_path)
-    queue.cancel([before.id])
+    dialect.Slurm().cancel([before.id])
     completions = []
     deadline = time.monotonic() + 30
     while not completions:
@@ -124,7 +125,7 @@ def test_without_slurm_the_request_is_refused(tmp_path, monkeypatch):
 
 def test_a_worker_that_starts_after_its_driver_has_ended_ends_too(tmp_path):
     module = "petavox.cluster.batch.worker"
-    options = ["--session", str(tmp_path / "session.json"), "--pool", "cpu", "--memory", "1000"]
+    options = ["--session", str(tmp_path / "session.json"), "--pool", "cpu", "--memory", "1000", "--job", "7_0"]
     done = subprocess.run([sys.executable, "-P", "-m", module, *options], capture_output=True, text=True, check=True)
     assert "No driver is at work" in done.stdout
 
@@ -132,7 +133,7 @@ def test_a_worker_that_starts_after_its_driver_has_ended_ends_too(tmp_path):
 def test_jobs_do_not_inherit_what_is_meant_for_the_job_that_submits_them(monkeypatch):
     for name in ("SLURM_JOB_ID", "SBATCH_PARTITION", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, "1")
-    inherited = queue.environment()
+    inherited = dialect.environment()
     assert not {"SLURM_JOB_ID", "SBATCH_PARTITION", "CUDA_VISIBLE_DEVICES"} & inherited.keys()
     assert inherited["SLURM_CONF"] == os.environ["SLURM_CONF"]
 

@@ -16,7 +16,7 @@ from fakes.driver import LENGTH
 
 from petavox.workflows.run_directory.ledger import Ledger
 
-TESTS = Path(__file__).parent.parent
+TESTS = Path(__file__).parents[2]
 
 
 def start_driver(folder):

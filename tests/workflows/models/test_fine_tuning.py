@@ -17,7 +17,7 @@ from petavox.workflows.models.train import train_from_recipe
 from petavox.workflows.recipes import strict_toml
 from petavox.workflows.recipes.training_recipe import TrainingRecipe
 
-PAGE = Path(__file__).parents[2] / "docs" / "training.md"
+PAGE = Path(__file__).parents[3] / "docs" / "training.md"
 SHAPE = (8, 48, 48)
 BOX = "[{ start = [0, 0, 0], stop = [4, 32, 32] }]"
 SMALL = [

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from petavox import segment
-from petavox.cluster.batch import slurm as queue
 from petavox.cluster.batch.folder import known_id
-from petavox.cluster.batch.jobs import job_name
+from petavox.cluster.batch.scripts import job_name
+from petavox.cluster.batch.slurm import Slurm
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
@@ -48,7 +48,7 @@ def recipe(made, *overrides):
 
 def jobs_of(run):
     known = known_id(run)
-    return [] if known is None else queue.jobs(job_name(known, part) for part in ("driver", "cpu", "gpu"))
+    return [] if known is None else Slurm().jobs(job_name(known, part) for part in ("driver", "cpu", "gpu"))
 
 
 def until(condition, seconds=120):
@@ -70,7 +70,7 @@ def test_a_submitted_run_survives_the_end_of_its_driver_and_leaves_no_job(made, 
     with pytest.raises(RequestError, match=f"Job {job} drives this run already"):
         submit(recipe(made), run)
     until(lambda: "dashboard" in log(run))
-    queue.cancel([job])
+    Slurm().cancel([job])
     until(lambda: not jobs_of(run))
     assert "goes on" in log(run)
     assert "Done" in log(run)

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from petavox.cluster.batch.jobs import GpuJobs, Jobs, job_name, worker_script
+from petavox.cluster.batch.jobs import GpuJobs, Jobs
+from petavox.cluster.batch.scripts import job_name, worker_script
+from petavox.cluster.batch.slurm import Slurm
 
 FOLDER = Path("/some/run/cluster")
 
 
 def text(jobs=None, pool="cpu", count=3, folder=FOLDER):
-    return worker_script(jobs or Jobs(), pool, "a1b2", folder, count)
+    return worker_script(Slurm(), jobs or Jobs(), pool, "a1b2", folder, count)
 
 
 def options(script):
