@@ -243,6 +243,29 @@ class Octree:
         start = [i * span for i, span in zip(index, self.spans[level], strict=True)]
         return Box.of_shape(self.spans[level], start).intersect(Box.of_shape(self.grid.shape))
 
+    def box(self, level: int, index: Triple) -> Box:
+        """The voxels that a node covers."""
+        return self.grid.box_of(self.leaf_span(level, index))
+
+    def open_surface(self, level: int, index: Triple) -> int:
+        """Voxels on those faces of a node that lie inside what blocks cover."""
+        box, covered = self.box(level, index), self.grid.covered
+        ends = zip(box.start, box.stop, covered.start, covered.stop, strict=True)
+        planes = [(a > first) + (b < last) for a, b, first, last in ends]
+        return sum(n * box.voxels // side for n, side in zip(planes, box.shape, strict=True))
+
+    def surface_of_children(self, level: int, index: Triple) -> int:
+        """Voxels on the open surfaces of a node's children, all together."""
+        return sum(self.open_surface(level - 1, child) for child in self.children(level, index))
+
+    def most_surface_of_children(self, level: int) -> int:
+        """The most that `surface_of_children` has at any node of a level.
+
+        Along an axis nodes differ only by being first, last or in between, so one of each kind is looked at.
+        """
+        kinds = ({0, min(1, n - 1), n - 1} for n in self.shape(level))
+        return max(self.surface_of_children(level, triple(index)) for index in itertools.product(*kinds))
+
     def inner_faces(self, level: int, index: Triple) -> Iterator[tuple[int, Triple]]:
         """Faces between blocks that lie inside a node and inside none of its children.
 

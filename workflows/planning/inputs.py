@@ -7,7 +7,7 @@ from pathlib import Path
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError, VolumeError
 from ...pipeline.geometry import Triple
-from ...pipeline.volumes import Volume, open_volume
+from ...pipeline.volumes import Volume, check_mask, open_volume
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.affinities import region_of
 from ..run_directory.checks import check_leaves
@@ -53,11 +53,7 @@ def with_normalisation(model: Model, source: Volume) -> Model:
 def mask_identity(path: str, source: Volume) -> str:
     """The identity of a mask, once it is known to fit the raw data."""
     mask = open_volume(path)
-    if mask.spec.array_shape != source.spec.array_shape:
-        raise VolumeError(
-            f"The mask must have the shape of the raw data: {path} is {mask.spec.array_shape}, {source.path} is"
-            f" {source.spec.array_shape}. Make one for the whole volume."
-        )
+    check_mask(mask, source)
     return mask.identity()
 
 

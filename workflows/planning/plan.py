@@ -31,6 +31,7 @@ from .inputs import (
     with_normalisation,
 )
 from .sampled_density import sample_density
+from .voxel_scale import VoxelScale, scale_of
 
 if TYPE_CHECKING:
     from ...tasks import contingency
@@ -60,7 +61,9 @@ class Plan:
         density_note: why the density is none that was sampled, if so.
         operations: of the network for a voxel of a patch; 0 without one.
         patch: of the network, voxels.
+        channels: where the nearest-neighbour affinities lie in their volume.
         truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
+        scale: the voxels of the raw data against those of the network's training, if a network is used.
     """
 
     recipe: Recipe
@@ -76,7 +79,9 @@ class Plan:
     density_note: str | None
     operations: float
     patch: Triple
+    channels: Channels
     truth_offset: Triple | None
+    scale: VoxelScale | None
 
     def workers(self, pool: PoolName) -> int:
         """How many workers the recipe gives to a pool."""
@@ -101,7 +106,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     chunk, shard = _chunks(recipe, grid)
     segmentation, segmented = _labels(source.spec, "uint64", chunk, shard), recipe.output.until == "segmentation"
     volumes = {places.segmentation: segmentation} if segmented else {}
-    predict, offsets, affinity_bytes, network = None, None, 1, (0.0, (1, 1, 1))
+    predict, offsets, affinity_bytes, network, scale = None, None, 1, (0.0, (1, 1, 1)), None
     if recipe.input.run is None and segmented:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
     if recipe.model is not None:
@@ -111,6 +116,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         if recipe.input.mask is not None:
             identities[recipe.input.mask] = mask_identity(recipe.input.mask, source)
         identities[checkpoint_folder(model)], network = weights_identity(model), network_cost(model)
+        scale = scale_of(model, source)
     elif recipe.input.affinities is not None:
         offsets, affinity_bytes = offsets_of(recipe, source)
     for spec in volumes.values():
@@ -132,7 +138,9 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         density_note=density_note,
         operations=network[0],
         patch=network[1],
+        channels=Channels() if offsets is None else Channels.of_offsets(offsets),
         truth_offset=None if counting is None else counting.offset,
+        scale=scale,
     )
 
 
@@ -248,6 +256,7 @@ def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -
     if recipe.input.mask is not None:
         foundation["input.mask"] = identities[recipe.input.mask]
     if recipe.model is not None:
-        settings = recipe.model.model_dump(mode="json") | {"checkpoint": weights_identity(recipe.model)}
+        settings = recipe.model.model_dump(mode="json", exclude={"accept_voxel_size"})
+        settings |= {"checkpoint": weights_identity(recipe.model)}
         foundation |= {f"model.{key}": value for key, value in settings.items()}
     return foundation

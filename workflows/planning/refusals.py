@@ -1,4 +1,4 @@
-"""What of a plan cannot work, said before anything is written: for lack of memory or disk, for too many contacts."""
+"""What of a plan cannot work, said before anything is written: voxels of another size, too little memory or disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,13 @@ def check(plan: Plan, *, new: bool) -> None:
 
 def refusals(plan: Plan, costs: Estimate, *, new: bool) -> list[str]:
     """Why a plan cannot work, one sentence or two each; none if it can."""
-    return [*_memory(plan, costs), *_cores(plan), *_contacts(costs), *(_disk(plan, costs) if new else ())]
+    disk = _disk(plan, costs) if new else ()
+    return [*_voxel_size(plan), *_memory(plan, costs), *_cores(plan), *_contacts(costs), *disk]
+
+
+def _voxel_size(plan: Plan) -> Iterator[str]:
+    if plan.scale is not None and plan.scale.refusal is not None:
+        yield plan.scale.refusal
 
 
 def _memory(plan: Plan, costs: Estimate) -> Iterator[str]:

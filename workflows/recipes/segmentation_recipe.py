@@ -100,6 +100,8 @@ class Model(Section):
     variants: Literal[1, 4, 8, 16] = Field(default=1, exclude_if=lambda count: count == 1)
     combine: Literal["mean", "min"] = Field(default="mean", exclude_if=lambda how: how == "mean")  # of the variants
     compile: bool = Field(default=False, exclude_if=lambda asked: not asked)  # on CPUs, too; GPUs always do
+    # Voxels of the raw data may be 1.5 times as large or small as those that the network was trained on, or more.
+    accept_voxel_size: bool = Field(default=False, exclude_if=lambda asked: not asked)
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Model:

@@ -176,7 +176,7 @@ def _box(plan: Plan, stage: Stage, index: Triple) -> Box:
     if stage.grid == (1, 1, 1):
         return plan.grid.covered
     level: int = getattr(stage.config, "level", 0)
-    return plan.grid.box_of(Octree(plan.grid).leaf_span(level, index))
+    return Octree(plan.grid).box(level, index)
 
 
 # --- repairing ------------------------------------------------------------------------------------------------------
