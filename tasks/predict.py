@@ -28,7 +28,7 @@ from ..pipeline.affinities.variants import Combine
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.networks.normalisation import Normalisation
 from ..pipeline.networks.orientations import Count
-from ..pipeline.volumes import Volume, VolumeSpec, open_volume
+from ..pipeline.volumes import Volume, VolumeSource, VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Part, Piece, write_part
 
@@ -41,8 +41,8 @@ TORCH_BYTES = 450_000_000
 
 class Config(TaskConfig):
     """Args:
-    raw: path of the raw volume.
-    mask: path of a volume of its shape; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
+    raw: the raw volume.
+    mask: a volume of its shape; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
     checkpoint: folder of the checkpoint.
     affinities: path of the affinities volume, which exists.
     block: shape of a block.
@@ -54,8 +54,8 @@ class Config(TaskConfig):
     variants, combine, compile: likewise; no part of the config, and so of what makes a result stale, unless set.
     """
 
-    raw: str
-    mask: str | None = Field(default=None, exclude_if=lambda path: path is None)
+    raw: VolumeSource
+    mask: VolumeSource | None = Field(default=None, exclude_if=lambda path: path is None)
     checkpoint: str
     affinities: str
     block: Triple
@@ -88,7 +88,7 @@ def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> Vol
 def resources(config: Config, _: Density) -> Resources:
     """One block with its image, one batch of patches, and torch itself."""
     checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
-    raw = open_volume(config.raw).spec
+    raw = config.raw.open().spec
     block = triple([min(b, v) for b, v in zip(config.block, raw.shape, strict=True)])
     inference = _inference(config, checkpoint.patch, raw.fill_value)
     arrays = working_memory(checkpoint.network, inference, block, np.dtype(raw.dtype).itemsize)
@@ -98,7 +98,7 @@ def resources(config: Config, _: Density) -> Resources:
 
 
 def run(config: Config, index: Triple) -> Outcome:
-    raw = open_volume(config.raw)
+    raw = config.raw.open()
     block = BlockGrid(raw.spec.shape, config.block, config.region).box(index)
     wanted = _wanted(config, block)
     if not wanted.any():
@@ -139,7 +139,7 @@ def _wanted(config: Config, block: Box) -> npt.NDArray[np.bool_]:
     """For each affinity (3, Z, Y, X) of a block whether both ends of its edge are inside the mask."""
     if config.mask is None:
         return np.ones((1, 1, 1, 1), np.bool_)
-    mask = open_volume(config.mask)
+    mask = config.mask.open()
     around = Box(triple([max(0, a - 1) for a in block.start]), block.stop)
     missing = [(1 - (a - b), 0) for a, b in zip(block.start, around.start, strict=True)]
     inside = np.pad(mask.read(around) != 0, missing, mode="edge")

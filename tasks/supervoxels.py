@@ -26,7 +26,7 @@ from ..pipeline.segmentation.relabel import relabel
 from ..pipeline.segmentation.supervoxels import Fragments, halo_box, label_fragments
 from ..pipeline.tables import Arrays
 from ..pipeline.thresholds import Threshold
-from ..pipeline.volumes import CACHE_BYTES, Volume, open_volume
+from ..pipeline.volumes import CACHE_BYTES, Volume, VolumeSource, open_volume
 from . import block_tables
 from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Part, Piece, write_part
@@ -36,7 +36,7 @@ VERSION = 4
 
 class Config(GridConfig):
     """Args:
-    affinities: path of the affinities volume.
+    affinities: the affinities volume.
     order, signs: where z, y and x lie in it, see `Channels`.
     method: "watershed" by `label_fragments`, "mutex" by `label_mutex_fragments`.
     low, high: decimals, see there.
@@ -48,7 +48,7 @@ class Config(GridConfig):
     bytes_per_affinity: of the stored affinities, for the memory estimate.
     """
 
-    affinities: str
+    affinities: VolumeSource
     order: Triple = (0, 1, 2)
     signs: Triple = (1, 1, 1)
     method: Literal["watershed", "mutex"] = "watershed"
@@ -85,7 +85,7 @@ def run(config: Config, index: Triple) -> Outcome:
     volume, grid = config.volume, config.grid
     block = grid.box(index)
     outer = halo_box(block, volume, config.region)
-    source = open_volume(config.affinities)
+    source = config.affinities.open()
     channels = Channels(config.order, config.signs)
     affinities = read_nearest(source.read, outer, volume, channels, source.path)
     fragments = _label(config, source, affinities, block)

@@ -9,7 +9,7 @@ from petavox.pipeline.errors import CheckpointError, StorageError
 from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.networks.checkpoint import save_checkpoint
 from petavox.pipeline.networks.normalisation import Normalisation
-from petavox.pipeline.volumes import Volume, VolumeSpec, create_volume, open_volume
+from petavox.pipeline.volumes import Volume, VolumeSource, VolumeSpec, create_volume, open_volume
 from petavox.tasks import predict
 from petavox.tasks.contract import Density
 
@@ -130,8 +130,8 @@ def test_nothing_is_predicted_outside_a_mask_whatever_the_blocks(make, tmp_path)
     )
     whole, masked, parts = make(SHAPE), make((6, 24, 20)), make((6, 8, 8))
     run_all(whole)
-    run_all(masked.model_copy(update={"mask": str(tmp_path / "mask.zarr")}))
-    outcomes = run_all(parts.model_copy(update={"mask": str(tmp_path / "mask.zarr")}))
+    run_all(masked.model_copy(update={"mask": VolumeSource.of(tmp_path / "mask.zarr")}))
+    outcomes = run_all(parts.model_copy(update={"mask": VolumeSource.of(tmp_path / "mask.zarr")}))
     assert {index for index, outcome in outcomes.items() if outcome.state == "masked"} == {
         index for index in outcomes if index[2] > 1
     }

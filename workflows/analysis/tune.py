@@ -25,7 +25,7 @@ from ...pipeline.geometry import Box, Triple, triple
 from ...pipeline.segment import SegmentGraph, oversegment, recount, recuts
 from ...pipeline.segmentation.supervoxels import Fragments
 from ...pipeline.thresholds import Threshold
-from ...pipeline.volumes import VolumeSpec, open_volume
+from ...pipeline.volumes import VolumeSpec
 from ...tasks import contingency
 from ..progress import Progress
 from ..recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, Supervoxels, load
@@ -126,7 +126,8 @@ def tune(
     before, place = stored.origin(recipe, directory)
     check_affinities(place)
     source = stored.affinities_of(before, place)
-    affinities = open_volume(str(source.affinities)).spec
+    assert source.affinities is not None
+    affinities = source.affinities.open().spec
     scoring = _scoring(recipe, directory, affinities, box, source.region)
     whole = Box(scoring.start, scoring.stop)
     if recipe.supervoxels.method != "watershed":

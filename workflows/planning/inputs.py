@@ -7,7 +7,7 @@ from pathlib import Path
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError, VolumeError
 from ...pipeline.geometry import Triple
-from ...pipeline.volumes import Volume, check_mask, open_volume
+from ...pipeline.volumes import Volume, VolumeSource, check_mask, open_volume
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.affinities import region_of
 from ..run_directory.checks import check_leaves
@@ -18,10 +18,9 @@ from ..stages.segmentation_stages import supervoxel_settings
 
 def source_of(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
     """The volume that a run starts from, and the identities of what it starts from, by the paths that configs hold."""
-    if recipe.input.run is None:
-        named = str(recipe.input.raw or places.affinities)
-        source = open_volume(named)
-        return source, dict.fromkeys((named, source.path), source.identity())
+    if recipe.input.source is not None:
+        source = recipe.input.source.open()
+        return source, dict.fromkeys((recipe.input.source.path, source.path), source.identity())
     region = region_of(recipe)
     settings = {
         "block": list(recipe.blocks.shape),
@@ -30,7 +29,7 @@ def source_of(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
     }
     if not settings["levels"]:
         del settings["levels"]  # histograms may be there, unread
-    left = check_leaves(Path(recipe.input.run), settings)
+    left = check_leaves(Path(str(recipe.input.run)), settings)
     source = open_volume(places.fragments)
     return source, dict.fromkeys((source.path, places.fragments, places.leaves), left)
 
@@ -42,7 +41,7 @@ def with_normalisation(model: Model, source: Volume) -> Model:
     if source.spec.channels is not None:
         raise VolumeError(
             f"Raw data has the axes z, y, x; {source.path} has {source.spec.channels} channels besides."
-            " If these are affinities, name the volume as [input] affinities; else take one channel out of it."
+            " If these are affinities, name the volume as [input] affinities; else take one of them: channel = 0"
         )
     if model.mean is not None:
         return model
@@ -50,9 +49,9 @@ def with_normalisation(model: Model, source: Volume) -> Model:
     return model.model_copy(update={"mean": found.mean, "deviation": found.deviation})
 
 
-def mask_identity(path: str, source: Volume) -> str:
+def mask_identity(named: VolumeSource, source: Volume) -> str:
     """The identity of a mask, once it is known to fit the raw data."""
-    mask = open_volume(path)
+    mask = named.open()
     check_mask(mask, source)
     return mask.identity()
 

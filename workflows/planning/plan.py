@@ -14,7 +14,7 @@ from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError
 from ...pipeline.geometry import BlockGrid, Box, Triple
-from ...pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
+from ...pipeline.volumes import Volume, VolumeSource, VolumeSpec, check_write_boxes, default_chunks
 from ...tasks.contract import Density, TaskConfig
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.affinities import region_of
@@ -109,12 +109,14 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     predict, offsets, affinity_bytes, network, scale = None, None, 1, (0.0, (1, 1, 1)), None
     if recipe.input.run is None and segmented:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
-    if recipe.model is not None:
+    raw = recipe.input.raw
+    if recipe.model is not None and raw is not None:
         model, offsets = with_normalisation(recipe.model, source), NEAREST
         recipe = recipe.model_copy(update={"model": model})
-        predict, volumes[str(places.affinities)] = _prediction(recipe, model, source, places, chunk, shard)
+        predict = _prediction(recipe, model, raw, places)
+        volumes[str(places.affinities)] = _affinities(source.spec, chunk, shard)
         if recipe.input.mask is not None:
-            identities[recipe.input.mask] = mask_identity(recipe.input.mask, source)
+            identities[recipe.input.mask.path] = mask_identity(recipe.input.mask, source)
         identities[checkpoint_folder(model)], network = weights_identity(model), network_cost(model)
         scale = scale_of(model, source)
     elif recipe.input.affinities is not None:
@@ -173,7 +175,7 @@ def look_through(plan: Plan) -> None:
     supervoxels = next(stage.config for stage in plan.stages if stage.task == "supervoxels").model_dump()
     if supervoxels["bytes_per_affinity"] == 1:
         return
-    volume, channels = open_volume(source), Channels(supervoxels["order"], supervoxels["signs"])
+    volume, channels = source.open(), Channels(supervoxels["order"], supervoxels["signs"])
     for index in plan.grid.indices():
         read_nearest(volume.read, plan.grid.box(index), plan.grid.volume, channels, volume.path)
 
@@ -195,15 +197,19 @@ def _labels(source: VolumeSpec, dtype: str, chunk: Triple, shard: Triple | None)
     return VolumeSpec(source.shape, dtype, source.voxel_size, source.translation, chunk=chunk, shard=shard)
 
 
-def _prediction(
-    recipe: Recipe, model: Model, source: Volume, places: Places, chunk: Triple, shard: Triple | None
-) -> tuple[TaskConfig, VolumeSpec]:
-    """The config of the prediction, and what is predicted."""
+def _affinities(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> VolumeSpec:
+    from ...tasks import predict
+
+    return predict.affinities_spec(raw, chunk, shard)
+
+
+def _prediction(recipe: Recipe, model: Model, raw: VolumeSource, places: Places) -> TaskConfig:
+    """The config of the prediction."""
     from ...pipeline.networks.normalisation import Normalisation
     from ...tasks import predict
 
-    config = predict.Config(
-        raw=source.path,
+    return predict.Config(
+        raw=raw,
         mask=recipe.input.mask,
         checkpoint=checkpoint_folder(model),
         affinities=str(places.affinities),
@@ -219,7 +225,6 @@ def _prediction(
         combine=model.combine,
         compile=model.compile,
     )
-    return config, predict.affinities_spec(source.spec, chunk, shard)
 
 
 def _contingency(
@@ -230,9 +235,9 @@ def _contingency(
     wanted = recipe.evaluate
     if wanted is None:
         return None
-    for path in (wanted.truth, wanted.mask):
-        if path is not None:
-            identities[path] = open_volume(path).identity()
+    for named in (wanted.truth, wanted.mask):
+        if named is not None:
+            identities[named.path] = named.open().identity()
     return plan_contingency(
         places.segmentation,
         segmentation,
@@ -254,9 +259,17 @@ def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -
     if recipe.input.box is not None:
         foundation["input.box"] = [list(corner) for corner in recipe.input.box]
     if recipe.input.mask is not None:
-        foundation["input.mask"] = identities[recipe.input.mask]
+        foundation["input.mask"] = identities[recipe.input.mask.path]
+    for named, volume in (("input", recipe.input.source), ("input.mask", recipe.input.mask)):
+        laid_over = {} if volume is None else volume.laid_over
+        foundation |= {f"{named}.{key}": _plain(value) for key, value in laid_over.items()}
     if recipe.model is not None:
         settings = recipe.model.model_dump(mode="json", exclude={"accept_voxel_size"})
         settings |= {"checkpoint": weights_identity(recipe.model)}
         foundation |= {f"model.{key}": value for key, value in settings.items()}
     return foundation
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value

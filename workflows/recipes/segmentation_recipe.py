@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from ...cluster.quantities import Duration
 from ...pipeline.errors import RequestError
 from ...pipeline.geometry import Box, Triple
 from ...pipeline.thresholds import Threshold
+from ...pipeline.volumes import LAID_OVER, VolumeSource, absolute_path
 from . import strict_toml
 from .cluster_section import Cluster
 from .strict_toml import Section
@@ -21,7 +21,7 @@ from .strict_toml import Section
 
 def _against_recipe(path: str, info: ValidationInfo) -> str:
     """A relative path is relative to the recipe's folder; a URL stays as it is."""
-    return path if "://" in path or not info.context else os.path.normpath(info.context["folder"] / path)
+    return absolute_path(path, info.context["folder"]) if info.context else path
 
 
 def _checkpoint(name: str, info: ValidationInfo) -> str:
@@ -56,20 +56,42 @@ Shape = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(
 
 
 class Input(Section):
-    """What a run starts from: raw data, affinities that exist already, or the supervoxels of a run."""
+    """What a run starts from: raw data, affinities that exist already, or the supervoxels of a run.
 
-    raw: InputPath | None = None
-    affinities: InputPath | None = None
-    mask: InputPath | None = None  # with 'raw', and of its shape: where it is 0 nothing is predicted
+    What `VolumeSource` lays over a volume may also stand beside the path of raw data or affinities.
+    """
+
+    raw: VolumeSource | None = None
+    affinities: VolumeSource | None = None
+    mask: VolumeSource | None = None  # with 'raw', and of its shape: where it is 0 nothing is predicted
     run: InputPath | None = None  # directory of a run whose supervoxels are done
     offsets: tuple[Voxels, ...] | None = None  # of each affinity channel in voxels, where its metadata has none
     # First voxel and end of all that is computed; names and positions stay those of the volume.
     box: tuple[Voxels, Voxels] | None = Field(default=None, exclude_if=lambda box: box is None)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _laid_over_beside(cls, content: Any) -> Any:
+        """Keys beside `raw` or `affinities` become those of its own table."""
+        beside = {key: content[key] for key in LAID_OVER if key in content} if isinstance(content, Mapping) else {}
+        if not beside:
+            return content
+        named = [name for name in ("raw", "affinities") if content.get(name) is not None]
+        if len(named) != 1:
+            raise ValueError(f"'{next(iter(beside))}' describes 'raw' or 'affinities': name one of them")
+        source = content[named[0]]
+        table = dict(source) if isinstance(source, Mapping) else {"path": source}
+        if twice := sorted(beside.keys() & table.keys()):
+            raise ValueError(f"'{twice[0]}' is given twice: beside '{named[0]}' and in its table")
+        rest = {key: value for key, value in content.items() if key not in beside}
+        return {**rest, named[0]: {**table, **beside}}
+
     @model_validator(mode="after")
     def _one_source(self) -> Input:
         if [self.raw, self.affinities, self.run].count(None) != 2:
             raise ValueError("name exactly one of 'raw', 'affinities' and 'run'")
+        if self.affinities is not None and self.affinities.channel is not None:
+            raise ValueError("'channel' takes one channel of raw data, truth or mask; affinities need all of theirs")
         if self.offsets is not None and self.affinities is None:
             raise ValueError("'offsets' describes 'affinities'; with 'raw' the checkpoint has them")
         if self.mask is not None and self.raw is None:
@@ -77,6 +99,11 @@ class Input(Section):
         if self.box is not None and self.run is not None:
             raise ValueError("'box' goes with 'raw' or 'affinities'; 'run' has the box that it was made with")
         return self
+
+    @property
+    def source(self) -> VolumeSource | None:
+        """The raw data or the affinities; None where it starts from a run."""
+        return self.raw or self.affinities
 
     @property
     def region(self) -> Box | None:
@@ -175,8 +202,8 @@ class Output(Section):
 class Evaluate(Section):
     """The truth to score against, and the part of it that counts; 0 in the truth is not scored."""
 
-    truth: InputPath
-    mask: InputPath | None = None  # where it is 0 nothing is scored
+    truth: VolumeSource
+    mask: VolumeSource | None = None  # where it is 0 nothing is scored
     offset: Voxels | None = None  # of the truth's first voxel in the segmentation; from metadata unless given
     box: tuple[Voxels, Voxels] | None = None  # first voxel and end (exclusive) in the segmentation; all unless given
     tolerance: float | None = Field(default=None, ge=0)  # nm; truth so close to a boundary is not scored

@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.geometry import Box
-from ...pipeline.volumes import open_volume
 from ..recipes.segmentation_recipe import Input, Recipe, load
 from ..stages.places import Places
 from .checks import check_run_directory
@@ -46,7 +45,8 @@ def read(source: Input, box: Box | None = None) -> npt.NDArray[np.uint8]:
     Raises:
         AffinityError: a channel is missing, or values lie outside [0, 1].
     """
-    volume = open_volume(str(source.affinities))
+    assert source.affinities is not None
+    volume = source.affinities.open()
     channels = Channels.of_offsets(source.offsets or volume.spec.offsets or ())
     return read_nearest(volume.read, box or volume.spec.box, volume.spec.shape, channels, volume.path)
 

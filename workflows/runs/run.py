@@ -193,7 +193,7 @@ def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
         stages=tuple(ledger.summaries()),
         seconds=ledger.seconds(),
         segmentation=places.segmentation if places.segmentation in plan.volumes else None,
-        affinities=places.affinities,
+        affinities=None if places.affinities is None else places.affinities.path,
         scores=None if recipe.evaluate is None or result.failed else scores_task.read(places.scores),
     )
     write_report(

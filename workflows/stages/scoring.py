@@ -10,10 +10,10 @@ from ...pipeline.geometry import Box, Triple, triple
 from ...pipeline.volumes import (
     Planned,
     Volume,
+    VolumeSource,
     VolumeSpec,
     check_mask,
     check_same_voxel_size,
-    open_volume,
     place_in,
 )
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 def plan_contingency(
     segmentation: str,
     spec: VolumeSpec,
-    truth: str,
+    truth: VolumeSource,
     *,
     block: Triple,
     region: Box | None = None,
     tables: str = "",
-    mask: str | None = None,
+    mask: VolumeSource | None = None,
     offset: Sequence[int] | None = None,
     box: Box | None = None,
     tolerance: float | None = None,
@@ -49,13 +49,13 @@ def plan_contingency(
     """
     from ...tasks import contingency
 
-    true = open_volume(truth)
+    true = truth.open()
     _check_labels(segmentation, spec)
-    _check_labels(truth, true.spec)
+    _check_labels(true.path, true.spec)
     scored_volume = Planned(segmentation, spec)
     check_same_voxel_size(scored_volume, true)
     if mask is not None:
-        check_mask(open_volume(mask), true)
+        check_mask(mask.open(), true)
     if tolerance is not None and tolerance < 0:
         raise RequestError(f"A boundary tolerance is at least 0 nm; found {tolerance}.")
     place = place_in(true, scored_volume) if offset is None else triple(offset)

@@ -23,9 +23,9 @@ def recipe(tmp_path, text, *overrides) -> Recipe:
 
 
 def test_input_paths_are_relative_to_the_recipe_and_urls_stay(tmp_path):
-    assert recipe(tmp_path, RAW).input.raw == str(tmp_path / "em.zarr")
-    assert recipe(tmp_path, RAW, "input.raw=../em.zarr").input.raw == str(tmp_path.parent / "em.zarr")
-    assert recipe(tmp_path, RAW, "input.raw=s3://bucket/em.zarr").input.raw == "s3://bucket/em.zarr"
+    assert recipe(tmp_path, RAW).input.raw.path == str(tmp_path / "em.zarr")
+    assert recipe(tmp_path, RAW, "input.raw=../em.zarr").input.raw.path == str(tmp_path.parent / "em.zarr")
+    assert recipe(tmp_path, RAW, "input.raw=s3://bucket/em.zarr").input.raw.path == "s3://bucket/em.zarr"
 
 
 def test_the_resolved_recipe_means_the_same_from_any_folder(tmp_path):
