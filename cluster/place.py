@@ -17,10 +17,12 @@ class Pool:
     Args:
         workers: how many.
         memory: bytes that each may use before it is killed and replaced.
+        per_gpu: how many of them share a GPU, where they have any.
     """
 
     workers: int
     memory: int
+    per_gpu: int = 1
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,13 @@ class Piece(Protocol):
     def is_blank(self) -> bool:
         """Whether it reads as what was never written, though nothing says so on reading."""
 
+    def clear(self) -> None:
+        """Make it as if never written, where its task leaves out what is blank and would not write over it.
+
+        Raises:
+            PetavoxError: it cannot be written.
+        """
+
 
 @dataclass(frozen=True)
 class Part:
@@ -46,6 +53,11 @@ class Part:
     def is_blank(self) -> bool:
         volume = open_volume(self.path)
         return bool((volume.read(self.box) == volume.spec.fill_value).all())
+
+    def clear(self) -> None:
+        volume = open_volume(self.path, writable=True)
+        shape = self.box.shape if volume.spec.channels is None else (volume.spec.channels, *self.box.shape)
+        write_part(volume, self.box, np.full(shape, volume.spec.fill_value, volume.spec.dtype))
 
 
 def write_part(volume: Volume, box: Box, voxels: npt.NDArray[np.generic]) -> None:
@@ -79,6 +91,9 @@ class Table:
     def is_blank(self) -> bool:
         return False
 
+    def clear(self) -> None:
+        """Do nothing: its task writes it as a whole."""
+
 
 @dataclass(frozen=True)
 class File:
@@ -95,3 +110,6 @@ class File:
 
     def is_blank(self) -> bool:
         return False
+
+    def clear(self) -> None:
+        """Do nothing: its task writes it as a whole."""

@@ -28,7 +28,8 @@ import torch
 from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 from petavox.pipeline.affinities.offsets import Offsets
 from petavox.pipeline.affinities.sampling import TrainingVolume
-from petavox.pipeline.affinities.training import STATE, Trainer, TrainingConfig
+from petavox.pipeline.affinities.training import STATE, Trainer
+from petavox.pipeline.affinities.training_config import TrainingConfig
 from petavox.pipeline.affinities.unet import NetworkConfig
 from petavox.pipeline.geometry import Box, Triple, triple
 from petavox.pipeline.networks.checkpoint import write_atomically

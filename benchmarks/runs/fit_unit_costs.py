@@ -86,7 +86,8 @@ def predictions(demo: Path, folder: Path) -> list[Row]:
     stage = plan.stages[0]
     for path, spec in plan.volumes.items():
         create_volume(path, spec)
-    seen = amounts.seen(plan.grid.block, plan.patch)
+    assert plan.patches is not None
+    seen = plan.patches.over(plan.grid.volume).computed(plan.grid.box((1, 1, 1)))
     work = Work(0, math.prod(plan.grid.block), 0, seen, plan.operations * seen)
     with one_worker(plan, folder) as run:
         run(stage, (0, 0, 0))

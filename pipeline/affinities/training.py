@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import CheckpointError, RequestError
-from ..geometry import Triple
+from ..networks.batch_maker import BatchMaker
 from ..networks.checkpoint import save_checkpoint, write_atomically
-from ..networks.engine import usable_device
+from ..networks.device import usable_device
 from ..networks.log import TrainingLog
+from ..networks.moving_average import MovingAverage
 from ..networks.processes import current_processes
 from .augmentation_config import AugmentationConfig
 from .checkpoint import CheckpointConfig, starting_point
@@ -29,6 +28,7 @@ from .losses import balanced_loss, descriptor_loss, maximin_loss
 from .network_config import NetworkConfig, check_patch
 from .offsets import NEAREST, check_offsets
 from .sampling import PATCHES, Example, PatchSampler, TrainingVolume, validation_examples
+from .training_config import TrainingConfig, learning_rate
 from .unet import ResidualSymmetricUNet
 from .validation import Best, Judge, ScoringConfig, SegmentationValidation
 from .widening import widen
@@ -38,133 +38,6 @@ CHECKPOINT = "checkpoint"
 LAST = "last"
 MAY_CHANGE = {"steps", "minutes", "threads", "device", "compile", "log_every", "validate_every", "save_every", "keep"}
 """Settings that a resumed run may have other values of than the run that it resumes."""
-
-
-class TrainingConfig(BaseModel):
-    """How a network is trained.
-
-    Args:
-        patch: shape of a training patch, in voxels.
-        batch: patches in a step, of all processes together.
-        steps: how many steps the schedule has, at most.
-        minutes: of wall time, after which the schedule ends even if steps are left; without it, steps alone end the
-            schedule. No two trainings by the clock are alike.
-        learning_rate: of AdamW after the warm-up; it then falls to 0 as a cosine.
-        warm_up: steps over which it rises from 0.
-        weight_decay: of AdamW.
-        clip: the gradient's largest norm.
-        average: decay of the exponential moving average of the weights, which is what is validated and kept.
-        balance_limit: the largest weight of an edge by the rarity of its class, in a channel.
-        descriptor_weight: of the error of the shape descriptors, if the network has any, beside that of the affinities;
-            with 0 they are not computed.
-        maximin_weight: of the error of the edges that decide which voxels are joined (`maximin`), beside that of all
-            affinities; with 0 it is not computed. The first three offsets must be the nearest neighbours then.
-        labelled: least fraction of a patch whose labels are known.
-        erosion: voxels by which labels are eroded in the plane.
-        erosion_depth: voxels by which they are eroded along z.
-        validation_patches: the most patches that are validated on.
-        keep: which averaged weights are the checkpoint: those with the best validation score, where there are
-            validation boxes to segment, or the last ones.
-        log_every, validate_every, save_every: in steps.
-        seed: of the first weights, of the patches and of their augmentation.
-        threads: that torch computes with on a CPU.
-        device: "cpu" or "cuda".
-        precision: "bfloat16" computes the convolutions in it, by autocast.
-        compile: whether torch compiles the network, which takes minutes when training begins.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    patch: Triple = (20, 160, 160)
-    batch: PositiveInt = 1
-    steps: PositiveInt = 4000
-    minutes: PositiveFloat | None = None
-    learning_rate: PositiveFloat = 2e-3
-    warm_up: NonNegativeInt = 200
-    weight_decay: NonNegativeFloat = 0.01
-    clip: PositiveFloat = 1.0
-    average: float = Field(default=0.999, ge=0, lt=1)
-    balance_limit: float = Field(default=10.0, ge=1)
-    descriptor_weight: NonNegativeFloat = 1.0
-    maximin_weight: NonNegativeFloat = 0.0
-    labelled: float = Field(default=0.5, ge=0, le=1)
-    erosion: NonNegativeInt = 0
-    erosion_depth: NonNegativeInt = 0
-    validation_patches: PositiveInt = 8
-    keep: Literal["best", "last"] = "best"
-    log_every: PositiveInt = 20
-    validate_every: PositiveInt = 250
-    save_every: PositiveInt = 250
-    seed: NonNegativeInt = 0
-    threads: PositiveInt = 2
-    device: Literal["cpu", "cuda"] = "cpu"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    compile: bool = False
-
-
-def learning_rate(step: int, config: TrainingConfig, seconds: float = 0.0) -> float:
-    """The rate of a step, the first of which is number 0: a linear rise, then a cosine that reaches 0 at the end.
-
-    Args:
-        step: its number.
-        config: with a budget of minutes, the schedule is as far as the steps or the clock are, whichever is farther.
-        seconds: of training before the step.
-    """
-    if step < config.warm_up:
-        return config.learning_rate * (step + 1) / config.warm_up
-    progress = (step - config.warm_up) / max(1, config.steps - config.warm_up)
-    if config.minutes is not None:
-        progress = max(progress, seconds / (60 * config.minutes))
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-class MovingAverage:
-    """Weights that follow those of a network, all in one pass over them.
-
-    Args:
-        kept: the network of the averaged weights.
-        model: the network that is trained, of the same config.
-    """
-
-    def __init__(self, kept: nn.Module, model: nn.Module) -> None:
-        pairs = list(zip(kept.state_dict().values(), model.state_dict().values(), strict=True))
-        self._averaged = [pair for pair in pairs if pair[0].is_floating_point()]
-        self._counted = [pair for pair in pairs if not pair[0].is_floating_point()]
-
-    def update(self, share: float) -> None:
-        """Moves the averaged weights by a share of their distance to the network's; what is counted is copied."""
-        with torch.no_grad():
-            torch._foreach_lerp_([kept for kept, _ in self._averaged], [new for _, new in self._averaged], share)
-            for kept, new in self._counted:
-                kept.copy_(new)
-
-
-class ExampleMaker:
-    """Makes batches beside the training: on a GPU in a stream of their own, which does not wait for the steps.
-
-    Args:
-        device: on which examples are made.
-    """
-
-    def __init__(self, device: str) -> None:
-        self._stream = torch.cuda.Stream() if device == "cuda" else None
-
-    def make(self, draw: Callable[[], list[Example]]) -> list[Example]:
-        """The examples that are drawn, complete on their device."""
-        if self._stream is None:
-            return draw()
-        with torch.cuda.stream(self._stream):
-            examples = draw()
-        self._stream.synchronize()  # this thread waits, not the one that trains
-        return examples
-
-    def take(self, examples: list[Example]) -> list[Example]:
-        """The same examples, whose memory is not given to others before the training's stream has used them."""
-        if self._stream is not None:
-            for example in examples:
-                for tensor in example.tensors():
-                    tensor.record_stream(torch.cuda.current_stream())
-        return examples
 
 
 class Trainer:
@@ -327,7 +200,7 @@ class Trainer:
     def _batches(self) -> Iterator[tuple[int, list[Example]]]:
         """The batches of the steps that are left; the next two are being made in another thread."""
         batch, ahead = self.config.batch, 2
-        maker = ExampleMaker(self.config.device)
+        maker = BatchMaker(self.config.device)
 
         def make(step: int) -> list[Example]:
             return maker.make(lambda: [self.sampler.draw(step * batch + i) for i in self.share])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import RequestError
 from ..geometry import Box, Triple, triple
-from ..networks.patch_grid import PatchGrid
+from ..networks.patch_grid import Patches
 from .network_config import NetworkConfig
 from .prediction import Inference, Predictor
 from .sampling import TrainingVolume
@@ -97,7 +97,7 @@ class SegmentationValidation:
         device: Literal["cpu", "cuda"],
         precision: Literal["float32", "bfloat16"],
     ) -> None:
-        PatchGrid(patch)  # refuses what could only be trained on
+        Patches(patch)  # refuses what could only be trained on
         self.scoring, self.judge = scoring, judge
         self.boxes = [(volume, middle(box, scoring.shape)) for volume in volumes for box in volume.validation]
         for volume, box in self.boxes:

@@ -10,13 +10,15 @@ from .creating import create_volume
 from .frames import Planned, check_mask, check_same_frame, check_same_voxel_size, largest_ratio, place_in
 from .opening import open_volume
 from .source import LAID_OVER, VolumeSource, absolute_path, level_names
-from .spec import VolumeSpec, check_write_boxes, default_chunks
-from .stores import CACHE_BYTES
+from .spec import CHUNK_TARGET, VolumeSpec, check_write_boxes, default_chunks
+from .stores import CACHE_BYTES, THREADS
 from .volume import Volume
 
 __all__ = [
     "CACHE_BYTES",
+    "CHUNK_TARGET",
     "LAID_OVER",
+    "THREADS",
     "Planned",
     "Volume",
     "VolumeSource",

@@ -13,7 +13,7 @@ from ..errors import StorageError, VolumeError
 from ..geometry import Triple, triple
 from .metadata import SPATIAL, Frame, affinity_offsets, arrange, axis_letters, multiscales, ome_frame, plain_frame
 from .spec import Nanometres, VolumeSpec, nanometres
-from .stores import FAILURES, Found, Place, context, look, missing, reason, storage_error
+from .stores import FAILURES, THREADS, Found, Place, context, look, missing, reason, storage_error
 from .volume import Volume
 
 
@@ -25,6 +25,7 @@ def open_volume(
     axes: str | None = None,
     offsets: Sequence[Sequence[int]] | None = None,
     channel: int | None = None,
+    threads: int = THREADS,
 ) -> Volume:
     """Open a volume: zarr v2 or v3, N5, neuroglancer precomputed, or an OME-NGFF group (its full resolution).
 
@@ -39,6 +40,7 @@ def open_volume(
         axes: the array's axes in its own order, one letter each, such as "xyz", instead of what the metadata says.
         offsets: of affinities, (z, y, x) a channel, instead of what the metadata says.
         channel: the one that is presented, from 0, of an array with several.
+        threads: that decode and encode chunks; all volumes of a process that are opened with as many share them.
 
     Raises:
         VolumeError: nothing is there, or its axes, voxel size or type are missing or cannot be used.
@@ -46,7 +48,7 @@ def open_volume(
     """
     place = Place.of(path)
     array, group, level = _find_array(place)
-    store = _open_store(array, writable=writable)
+    store = _open_store(array, writable=writable, threads=threads)
     try:
         frame = _frame(array, group, level, store)
     except (KeyError, TypeError, ValueError) as error:
@@ -121,13 +123,13 @@ def _group_above(place: Place) -> tuple[Found | None, str]:
     return None, ""
 
 
-def _open_store(found: Found, *, writable: bool) -> Any:
+def _open_store(found: Found, *, writable: bool, threads: int) -> Any:
     import tensorstore as ts
 
     level = {} if found.scale is None else {"scale_metadata": {"key": found.scale}}
     spec = {"driver": found.array_format, "kvstore": found.place.kvstore, **level}
     try:
-        return ts.open(spec, open=True, read=True, write=writable, context=context()).result()
+        return ts.open(spec, open=True, read=True, write=writable, context=context(threads)).result()
     except FAILURES as error:
         said = reason(error)
         if said.startswith(("UNIMPLEMENTED", "INVALID_ARGUMENT", "FAILED_PRECONDITION")):

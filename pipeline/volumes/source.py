@@ -25,7 +25,7 @@ from ..errors import VolumeError
 from .metadata import multiscales
 from .opening import open_volume
 from .spec import nanometres
-from .stores import Place, look
+from .stores import THREADS, Place, look
 from .volume import Volume
 
 LAID_OVER = ("level", "voxel_size", "axes", "offset_nm", "offset_voxels", "channel")
@@ -95,14 +95,17 @@ class VolumeSource(BaseModel):
         values = ((name, getattr(self, name)) for name in LAID_OVER)
         return {name: value for name, value in values if value is not None}
 
-    def open(self) -> Volume:
+    def open(self, *, threads: int = THREADS) -> Volume:
         """The volume, for reading.
+
+        Args:
+            threads: see `open_volume`.
 
         Raises:
             VolumeError, StorageError: see `open_volume`; or there is no such level.
         """
         path = self.path if self.level is None else _level(Place.of(self.path), self.level)
-        volume = open_volume(path, voxel_size=self.voxel_size, axes=self.axes, channel=self.channel)
+        volume = open_volume(path, voxel_size=self.voxel_size, axes=self.axes, channel=self.channel, threads=threads)
         size = volume.spec.voxel_size
         if self.offset_voxels is not None:
             translation = nanometres([o * s for o, s in zip(self.offset_voxels, size, strict=True)])

@@ -37,7 +37,7 @@ def plan_of(volume, block, *, workers=2, memory=4 * 10**9, density=None, directo
         density=density,
         density_note=None,
         operations=0.0,
-        patch=(1, 1, 1),
+        patches=None,
         channels=Channels(),
         truth_offset=None,
         scale=None,

@@ -36,7 +36,7 @@ from ..stages.stage import Stage
 from .calibration import UPPER, Calibration, made_from
 from .plan import WORKER_BYTES, Plan, make_plan
 from .unit_costs import Cost, Rates
-from .workload import Growth, Work, Workload, between, faces_before, inner_faces, kind_of, open_surface, seen
+from .workload import Growth, Work, Workload, between, faces_before, inner_faces, kind_of, open_surface
 
 _LOOK: Triple = (16, 64, 64)  # voxels in the middle of a block that are looked at for data
 _WAIT = 1.0
@@ -245,7 +245,8 @@ def _calibration(
         costs[kind] = _mean([task.cost for stage in stages for task in found[stage.name].values()])
         works = [work_of(window, stage, index, found) for stage in stages for index in found[stage.name]]
         modelled[kind] = _mean([rates.cost(kind, work) for work in works])
-    voxels, patches = plan.grid.box(block).voxels, seen(plan.grid.box(block).shape, plan.patch)
+    voxels = plan.grid.box(block).voxels
+    patches = 0 if plan.patches is None else plan.patches.over(plan.grid.volume).computed(plan.grid.box(block))
     for kind, task in on_the_volume.items():
         costs[kind] = task.cost
         work = Work(1, voxels, task.counts.get("contacts", 0), patches, plan.operations * patches)

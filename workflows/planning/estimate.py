@@ -123,7 +123,7 @@ class Estimate:
 def estimate(plan: Plan, rates: Rates, calibration: Calibration | None = None) -> Estimate:
     """What a plan costs by a table of rates, corrected by a calibration where there is one."""
     growth = rates.growth(plan.density) if calibration is None else calibration.growth
-    workload = Workload(plan.grid, growth, plan.operations, plan.patch)
+    workload = Workload(plan.grid, growth, plan.operations, plan.patches)
     stages = tuple(_stage(stage, plan, workload, rates, calibration) for stage in plan.stages)
     disks: dict[str, float] = {str(plan.directory): sum(stage.tasks for stage in stages) * LEDGER_BYTES}
     for stage, costs in zip(plan.stages, stages, strict=True):

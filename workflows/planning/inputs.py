@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError, VolumeError
-from ...pipeline.geometry import Triple
-from ...pipeline.volumes import Volume, VolumeSource, check_mask, open_volume
+from ...pipeline.networks.patch_grid import Patches
+from ...pipeline.volumes import Volume, check_mask, open_volume
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.affinities import region_of
 from ..run_directory.checks import check_leaves
@@ -34,8 +34,8 @@ def source_of(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
     return source, dict.fromkeys((source.path, places.fragments, places.leaves), left)
 
 
-def with_normalisation(model: Model, source: Volume) -> Model:
-    """The model with the grey levels' statistics: as the recipe says, or sampled over the whole volume."""
+def with_normalisation(model: Model, source: Volume, mask: Volume | None) -> Model:
+    """The model with the grey levels' statistics: as the recipe says, or sampled over the volume inside the mask."""
     from ...pipeline.networks.normalisation import estimate_normalisation
 
     if source.spec.channels is not None:
@@ -45,15 +45,19 @@ def with_normalisation(model: Model, source: Volume) -> Model:
         )
     if model.mean is not None:
         return model
-    found = estimate_normalisation(source.read, source.spec.shape, fill_value=source.spec.fill_value)
+    inside = None if mask is None else lambda box: mask.read(box) != 0
+    spec = source.spec
+    found = estimate_normalisation(source.read, spec.shape, fill_value=spec.fill_value, inside=inside)
     return model.model_copy(update={"mean": found.mean, "deviation": found.deviation})
 
 
-def mask_identity(named: VolumeSource, source: Volume) -> str:
-    """The identity of a mask, once it is known to fit the raw data."""
-    mask = named.open()
+def mask_of(recipe: Recipe, source: Volume) -> Volume | None:
+    """The mask that says where to predict, once it is known to fit the raw data."""
+    if recipe.input.mask is None:
+        return None
+    mask = recipe.input.mask.open()
     check_mask(mask, source)
-    return mask.identity()
+    return mask
 
 
 def checkpoint_folder(model: Model) -> str:
@@ -71,16 +75,18 @@ def weights_identity(model: Model) -> str:
     return digest(config.model_dump(mode="json", exclude={"provenance": True, "network": {"descriptors"}}))
 
 
-def network_cost(model: Model) -> tuple[float, Triple]:
-    """Operations of the network for a voxel of a patch, and the shape of a patch."""
+def network_cost(model: Model) -> tuple[float, Patches]:
+    """Operations of the network for a voxel of a patch, and its patches."""
     from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
+    from ...pipeline.affinities.network_config import check_patch
     from ...pipeline.affinities.unet import ResidualSymmetricUNet
     from ...pipeline.networks.operation_count import operations_a_voxel
 
     config = check_checkpoint_offsets(Path(checkpoint_folder(model)))
-    patch = model.patch or config.patch
+    patches = config.patches(model.patch, model.overlap, model.rim)
+    check_patch(patches.shape, config.network)
     network = ResidualSymmetricUNet(config.network)
-    return model.variants * operations_a_voxel(network, config.network.multiple), patch
+    return model.variants * operations_a_voxel(network, config.network.multiple), patches
 
 
 def offsets_of(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:

@@ -14,6 +14,7 @@ from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError
 from ...pipeline.geometry import BlockGrid, Box, Triple
+from ...pipeline.networks.patch_grid import Patches
 from ...pipeline.volumes import Volume, VolumeSource, VolumeSpec, check_write_boxes, default_chunks
 from ...tasks.contract import Density, TaskConfig
 from ..recipes.segmentation_recipe import Model, Recipe
@@ -23,7 +24,7 @@ from ..stages.segmentation_stages import SegmentationStages
 from ..stages.stage import Stage
 from .inputs import (
     checkpoint_folder,
-    mask_identity,
+    mask_of,
     network_cost,
     offsets_of,
     source_of,
@@ -60,7 +61,7 @@ class Plan:
         density: of the supervoxels' graph.
         density_note: why the density is none that was sampled, if so.
         operations: of the network for a voxel of a patch; 0 without one.
-        patch: of the network, voxels.
+        patches: of the network, if there is one.
         channels: where the nearest-neighbour affinities lie in their volume.
         truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
         scale: the voxels of the raw data against those of the network's training, if a network is used.
@@ -78,7 +79,7 @@ class Plan:
     density: Density
     density_note: str | None
     operations: float
-    patch: Triple
+    patches: Patches | None
     channels: Channels
     truth_offset: Triple | None
     scale: VoxelScale | None
@@ -106,17 +107,19 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     chunk, shard = _chunks(recipe, grid)
     segmentation, segmented = _labels(source.spec, "uint64", chunk, shard), recipe.output.until == "segmentation"
     volumes = {places.segmentation: segmentation} if segmented else {}
-    predict, offsets, affinity_bytes, network, scale = None, None, 1, (0.0, (1, 1, 1)), None
+    predict, offsets, affinity_bytes, scale = None, None, 1, None
+    network: tuple[float, Patches | None] = (0.0, None)
     if recipe.input.run is None and segmented:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
     raw = recipe.input.raw
     if recipe.model is not None and raw is not None:
-        model, offsets = with_normalisation(recipe.model, source), NEAREST
+        mask = mask_of(recipe, source)
+        if recipe.input.mask is not None and mask is not None:
+            identities[recipe.input.mask.path] = mask.identity()
+        model, offsets = with_normalisation(recipe.model, source, mask), NEAREST
         recipe = recipe.model_copy(update={"model": model})
         predict = _prediction(recipe, model, raw, places)
         volumes[str(places.affinities)] = _affinities(source.spec, chunk, shard)
-        if recipe.input.mask is not None:
-            identities[recipe.input.mask.path] = mask_identity(recipe.input.mask, source)
         identities[checkpoint_folder(model)], network = weights_identity(model), network_cost(model)
         scale = scale_of(model, source)
     elif recipe.input.affinities is not None:
@@ -139,7 +142,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         density=density,
         density_note=density_note,
         operations=network[0],
-        patch=network[1],
+        patches=network[1],
         channels=Channels() if offsets is None else Channels.of_offsets(offsets),
         truth_offset=None if counting is None else counting.offset,
         scale=scale,
@@ -224,6 +227,8 @@ def _prediction(recipe: Recipe, model: Model, raw: VolumeSource, places: Places)
         variants=model.variants,
         combine=model.combine,
         compile=model.compile,
+        overlap=model.overlap,
+        rim=model.rim,
     )
 
 

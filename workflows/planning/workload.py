@@ -12,7 +12,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ...pipeline.geometry import BlockGrid, Box, Octree, Triple
+from ...pipeline.networks.patch_grid import Patches
 from ..stages.stage import Stage
+from .patch_cost import computed
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,13 @@ class Workload:
         grid: of the blocks.
         growth: of the contact graph.
         operations: of the network for a voxel of a patch; 0 without one.
-        patch: of the network, voxels.
+        patches: of the network, if there is one.
     """
 
     grid: BlockGrid
     growth: Growth
     operations: float = 0.0
-    patch: Triple = (1, 1, 1)
+    patches: Patches | None = None
 
     def total(self, stage: Stage) -> Work:
         """What all tasks of a stage do together."""
@@ -81,8 +83,8 @@ class Workload:
     def _work(self, stage: Stage, *, largest: bool) -> Work:
         tasks = 1 if largest else len(stage)
         voxels = self._block if largest else self.grid.covered.voxels
-        if stage.task == "predict":
-            patches = tasks * seen(_sides(self.grid, 0), self.patch)
+        if stage.task == "predict" and self.patches is not None:
+            patches = computed(self.grid, self.patches, largest)
             return Work(tasks, voxels, 0, patches, self.operations * patches)
         if stage.task == "faces":
             face = between(self.grid, 0, largest)
@@ -145,11 +147,6 @@ def open_surface(grid: BlockGrid, level: int) -> int:
 def faces_before(grid: BlockGrid, index: Triple) -> int:
     """Voxels on the faces between one block and those before it."""
     return _planes([min(1, i) for i in index], grid.box(index).shape)
-
-
-def seen(block: Triple, patch: Triple) -> int:
-    """Voxels of the patches that a block computes: all that touch it, and they overlap by half."""
-    return math.prod((-(-2 * b // p) + 1) * p for b, p in zip(block, patch, strict=True))
 
 
 def _planes(planes: list[int], sides: Triple) -> int:

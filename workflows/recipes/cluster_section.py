@@ -34,7 +34,8 @@ class Cluster(Section):
     preset: str | None = None  # a name, or a path that ends in .toml; what follows is laid over it
     kind: Literal["serial", "local", "slurm"] = "local"
     workers: PositiveInt = 2  # processes on this machine
-    gpus: NonNegativeInt = 0  # processes on this machine with a GPU each, that predict; with device "cuda", at least 1
+    gpus: NonNegativeInt = 0  # of this machine, for processes that predict; with device "cuda", at least 1
+    workers_per_gpu: PositiveInt = 1  # processes that share a GPU: one reads and writes while another computes
     memory: Size | None = None  # of one worker on this machine; its share of what is free unless given
     pools: Pools = Pools()
     interface: str | None = None  # the network between nodes, such as "ib0"; that of the default route unless given
@@ -64,7 +65,7 @@ class Cluster(Section):
         """How many workers a pool has, at most."""
         if jobs := self.jobs(pool):
             return jobs.maximum
-        return max(1, self.gpus) if pool == "gpu" else self.workers
+        return max(1, self.gpus) * self.workers_per_gpu if pool == "gpu" else self.workers
 
     @property
     def has_gpus(self) -> bool:
@@ -81,7 +82,10 @@ class Cluster(Section):
             memory: bytes of a worker on this machine.
             pools: that have anything to do.
         """
-        sizes = {pool: self.jobs(pool) or Pool(self.most_workers(pool), memory) for pool in sorted(pools)}
+        sizes = {
+            pool: self.jobs(pool) or Pool(self.most_workers(pool), memory, self.workers_per_gpu)
+            for pool in sorted(pools)
+        }
         return Place(self.kind, sizes, directory, self.interface, self.dashboard)
 
     def jobs(self, pool: PoolName) -> Jobs | None:

@@ -7,7 +7,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationInfo,
+    model_validator,
+)
 
 from ...cluster.quantities import Duration
 from ...pipeline.errors import RequestError
@@ -52,6 +60,7 @@ InputPath = Annotated[str, AfterValidator(_against_recipe)]
 CheckpointName = Annotated[str, AfterValidator(_checkpoint)]
 Fraction = Annotated[Decimal, BeforeValidator(_decimal)]
 Voxels = Annotated[Triple, BeforeValidator(_triple)]
+Overlap = Annotated[tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt], BeforeValidator(_triple)]
 Shape = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(_triple)]
 
 
@@ -126,7 +135,11 @@ class Model(Section):
     # before there was a choice have no record of one.
     variants: Literal[1, 4, 8, 16] = Field(default=1, exclude_if=lambda count: count == 1)
     combine: Literal["mean", "min"] = Field(default="mean", exclude_if=lambda how: how == "mean")  # of the variants
-    compile: bool = Field(default=False, exclude_if=lambda asked: not asked)  # on CPUs, too; GPUs always do
+    compile: bool = Field(default=False, exclude_if=lambda asked: not asked)  # takes up to minutes in every worker
+    # Voxels that neighbouring patches share, and those of their rims that count nothing (a third of the overlap); the
+    # checkpoint's unless given, and half a patch where it has none.
+    overlap: Overlap | None = Field(default=None, exclude_if=lambda overlap: overlap is None)
+    rim: Overlap | None = Field(default=None, exclude_if=lambda rim: rim is None)
     # Voxels of the raw data may be 1.5 times as large or small as those that the network was trained on, or more.
     accept_voxel_size: bool = Field(default=False, exclude_if=lambda asked: not asked)
 

@@ -6,7 +6,7 @@ from pydantic import PositiveFloat, model_validator
 
 from ...pipeline.affinities.augmentation_config import AugmentationConfig
 from ...pipeline.affinities.network_config import NetworkConfig
-from ...pipeline.affinities.training import TrainingConfig
+from ...pipeline.affinities.training_config import TrainingConfig
 from ...pipeline.affinities.validation import ScoringConfig
 from ...pipeline.geometry import Box, Triple
 from ...pipeline.networks.normalisation import Normalisation

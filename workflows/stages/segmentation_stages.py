@@ -68,7 +68,7 @@ class SegmentationStages:
         model = self._recipe.model
         if model is None or model.device != "auto":
             return stage
-        return replace(stage, resources=replace(stage.resources, gpu=self._recipe.cluster.has_gpus))
+        return replace(stage, resources=stage.resources.on_gpu()) if self._recipe.cluster.has_gpus else stage
 
     def _supervoxels(self, offsets: Offsets, after_predict: bool) -> Stage:
         places, channels = self._places, Channels.of_offsets(offsets)

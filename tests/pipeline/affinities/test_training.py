@@ -10,7 +10,8 @@ from petavox.pipeline.affinities import training
 from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 from petavox.pipeline.affinities.checkpoint import load_checkpoint
 from petavox.pipeline.affinities.sampling import PATCHES, TrainingVolume
-from petavox.pipeline.affinities.training import STATE, Trainer, TrainingConfig, learning_rate
+from petavox.pipeline.affinities.training import STATE, Trainer
+from petavox.pipeline.affinities.training_config import TrainingConfig, learning_rate
 from petavox.pipeline.affinities.unet import NetworkConfig
 from petavox.pipeline.errors import AffinityError, CheckpointError, RequestError
 from petavox.pipeline.geometry import Box

@@ -13,7 +13,8 @@ from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 from petavox.pipeline.affinities.checkpoint import load_checkpoint
 from petavox.pipeline.affinities.prediction import Inference, Predictor
 from petavox.pipeline.affinities.sampling import TrainingVolume
-from petavox.pipeline.affinities.training import Trainer, TrainingConfig
+from petavox.pipeline.affinities.training import Trainer
+from petavox.pipeline.affinities.training_config import TrainingConfig
 from petavox.pipeline.affinities.unet import NetworkConfig
 from petavox.pipeline.affinities.validation import ScoringConfig, middle
 from petavox.pipeline.errors import CheckpointError, RequestError

@@ -14,7 +14,8 @@ import torch
 from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 from petavox.pipeline.affinities.checkpoint import load_checkpoint
 from petavox.pipeline.affinities.sampling import TrainingVolume
-from petavox.pipeline.affinities.training import STATE, Trainer, TrainingConfig
+from petavox.pipeline.affinities.training import STATE, Trainer
+from petavox.pipeline.affinities.training_config import TrainingConfig
 from petavox.pipeline.affinities.unet import NetworkConfig
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.networks.log import LOG

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -273,3 +274,10 @@ def test_the_report_shows_affinities_in_the_colours_of_their_axes_whatever_their
     pictures = [re.findall(r'src="data:image/png;base64,([^"]+)"', page.read_text("utf-8")) for page in pages]
     assert pictures[0] == pictures[1]
     assert len(pictures[0]) >= 3
+
+
+def test_a_run_and_its_report_do_without_imagecodecs(made, finished, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)  # importing it fails
+    ending = run(load(made / "recipe.toml"), tmp_path / "run", Silent())
+    assert ending.exit_status == 0
+    assert ending.report.read_text("utf-8").count("data:image/png") >= 3
