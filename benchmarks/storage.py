@@ -43,7 +43,7 @@ from petavox.pipeline import tables
 from petavox.pipeline.geometry import Box, Triple
 from petavox.pipeline.volumes import Volume, create_volume, open_volume
 from petavox.pipeline.volumes.stores import CACHE_BYTES
-from petavox.workflows.convert import convert
+from petavox.workflows.conversion.convert import convert
 from petavox.workflows.plan import Plan, make_plan
 from petavox.workflows.recipe import Input, load
 

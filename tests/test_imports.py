@@ -66,7 +66,7 @@ OURS = [(importer, imported) for importer, imported in IMPORTS if not imported.s
 
 def test_the_walk_sees_imports():
     assert ("tasks.relabel", "pipeline.volumes.open_volume") in OURS
-    assert ("workflows.sources", ":numpy") in IMPORTS
+    assert ("workflows.conversion.sources", ":numpy") in IMPORTS
     assert ("pipeline.volumes", "pipeline.volumes.spec.VolumeSpec") in OURS
 
 

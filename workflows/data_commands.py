@@ -53,7 +53,7 @@ def convert(
     ] = None,
 ) -> None:
     """Any volume → OME-Zarr."""
-    from .convert import convert as convert_volume
+    from .conversion.convert import convert as convert_volume
     from .progress import on_standard_error
 
     volume = convert_volume(

@@ -14,8 +14,8 @@ import zarr
 from petavox.pipeline.errors import RequestError, StorageError, VolumeError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
-from petavox.workflows import convert as module
-from petavox.workflows.convert import convert
+from petavox.workflows.conversion import convert as module
+from petavox.workflows.conversion.convert import convert
 
 SIZE = (30.0, 6.0, 6.5)
 VOXELS = np.random.default_rng(0).integers(0, 255, (13, 20, 30), dtype=np.uint8)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..pipeline.errors import RequestError, StorageError, VolumeError
-from ..pipeline.geometry import BlockGrid, Box, Triple, triple
-from ..pipeline.volumes import Volume, VolumeSpec, create_volume, default_chunks, open_volume
-from .progress import Progress
+from ...pipeline.errors import RequestError, StorageError, VolumeError
+from ...pipeline.geometry import BlockGrid, Box, Triple, triple
+from ...pipeline.volumes import Volume, VolumeSpec, create_volume, default_chunks, open_volume
+from ..progress import Progress
 from .sources import Source, open_source
 
 SHARD: Triple = (64, 512, 512)  # voxels; what one file of a converted volume holds

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ..pipeline.errors import RequestError, StorageError, VolumeError
-from ..pipeline.geometry import Box, Triple, triple
-from ..pipeline.volumes import open_volume
-from ..pipeline.volumes.metadata import (
+from ...pipeline.errors import RequestError, StorageError, VolumeError
+from ...pipeline.geometry import Box, Triple, triple
+from ...pipeline.volumes import open_volume
+from ...pipeline.volumes.metadata import (
     SPATIAL,
     Frame,
     affinity_offsets,
@@ -24,7 +24,7 @@ from ..pipeline.volumes.metadata import (
     axis_letters,
     in_nanometres,
 )
-from ..pipeline.volumes.spec import Nanometres, nanometres
+from ...pipeline.volumes.spec import Nanometres, nanometres
 
 SIGNATURES = {
     b"II*\0": "tiff",

@@ -1,0 +1,1 @@
+"""Other formats in and out: volumes of laboratories become OME-Zarr."""
