@@ -38,36 +38,61 @@ def demo(
 @command
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="SRC", help="TIFF, sections in a folder, HDF5, zarr, N5, precomputed.")
+        str,
+        typer.Argument(
+            metavar="SRC", help="TIFF, a folder or 'pattern' of sections, HDF5, zarr, N5, precomputed; a path or URL."
+        ),
     ],
     destination: Annotated[Path, typer.Argument(metavar="DST", help="A new OME-Zarr volume.")],
-    voxel_size: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="In nm, where SRC does not say.")] = None,
-    axes: Annotated[
-        str | None, typer.Option(metavar="ZYX", help="Of SRC in its own order, where it does not say.")
+    voxel_size: Annotated[
+        str | None, typer.Option(metavar="Z,Y,X", help="In nm, where SRC does not say, or says something else.")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Which array of an HDF5 file.")] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(metavar="ZYX", help="Of SRC in its own order. For a TIFF, zyx takes its pages as they come."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which array of an HDF5 file, image of an OME-TIFF, or group.")
+    ] = None,
+    channel: Annotated[int | None, typer.Option(metavar="N", help="Which channel, from 0; all unless given.")] = None,
+    time: Annotated[int | None, typer.Option(metavar="N", help="Which point of time, from 0.")] = None,
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="Sections in the order of their names, whatever the numbers say.")
+    ] = False,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Read JPEG sections, too.")] = False,
     box: BoxOption = None,
     chunk: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Unit of reading of DST, in voxels.")] = None,
     offsets: Annotated[
         str | None, typer.Option(metavar="Z,Y,X;…", help="Of affinity channels, in voxels, where SRC does not say.")
     ] = None,
+    preview: Annotated[Path | None, typer.Option(metavar="PNG", help="Also make a picture of the volume.")] = None,
 ) -> None:
-    """Any volume → OME-Zarr."""
+    """Any volume → OME-Zarr. Interrupted, the same command goes on."""
     from .conversion.convert import convert as convert_volume
+    from .conversion.options import SourceOptions
     from .progress import on_standard_error
 
-    volume = convert_volume(
-        source,
-        destination,
+    options = SourceOptions(
         voxel_size=None if voxel_size is None else parse_three(float, voxel_size, "--voxel-size"),
         axes=axes,
         dataset=dataset,
+        offsets=None if offsets is None else [parse_three(int, offset, "--offsets") for offset in offsets.split(";")],
+        channel=channel,
+        time=time,
+        in_order=in_order,
+        lossy=lossy,
+    )
+    converted = convert_volume(
+        source,
+        destination,
+        options,
         box=parse_box(box),
         chunk=None if chunk is None else parse_three(int, chunk, "--chunk"),
-        offsets=None if offsets is None else [parse_three(int, offset, "--offsets") for offset in offsets.split(";")],
+        preview=preview,
+        tell=say,
         progress=on_standard_error(),
     )
-    print(volume.path)
+    print(converted)
 
 
 @command
