@@ -21,7 +21,8 @@ ALLOWED = {
     "workflows": ("workflows", "tasks", "pipeline", "cluster"),
     "cluster": ("cluster", "pipeline.errors"),
 }
-SHARED = {"checksums", "errors", "geometry", "volumes", "tables", "thresholds"}  # what all of pipeline/ may import
+# What all of pipeline/ may import.
+SHARED = {"checksums", "errors", "geometry", "labels", "volumes", "tables", "thresholds"}
 ONLY_IN = {  # outside package: the one room that imports it
     "dask": "cluster",
     "distributed": "cluster",

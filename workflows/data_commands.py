@@ -123,7 +123,7 @@ def train(
     from .training import train_from_recipe
 
     folder = out or Path("training") / recipe.stem
-    print(train_from_recipe(recipe, folder, overrides or (), lambda line: say(json.dumps(line))))
+    print(train_from_recipe(recipe, folder, overrides or (), lambda line: say(json.dumps(line)), say))
 
 
 @command
@@ -141,7 +141,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a segmentation: adapted Rand error, variation of information, the largest splits and mergers."""
-    from .evaluate import evaluate_volumes, scores_table
+    from .evaluate import UNKNOWN, evaluate_volumes, scores_table
     from .progress import on_standard_error
 
     progress = on_standard_error()
@@ -163,6 +163,8 @@ def evaluate(
         )
     finally:
         progress.close()
+    if scores.unknown_voxels:
+        say(f"{truth}: {scores.unknown_voxels:,} voxels {UNKNOWN}.")
     show_result(scores.to_json() if as_json else scores_table(scores), as_json)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..pipeline.evaluation.scores import Scores
     from ..tasks import contingency
 
+UNKNOWN = "of the truth, labelled below 0 or with a largest id (−1, 2⁶⁴−1); not scored"
 READING_BLOCK = 1 << 23  # voxels; about 350 MB while a block is counted
 
 
@@ -102,6 +103,7 @@ def plan_contingency(
     true = open_volume(truth)
     _check_labels(segmentation, spec)
     _check_labels(truth, true.spec)
+    _check_whole(true)
     _check_voxel_size(segmentation, spec, true)
     if mask is not None:
         _check_mask(true, open_volume(mask))
@@ -162,6 +164,7 @@ def score_rows(scores: Scores) -> list[tuple[str, str, str]]:
             f"in {scores.truth_objects:,} objects; {unlabelled:.2%} unlabelled",
         ),
         ("segments", f"{scores.segments:,}", "that touch a truth object"),
+        *([("unknown voxels", f"{scores.unknown_voxels:,}", UNKNOWN)] if scores.unknown_voxels else []),
     ]
 
 
@@ -189,11 +192,21 @@ def _reading_block(spec: VolumeSpec) -> Triple:
 
 
 def _check_labels(path: str, spec: VolumeSpec) -> None:
-    if spec.channels is not None or not spec.dtype.startswith(("uint", "int", "bool")):
-        channels = "" if spec.channels is None else f" with {spec.channels} channels"
+    if spec.channels is not None:
         raise VolumeError(
-            f"Labels are integers on axes z, y, x; {path} holds {spec.dtype}{channels}. Name a label volume."
+            f"Labels are integers on axes z, y, x; {path} holds {spec.dtype} with {spec.channels} channels. "
+            "Name a label volume."
         )
+
+
+def _check_whole(true: Volume) -> None:
+    """Look at the middle of labels that are floats, before a run has done all that is scored by them."""
+    from ..pipeline.labels import object_ids
+
+    if true.spec.dtype.startswith("float"):
+        start = triple([n // 2 - n // 2 % c for n, c in zip(true.spec.shape, true.spec.chunk, strict=True)])
+        middle = Box.of_shape(true.spec.chunk, start).intersect(true.spec.box)
+        object_ids(true.read(middle), f"truth {true.path}")
 
 
 def _check_voxel_size(segmentation: str, spec: VolumeSpec, true: Volume) -> None:

@@ -27,9 +27,11 @@ from ..pipeline.errors import RequestError, VolumeError
 from ..pipeline.geometry import Box, Triple, triple
 from ..pipeline.phantom import Phantom, PhantomConfig
 from ..pipeline.segment import scores_at
+from ..pipeline.volumes.spec import Nanometres
 from . import strict_toml
 from .card import training_card
 from .curves import CURVES, training_curves
+from .labelled_volume import read_labelled
 from .recipe import CheckpointName
 from .strict_toml import Section
 
@@ -54,7 +56,7 @@ class RecipeVolume(Section):
     """A labelled volume: paths are relative to the recipe and may hold $VARIABLES.
 
     Args:
-        raw: grey values: a TIFF file, or a volume that petavox opens.
+        raw: grey values: a TIFF or HDF5 file, a folder of sections, or a volume that petavox opens.
         labels: objects, 0 for background.
         mask: nonzero where the labels are known; everywhere unless given.
         weight: how often patches come from it, relative to the other volumes.
@@ -118,6 +120,7 @@ def train_from_recipe(
     directory: Path,
     overrides: Sequence[str] = (),
     report: Callable[[dict[str, Any]], None] | None = None,
+    tell: Callable[[str], None] = lambda remark: None,
 ) -> Path:
     """Trains as a recipe says; continues a training that the directory already holds.
 
@@ -129,6 +132,7 @@ def train_from_recipe(
             log's curves.
         overrides: "key=value" with dotted keys, such as "training.steps=100", laid over the recipe.
         report: is given every line of the log.
+        tell: is told what a user must know of the volumes.
 
     Returns:
         The folder of the checkpoint: the averaged weights with the best validation score, or without validation the
@@ -140,16 +144,20 @@ def train_from_recipe(
     """
     recipe = strict_toml.read(path, TrainingRecipe, overrides)
     with joined_processes(recipe.training.device):
-        return _train(recipe, path, directory, report)
+        return _train(recipe, path, directory, report, tell)
 
 
 def _train(
-    recipe: TrainingRecipe, path: Path, directory: Path, report: Callable[[dict[str, Any]], None] | None
+    recipe: TrainingRecipe,
+    path: Path,
+    directory: Path,
+    report: Callable[[dict[str, Any]], None] | None,
+    tell: Callable[[str], None],
 ) -> Path:
     network, start = recipe.network, None if recipe.start is None else find_checkpoint(recipe.start)
     if start is not None and "network" not in recipe.model_fields_set:
         network = read_checkpoint_config(start).network
-    volumes = [_load(volume, path.parent) for volume in recipe.volume]
+    volumes = [_load(volume, path.parent, recipe.voxel_size, tell) for volume in recipe.volume]
     volumes += [_draw(phantom, recipe.voxel_size) for phantom in recipe.phantom]
     provenance: dict[str, str | int | float] = {"recipe": path.name}
     if start is not None:
@@ -179,21 +187,27 @@ def _judge(affinities: NDArray[np.uint8], labels: NDArray[np.integer], scoring: 
     return scores_at(scoring.thresholds, affinities, labels, **rules)
 
 
-def _load(volume: RecipeVolume, base: Path) -> TrainingVolume:
-    (raw, fill_value), (labels, _) = _read(volume.raw, base), _read(volume.labels, base)
-    mask = labels == labels if volume.mask is None else _read(volume.mask, base)[0] != 0
+def _load(volume: RecipeVolume, base: Path, voxel_size: Nanometres, tell: Callable[[str], None]) -> TrainingVolume:
+    mask = None if volume.mask is None else _path(volume.mask, base)
+    read = read_labelled(_path(volume.raw, base), _path(volume.labels, base), mask, voxel_size, tell)
     normalisation = volume.normalisation or estimate_normalisation(
-        lambda box: raw[box.slices()], triple(raw.shape), fill_value=fill_value
+        lambda box: read.raw[box.slices()], triple(read.raw.shape), fill_value=read.fill_value
     )
-    return TrainingVolume(
-        raw,
-        labels,  # type: ignore[arg-type]
-        mask,
+    loaded = TrainingVolume(
+        read.raw,
+        read.labels,
+        read.mask,
         normalisation,
         tuple(box.box for box in volume.validation),
         tuple(box.box for box in volume.exclude),
         volume.weight,
     )
+    if not read.labels[loaded.learnable()].any():
+        raise VolumeError(
+            f"Nothing can be learned from labels without an object: where {volume.labels} may be learned from, all is "
+            "background (0), or unknown. Is it the right file? Check its mask and boxes, too."
+        )
+    return loaded
 
 
 def _draw(piece: RecipePhantom, voxel_size: tuple[float, float, float]) -> TrainingVolume:
@@ -208,20 +222,9 @@ def _draw(piece: RecipePhantom, voxel_size: tuple[float, float, float]) -> Train
     return TrainingVolume(raw, labels, np.ones(raw.shape, bool), normalisation, validation, weight=piece.weight)
 
 
-def _read(name: str, base: Path) -> tuple[NDArray[np.generic], float]:
-    """A whole volume (Z, Y, X), and its fill value, from a volume that petavox opens, or a TIFF file, which has 0."""
-    expanded = os.path.expandvars(name)
+def _path(name: str, base: Path) -> str:
+    """A path in a recipe, its $VARIABLES and ~ replaced; relative ones lie beside the recipe."""
+    expanded = os.path.expanduser(os.path.expandvars(name))  # noqa: PTH111 - URLs pass through
     if "$" in expanded:
         raise RequestError(f"The path {name} names an environment variable that is not set.")
-    path = expanded if "://" in expanded else str(base / expanded)
-    if not path.lower().endswith((".tif", ".tiff")):
-        from ..pipeline.volumes import open_volume
-
-        volume = open_volume(path)
-        return volume.read(volume.spec.box), volume.spec.fill_value
-    import tifffile
-
-    try:
-        return tifffile.imread(path), 0
-    except (OSError, ValueError) as error:
-        raise VolumeError(f"The training volume {path} cannot be read: {error}") from error
+    return expanded if "://" in expanded else str(base / expanded)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import RequestError
 from ..geometry import Box, Triple, triple
+from ..labels import object_ids
 from .architecture import NetworkConfig
 from .inference import Inference, Predictor
 from .network import ResidualSymmetricUNet
@@ -143,5 +144,5 @@ def middle(box: Box, shape: Triple) -> Box:
 
 
 def _labels(volume: TrainingVolume, box: Box) -> NDArray[np.integer]:
-    labels = volume.labels[box.slices()]
+    labels = object_ids(volume.labels[box.slices()], "labels")
     return np.where(volume.mask[box.slices()], labels, labels.dtype.type(0))

@@ -18,6 +18,7 @@ class SourceOptions:
         channel, time: the one that is read, from 0.
         in_order: sections follow one another in the order of their names, whatever the numbers in them say.
         lossy: JPEG is read, too.
+        default_voxel_size: nm, z y x, where neither the user nor the source says one.
     """
 
     voxel_size: Sequence[float] | None = None
@@ -28,3 +29,4 @@ class SourceOptions:
     time: int | None = None
     in_order: bool = False
     lossy: bool = False
+    default_voxel_size: Sequence[float] | None = None

@@ -47,6 +47,7 @@ class Source:
         sections: how many there are, which is the first and which the last; empty where there are none.
         remarks: what a user must be told.
         identity: what changes when it is written anew.
+        fill_value: of voxels that hold nothing.
     """
 
     path: str
@@ -60,6 +61,12 @@ class Source:
     sections: str = ""
     remarks: tuple[str, ...] = ()
     identity: str = ""
+    fill_value: float = 0
+
+    @property
+    def box(self) -> Box:
+        """All voxels."""
+        return Box.of_shape(self.shape)
 
 
 @contextmanager
@@ -236,6 +243,7 @@ def _seen(volume: Volume) -> Source:
         volume.read,
         remarks=volume.remarks,
         identity=volume.identity(),
+        fill_value=spec.fill_value,
     )
 
 
@@ -253,6 +261,8 @@ def _arranged(path: str, content: Content, options: SourceOptions, identity: str
     if view.dtype not in DTYPES:
         raise VolumeError(f"Voxels must be booleans, integers or floats, found {view.dtype!r} in {path}.")
     size = nanometres(options.voxel_size) if options.voxel_size is not None else frame.voxel_size
+    if size is None and options.default_voxel_size is not None:
+        size = nanometres(options.default_voxel_size)
     if size is None:
         raise VolumeError(no_voxel_size(path, frame.doubt))
     channels = view.shape[0] if len(view.shape) == 4 else None
