@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .pipeline.kernel_cache import find_kernel_cache
+
 if TYPE_CHECKING:
     from .pipeline.evaluation import evaluate as evaluate
     from .pipeline.segment import segment as segment
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "contact_graph", "evaluate", "segment"]
+
+find_kernel_cache()  # before any kernel is imported
 
 _HOMES = {
     "segment": ".pipeline.segment",
