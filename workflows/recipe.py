@@ -22,8 +22,11 @@ from .strict_toml import Section
 
 
 def _against_recipe(path: str, info: ValidationInfo) -> str:
-    """A relative path is relative to the recipe's folder; a URL stays as it is."""
-    return path if "://" in path or not info.context else os.path.normpath(info.context["folder"] / path)
+    """A relative path is relative to the recipe's folder; ~ is the home folder; a URL stays as it is."""
+    if "://" in path:
+        return path
+    path = os.path.expanduser(path)  # noqa: PTH111 - a string as the rest
+    return os.path.normpath(info.context["folder"] / path) if info.context else path
 
 
 def _checkpoint(name: str, info: ValidationInfo) -> str:

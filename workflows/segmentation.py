@@ -275,7 +275,7 @@ def supervoxel_settings(recipe: Recipe) -> dict[str, object]:
 
 
 def _place(directory: Path, path: str) -> str:
-    return path if "://" in path else os.path.normpath(directory / path)
+    return path if "://" in path else os.path.normpath(directory / Path(path).expanduser())
 
 
 def _itself(index: Triple) -> Iterable[Triple]:

@@ -35,12 +35,18 @@ def read(path: str | Path, model: type[Model], overrides: Sequence[str] = ()) ->
     """
     file = Path(path)
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(_text(file.read_bytes()))
     except OSError as error:
         raise RequestError(f"Recipe {file} cannot be read: {error.strerror or error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"Recipe {file} is not valid TOML: {error}.") from error
     return parse(laid_over(content, overrides), model, where=str(file), folder=file.resolve().parent)
+
+
+def _text(content: bytes) -> str:
+    """The text of a recipe; Windows' editors begin it with a byte order mark, PowerShell writes UTF-16."""
+    utf_16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return content.decode("utf-16" if utf_16 else "utf-8-sig")
 
 
 def laid_over(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
