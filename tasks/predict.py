@@ -23,7 +23,7 @@ from pydantic import Field
 from ..pipeline import checksums
 from ..pipeline.affinities.checkpoint import check_checkpoint_offsets, load_checkpoint
 from ..pipeline.affinities.inference import Inference, Predictor, working_memory
-from ..pipeline.affinities.normalisation import Normalisation
+from ..pipeline.affinities.normalisation import Normalisation, holds_image
 from ..pipeline.affinities.offsets import NEAREST
 from ..pipeline.affinities.variants import Combine, Count
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
@@ -33,7 +33,9 @@ from .pieces import Part, Piece
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
+NOT_FINITE = "not_finite"
+"""Count of voxels whose grey value is infinite or not a number: the network sees the mean, edges to them are 0."""
 TORCH_BYTES = 450_000_000
 """What torch takes in a process that predicts, measured: half of it on import, the rest as its kernels' scratch."""
 
@@ -91,6 +93,8 @@ def resources(config: Config, _: Density) -> Resources:
     arrays = working_memory(checkpoint.network, inference, block, np.dtype(raw.dtype).itemsize)
     if config.mask is not None:
         arrays += 6 * prod(block)  # the mask, and which affinities it leaves
+    if raw.dtype.startswith("float"):
+        arrays += (6 + np.dtype(raw.dtype).itemsize) * prod(block)  # likewise of what is finite
     return Resources(memory=TORCH_BYTES + arrays, threads=config.threads, gpu=config.device == "cuda")
 
 
@@ -101,10 +105,12 @@ def run(config: Config, index: Triple) -> Outcome:
     if not wanted.any():
         nothing = np.zeros((len(NEAREST), *block.shape), np.uint8)
         return Outcome(state="masked", voxels=block.voxels, checksum=checksums.of_array(nothing))
+    known, not_finite = _known(raw, block)
     torch.set_num_threads(config.threads)
-    affinities = _predict(config, raw, block, wanted)
+    affinities = _predict(config, raw, block, wanted & known)
     state: Literal["done", "empty"] = "done" if affinities.any() else "empty"
-    return Outcome(state=state, voxels=block.voxels, checksum=checksums.of_array(affinities))
+    counts = {NOT_FINITE: not_finite} if not_finite else {}
+    return Outcome(state=state, voxels=block.voxels, counts=counts, checksum=checksums.of_array(affinities))
 
 
 def _predict(config: Config, raw: Volume, block: Box, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
@@ -136,10 +142,29 @@ def _wanted(config: Config, block: Box) -> npt.NDArray[np.bool_]:
     """For each affinity (3, Z, Y, X) of a block whether both ends of its edge are inside the mask."""
     if config.mask is None:
         return np.ones((1, 1, 1, 1), np.bool_)
-    mask = open_volume(config.mask)
-    around = Box(triple([max(0, a - 1) for a in block.start]), block.stop)
+    around = _around(block)
+    return _both_ends(open_volume(config.mask).read(around) != 0, block, around)
+
+
+def _known(raw: Volume, block: Box) -> tuple[npt.NDArray[np.bool_], int]:
+    """For each affinity of a block whether both ends of its edge have a finite grey value, and how many have none."""
+    if not raw.spec.dtype.startswith("float"):
+        return np.ones((1, 1, 1, 1), np.bool_), 0
+    around = _around(block)
+    finite = holds_image(raw.read(around), None)
+    inside = finite[block.slices(around.start)]
+    return _both_ends(finite, block, around), int(inside.size - np.count_nonzero(inside))
+
+
+def _around(block: Box) -> Box:
+    """A block with the voxels just before it, as far as the volume goes."""
+    return Box(triple([max(0, a - 1) for a in block.start]), block.stop)
+
+
+def _both_ends(good: npt.NDArray[np.bool_], block: Box, around: Box) -> npt.NDArray[np.bool_]:
+    """For each affinity (3, Z, Y, X) of a block whether both ends of its edge are good."""
     missing = [(1 - (a - b), 0) for a, b in zip(block.start, around.start, strict=True)]
-    inside = np.pad(mask.read(around) != 0, missing, mode="edge")
+    inside = np.pad(good, missing, mode="edge")
     here = inside[1:, 1:, 1:]
     return np.stack([here & inside[:-1, 1:, 1:], here & inside[1:, :-1, 1:], here & inside[1:, 1:, :-1]])
 

@@ -173,7 +173,8 @@ def _disk(stage: Stage, directory: Path) -> str:
 
 
 def _notes(plan: Plan, calibration: Calibration | None) -> tuple[str, ...]:
-    notes = [] if plan.density_note is None or calibration is not None else [plan.density_note]
+    notes = list(plan.remarks)
+    notes += [] if plan.density_note is None or calibration is not None else [plan.density_note]
     if calibration is not None:
         notes += calibration.notes(plan)
     else:

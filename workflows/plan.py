@@ -15,7 +15,7 @@ from ..pipeline.affinities.nearest import Channels, read_nearest
 from ..pipeline.affinities.offsets import NEAREST, Offsets
 from ..pipeline.errors import AffinityError, VolumeError
 from ..pipeline.geometry import BlockGrid, Box, Triple
-from ..pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
+from ..pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume, survey
 from ..tasks.contract import Density, TaskConfig
 from .density import sample_density
 from .fingerprint import digest
@@ -53,6 +53,7 @@ class Plan:
         operations: of the network for a voxel of a patch; 0 without one.
         patch: of the network, voxels.
         truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
+        remarks: what a user must be told of the volumes that it reads.
     """
 
     recipe: Recipe
@@ -69,6 +70,7 @@ class Plan:
     operations: float
     patch: Triple
     truth_offset: Triple | None
+    remarks: tuple[str, ...] = ()
 
     def workers(self, pool: PoolName) -> int:
         """How many workers the recipe gives to a pool."""
@@ -125,7 +127,17 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         operations=network[0],
         patch=network[1],
         truth_offset=None if counting is None else counting.offset,
+        remarks=_remarks(recipe, source),
     )
+
+
+def _remarks(recipe: Recipe, source: Volume) -> tuple[str, ...]:
+    """What a user must be told of the volumes that a run reads; the supervoxels of another run are known."""
+    if recipe.input.run is not None:
+        return ()
+    wanted = [recipe.input.mask, *((recipe.evaluate.truth, recipe.evaluate.mask) if recipe.evaluate else ())]
+    volumes = [source, *(open_volume(path) for path in wanted if path is not None)]
+    return tuple(remark for volume in volumes for remark in (*volume.remarks, *survey(volume)))
 
 
 def _density(recipe: Recipe, source: Volume, offsets: Offsets | None) -> tuple[Density, str | None]:
@@ -209,7 +221,8 @@ def _with_normalisation(model: Model, source: Volume) -> Model:
     if source.spec.channels is not None:
         raise VolumeError(
             f"Raw data has the axes z, y, x; {source.path} has {source.spec.channels} channels besides."
-            " If these are affinities, name the volume as [input] affinities; else take one channel out of it."
+            " If these are affinities, name the volume as [input] affinities; else take one channel out of it: "
+            f"petavox convert {source.path} NEW.zarr --channel 0"
         )
     if model.mean is not None:
         return model

@@ -24,7 +24,7 @@ from ..geometry import Box, Triple
 from .architecture import NetworkConfig, check_patch
 from .engine import Engine, Precision, usable_device
 from .network import ResidualSymmetricUNet
-from .normalisation import Normalisation, as_tensor
+from .normalisation import Normalisation, as_tensor, holds_image
 from .offsets import NEAREST
 from .patches import PatchGrid, blending_weights
 from .reading import Grey, Read, reading
@@ -122,8 +122,7 @@ class Predictor:
             yield slab, _grey_levels(total, slab, block)
 
     def _holds_image(self, grey: Grey) -> bool:
-        fill = self.inference.fill_value
-        return fill is None or bool((grey != fill).any())
+        return bool(holds_image(grey, self.inference.fill_value).any())
 
     def _compute(self, patches: list[Grey]) -> Tensor:
         """Affinities (N, 3, Z, Y, X) of patches; the batch is always full, since kernels may depend on its size."""
