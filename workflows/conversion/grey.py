@@ -7,7 +7,7 @@ import numpy as np
 from ...pipeline.errors import VolumeError
 
 
-def grey_of(image: np.ndarray, where: str, channel: int | None = None) -> np.ndarray:
+def grey_of(image: np.ndarray, where: str, channel: int | None = None, *, alpha: bool = True) -> np.ndarray:
     """A grey image (Y, X) of one that may have samples (Y, X, S).
 
     Three equal colours are one grey value, and transparency that is nowhere transparent is none.
@@ -16,6 +16,7 @@ def grey_of(image: np.ndarray, where: str, channel: int | None = None) -> np.nda
         image: the pixels.
         where: names them in an error.
         channel: the sample that is taken, whatever the others are.
+        alpha: whether the last of two or four samples is transparency.
 
     Raises:
         VolumeError: the colours differ, something is transparent, or there is no such channel.
@@ -27,7 +28,7 @@ def grey_of(image: np.ndarray, where: str, channel: int | None = None) -> np.nda
         if not 0 <= channel < samples:
             raise VolumeError(f"Cannot take channel {channel} of {where}: it has {samples} channels, counted from 0.")
         return image[..., channel]
-    colours = samples - (samples in (2, 4))
+    colours = samples - (alpha and samples in (2, 4))
     if colours < samples and (image[..., -1] != opaque(image.dtype)).any():
         raise VolumeError(
             f"{where} is transparent in places, so that its grey values depend on what lies behind. "

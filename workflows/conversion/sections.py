@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,8 +18,8 @@ from .images import JPEG, OTHER_SUFFIXES, SUFFIXES, TIFF, format_of, kind_of, re
 from .ome_set import read_ome
 from .options import SourceOptions
 from .section_names import natural_key, order_of
-from .stack import Content, stack_of
-from .tiff import Layout, check_alike, content_of, tiff_layout
+from .stack import Content, in_words, stack_of
+from .tiff import Layout, check_alike, content_of, ome_layout, tiff_layout
 from .tiff_file import Page
 from .tiff_files import TiffFiles
 
@@ -71,7 +72,7 @@ def open_sections(files: Sequence[Path], where: str, options: SourceOptions) -> 
             f"{where} holds JPEG images, which are lossy: their grey values are not those that were taken. Find the "
             "originals, save them as PNG or TIFF, or say --lossy to read them as they are."
         )
-    ordered, remarks = _in_order(files, where, options)
+    ordered, remarks = _in_order(files, options)
     remarks = (*remarks, *_neighbours(ordered, where))
     if kinds == [TIFF]:
         with TiffFiles(ordered) as tiffs:
@@ -97,15 +98,18 @@ def _checked_format(file: Path) -> str:
     return found
 
 
-def _in_order(files: Sequence[Path], where: str, options: SourceOptions) -> tuple[list[Path], tuple[str, ...]]:
+def _in_order(files: Sequence[Path], options: SourceOptions) -> tuple[list[Path], tuple[str, ...]]:
     """The files in the order of their numbers, or of their names where the user says so."""
-    names = [str(file) for file in files]
     if options.in_order:
         return sorted(files, key=lambda file: natural_key(str(file))), ()
-    if len({file.parent for file in files}) == 1:
-        names = [file.name for file in files]
-    stems = [_stem(name) for name in names]
-    order = order_of(stems, where)
+    folder = os.path.commonpath([file.parent for file in files])
+    names = [_stem(file.name) for file in files]
+    try:
+        order = order_of(names, folder)
+    except VolumeError:
+        if len({file.parent for file in files}) == 1:
+            raise
+        order = order_of([_stem(os.path.relpath(file, folder)) for file in files], folder)
     return [files[i] for i in order.indices], (order.remark,) if order.remark else ()
 
 
@@ -137,13 +141,16 @@ def _neighbours(files: Sequence[Path], where: str) -> tuple[str, ...]:
 def _tiff_sections(files: TiffFiles, where: str, options: SourceOptions, remarks: tuple[str, ...]) -> Content:
     """Files of one page each, or parts of many pages each that follow one another."""
     own = files[0]
-    is_set = own.file.is_ome and "FileName" in str(own.tiff_page(0).description)
+    is_set = own.file.is_ome and any(word in own.tiff_page(0).description for word in ("FileName", "MetadataFile"))
     if is_set and not options.in_order:
         return _ome_folder(files, where, options, remarks)
     parts = [_part(path, replace(options, axes="zyx") if is_set else options) for path in files.paths]
     planes = [replace(plane, file=n) for n, (layout, _) in enumerate(parts) for plane in layout.planes]
     pages = [page for _, kinds in parts for page in kinds]
-    _check_parts(files.paths, [len(layout.planes) for layout, _ in parts])
+    counts = [len(layout.planes) for layout, _ in parts]
+    _check_parts(files.paths, counts)
+    if len(set(counts[:-1])) > 1:
+        remarks = (*remarks, f"Its files have {min(counts)} to {max(counts)} sections each")
     files.know([kinds for _, kinds in parts])
     alike = check_alike(pages, [files.name(plane) for plane in planes], where, ALIKE)
     sizes = {layout.frame.voxel_size for layout, _ in parts}
@@ -187,11 +194,9 @@ def _ome_folder(files: TiffFiles, where: str, options: SourceOptions, remarks: t
             f"The files of {where} belong to a set by the OME metadata of {files.paths[0].name}, but {told}. Give one "
             "file of the set, or take the files in the order of their names: --in-order"
         )
-    axes = tuple(axis for axis in "tcz" if found.lengths[axis] > 1 or axis == "z")
-    lengths = tuple(found.lengths[axis] for axis in axes)
     page = check_alike([files.page(p) for p in found.planes], [files.name(p) for p in found.planes], where, ALIKE)
-    layout = Layout(axes, lengths, found.planes, found.frame, (*found.remarks, *remarks))
-    return content_of(files, layout, page, options, layout.remarks)
+    layout = ome_layout(found)
+    return content_of(files, layout, page, options, (*layout.remarks, *remarks))
 
 
 # --- PNG, BMP, JPEG -------------------------------------------------------------------------------------------------
@@ -218,5 +223,7 @@ def _image_sections(
         return grey_of(pixels, str(file), options.channel if first.samples > 1 else None)[rows, columns]
 
     array = stack_of((len(files),), first.shape, first.dtype, read)
-    sections = f"{len(files)} sections, {files[0].name} to {files[-1].name}"
-    return Content(array, SPATIAL, Frame(SPATIAL), sections=sections, remarks=remarks)
+    sections = in_words(len(files), files[0].name, files[-1].name)
+    if image_format == JPEG:
+        remarks = (*remarks, "JPEG is lossy: these are not the grey values that were taken")
+    return Content(array, SPATIAL, Frame(SPATIAL), sections=sections, remarks=remarks, samples=first.samples)

@@ -22,7 +22,7 @@ from ...pipeline.volumes.plausible import size_remarks
 from ...pipeline.volumes.spec import DTYPES, Nanometres, nanometres
 from ...pipeline.volumes.stores import DOCUMENTS, REMOTE
 from .hdf5 import is_hdf5, open_hdf5
-from .images import BMP, JPEG, PNG, SUFFIXES, TIFF, format_of
+from .images import BMP, JPEG, OTHER_SUFFIXES, PNG, SUFFIXES, TIFF, format_of
 from .options import SourceOptions
 from .sections import open_sections, section_files
 from .stack import Content
@@ -137,8 +137,9 @@ def _fitting(pattern: str) -> str | list[Path]:
     files = [p for p in found if not p.is_dir() and not p.name.startswith(".")]
     if not found:
         raise VolumeError(f"No file fits {pattern}. Check the folder and the pattern.")
+    images = [p for p in files if p.suffix.lower() in SUFFIXES]
     if files and len(files) == len(found):
-        return files
+        return images or files
     if len(found) == 1:
         return [found[0]] if _is_foreign(found[0]) else str(found[0])
     listed = ", ".join(str(p) for p in found[:5])
@@ -153,6 +154,9 @@ def _is_foreign(path: Path) -> bool:
         return True
     if any((path / name).exists() for name in DOCUMENTS):
         return False
+    others = sorted({p.suffix.lower() for p in path.iterdir()} & OTHER_SUFFIXES)
+    if others:
+        raise VolumeError(f"{path} holds {', '.join(others)} files; sections are TIFF, PNG or BMP. Save them as TIFF.")
     return bool(section_files(path)) or bool(_inner_folders(path))
 
 
@@ -254,6 +258,8 @@ def _arranged(path: str, content: Content, options: SourceOptions, identity: str
     stated = affinity_offsets(content.attributes, path)
     offsets = tuple(triple(o) for o in options.offsets) if options.offsets is not None else stated
     chosen = {n: i for n, i in (("c", options.channel), ("t", options.time)) if i is not None and n in axes}
+    if options.channel and "c" not in axes and content.samples == 1:
+        raise RequestError(f"{path} has no channels, of which --channel {options.channel} takes one: leave it out.")
     if options.time is not None and "t" not in axes:
         raise RequestError(f"There is no axis of time in {path}, of which --time takes a point: leave it out.")
     order, indices = arrange(axes, array.shape, path, keep_channel=offsets is not None, chosen=chosen)

@@ -28,6 +28,7 @@ class Content:
         attributes: what else was written beside it.
         sections: how many there are and which is the first and the last, for people; empty where that means nothing.
         remarks: what a user must be told.
+        samples: of a pixel, of which one is read.
     """
 
     array: ReadArray
@@ -36,6 +37,12 @@ class Content:
     attributes: Document = field(default_factory=dict)
     sections: str = ""
     remarks: tuple[str, ...] = ()
+    samples: int = 1
+
+
+def in_words(count: int, first: str, last: str) -> str:
+    """How many sections there are, from which to which."""
+    return f"{count} sections, {first} to {last}" if count > 1 else f"1 section, {first}"
 
 
 def stack_of(lengths: tuple[int, ...], plane: tuple[int, int], dtype: str, read: ReadPlane) -> ReadArray:

@@ -15,8 +15,8 @@ from ...pipeline.errors import RequestError, VolumeError
 from ...pipeline.volumes.metadata import SPATIAL, Frame
 from .ome_set import OmePlanes, read_ome
 from .options import SourceOptions
-from .stack import Content, stack_of
-from .tiff_file import INVERTED, TABLE, Page, TiffPages
+from .stack import Content, in_words, stack_of
+from .tiff_file import COLOUR_TABLE, GREY_TABLE, INVERTED, Page, TiffPages
 from .tiff_files import Plane, TiffFiles
 from .tiff_metadata import Promise, imagej_frame, imagej_promise, shaped_promises
 
@@ -53,7 +53,9 @@ def open_tiff(path: Path, options: SourceOptions) -> Iterator[Content]:
         layout = tiff_layout(files, options)
         names = [f"{number}" for number in range(len(layout.planes))]
         page = check_alike([files.page(plane) for plane in layout.planes], names, str(path))
-        yield content_of(files, layout, page, options, (*layout.remarks, *_beside(path, layout)))
+        yield content_of(
+            files, layout, page, options, (*layout.remarks, *_beside(path, layout), *_behind(files, layout))
+        )
 
 
 def content_of(
@@ -70,8 +72,10 @@ def content_of(
     named = all(layout.axes) and len(set(layout.axes)) == len(layout.axes)
     axes = (*layout.axes, "y", "x") if named else ()
     first, last = (files.name(plane) for plane in (planes[0], planes[-1]))
-    sections = f"{len(planes)} sections, {first} to {last}" if len(planes) > 1 else f"1 section, {first}"
-    return Content(array, axes, layout.frame, sections=sections, remarks=(*remarks, *page_remarks(page)))
+    count = dict(zip(layout.axes, layout.lengths, strict=True)).get("z", len(planes))
+    told = (*remarks, *page_remarks(page))
+    sections = in_words(count, first, last)
+    return Content(array, axes, layout.frame, sections=sections, remarks=told, samples=page.samples)
 
 
 def check_alike(
@@ -117,8 +121,12 @@ def page_remarks(page: Page) -> tuple[str, ...]:
             "Its pages say that 0 is white, so that viewers invert them; the values are kept as they are stored. If "
             "membranes should be dark and are bright, invert the images"
         )
-    if page.photometric == TABLE:
-        remarks.append("Its pages have a table of colours; the numbers are kept, unless the table is grey")
+    if page.photometric == GREY_TABLE:
+        remarks.append("Its pages have a table of grey values, in which the values are looked up")
+    if page.photometric == COLOUR_TABLE:
+        remarks.append("Its pages have a table of colours; the numbers are kept as they are stored, as of labels")
+    if page.is_lossy:
+        remarks.append("Its pages are JPEG, which is lossy: these are not the grey values that were taken")
     if page.orientation != 1:
         remarks.append(f"Its orientation ({page.orientation}) is not applied: rows and columns are kept as stored")
     return tuple(remarks)
@@ -136,7 +144,7 @@ def tiff_layout(files: TiffFiles, options: SourceOptions) -> Layout:
     forced = options.axes is not None and len(options.axes) == 3
     if own.file.is_ome:
         if not forced:
-            return _ome_layout(read_ome(files, description, options.dataset))
+            return ome_layout(read_ome(files, description, options.dataset))
         return _all_pages(own, _ome_frame(description), "OME")
     if options.dataset is not None:
         raise RequestError(f"Only HDF5 and OME-TIFF files have datasets to choose from; {own.path} is neither.")
@@ -162,8 +170,9 @@ def _ome_frame(description: str) -> Frame:
     return images[0].frame if images else Frame(SPATIAL)
 
 
-def _ome_layout(found: OmePlanes) -> Layout:
-    axes = tuple(axis for axis in "tcz" if found.lengths[axis] > 1 or axis == "z")
+def ome_layout(found: OmePlanes) -> Layout:
+    """The planes of an OME image along those of its axes that are longer than 1."""
+    axes = tuple(axis for axis in "tcz" if found.lengths[axis] > 1) or ("z",)
     return Layout(axes, tuple(found.lengths[axis] for axis in axes), found.planes, found.frame, found.remarks)
 
 
@@ -196,7 +205,8 @@ def _without_ones(promise: Promise) -> tuple[tuple[str, ...], tuple[int, ...]]:
 
 def _shaped_layout(own: TiffPages) -> Layout:
     """The pages of one or several series that tifffile wrote one behind the other."""
-    described = [(page.shaped_description, tuple(page.shape)) for page in map(own.tiff_page, range(len(own.pages)))]
+    pages = map(own.tiff_page, range(len(own.pages)))
+    described = [(page.shaped_description, tuple(page.shape)[int(page.imagedepth > 1) :]) for page in pages]
     series = shaped_promises(described)
     if len(series) == 1 and series[0][1] is not None:
         return _promised(own, series[0][1], Frame(SPATIAL), "tifffile")
@@ -237,7 +247,7 @@ def _all_pages(own: TiffPages, frame: Frame, program: str | None, promise: Promi
                 f"{own.path} promises {total} planes behind its only page: it was cut short. Copy it again."
             )
         pages = [Plane(0, 0, behind=number) for number in range(total)]
-    told = () if program is None else (f"Its {len(pages)} planes are taken as they come, not as {program} has them",)
+    told = () if program is None else (f"Its planes are taken as they come, not as its {program} metadata has them",)
     return Layout(("z",), (len(pages),), pages, frame, (*told, *_left_out(own)))
 
 
@@ -263,6 +273,14 @@ def full_pages(own: TiffPages) -> list[Plane]:
 def _left_out(own: TiffPages) -> tuple[str, ...]:
     left = len(own.pages) - len({plane.page for plane in full_pages(own)})
     return (f"{left} of its pages are smaller pictures of others and are left out",) if left else ()
+
+
+def _behind(files: TiffFiles, layout: Layout) -> tuple[str, ...]:
+    """What must be said of bytes behind the only page of a file, which no page describes."""
+    spare = files[0].room() - len(layout.planes) if len(files.pages(0)) == 1 else 0
+    return (
+        (f"Behind its last plane lie bytes for {spare} more, which nothing describes: not read",) if spare > 0 else ()
+    )
 
 
 def _beside(path: Path, layout: Layout) -> tuple[str, ...]:

@@ -17,10 +17,12 @@ from .grey import grey_of, grey_table
 from .ifd_chain import page_offsets
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # its doubts are ours to judge and to tell
-GREY, INVERTED, TABLE, COLOUR = "min is black", "min is white", "a table of colours", "colours"
-_PHOTOMETRIC = {0: INVERTED, 1: GREY, 2: COLOUR, 3: TABLE, 6: COLOUR, 34892: GREY}
+GREY, INVERTED, COLOUR = "min is black", "min is white", "colours"
+GREY_TABLE, COLOUR_TABLE = "a table of grey values", "a table of colours"
+_PHOTOMETRIC = {0: INVERTED, 1: GREY, 2: COLOUR, 3: COLOUR_TABLE, 6: COLOUR, 34892: GREY}
 _REDUCED, _MASK = 1, 4
 _JPEG = (6, 7, 34892, 33007)
+_ALPHA = (1, 2)  # of extra samples
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,10 @@ class Page:
         shape: y, x pixels of a plane.
         dtype: a numpy type's name in native byte order.
         samples: of a pixel.
-        photometric: how its values are meant: one of `GREY`, `INVERTED`, `TABLE`, `COLOUR`.
+        photometric: how its values are meant: one of the words above.
         depth: planes that the page holds.
         orientation: 1: the first row is the upper one, and its first pixel the left one.
+        is_lossy: its compression does not keep values as they were.
         is_reduced: it is a smaller picture of another page, or a mask over one.
         inner: (y, x) of the pages inside of it (SubIFDs).
     """
@@ -44,6 +47,7 @@ class Page:
     photometric: str
     depth: int
     orientation: int
+    is_lossy: bool
     is_reduced: bool
     inner: tuple[tuple[int, ...], ...] = ()
 
@@ -116,7 +120,8 @@ class TiffPages:
             raise
         except Exception as error:
             raise StorageError(f"Could not read {where}: {_said(error)}. The file is damaged or incomplete.") from error
-        return grey_of(_looked_up(pixels, page), where, channel)
+        alpha = bool(page.extrasamples) and int(page.extrasamples[-1]) in _ALPHA
+        return grey_of(_looked_up(pixels, page), where, channel, alpha=alpha)
 
     def read_behind(self, number: int, rows: slice, columns: slice) -> np.ndarray:
         """Grey values (Y, X) of the plane that lies so many planes behind the first page's in the file."""
@@ -128,9 +133,12 @@ class TiffPages:
 
     def planes_behind(self, count: int) -> bool:
         """Whether so many planes lie one behind the other from the first page's on, in this file to its end."""
+        return self.tiff_page(0).samplesperpixel == 1 and count <= self.room()
+
+    def room(self) -> int:
+        """For how many planes there are bytes from the first page's on; 0 where pages are compressed."""
         page = self.tiff_page(0)
-        good = _is_plain(page) and page.samplesperpixel == 1
-        return bool(good and page.dataoffsets[0] + count * page.nbytes <= self.file.filehandle.size)
+        return int((self.file.filehandle.size - page.dataoffsets[0]) // page.nbytes) if _is_plain(page) else 0
 
     def _load(self, number: int) -> Any:
         return self.file.pages.get(number, aspage=True)
@@ -181,6 +189,12 @@ def _page_of(page: Any, where: str) -> Page:
         )
     if min(page.imagelength, page.imagewidth, page.imagedepth) < 1:
         raise VolumeError(f"{where} is empty: {page.imagelength} × {page.imagewidth} pixels. Take it out.")
+    if photometric == COLOUR_TABLE and (page.colormap is None or page.samplesperpixel > 1):
+        raise VolumeError(f"{where} has a table of colours that is missing. Save it as 8 or 16 bit grey.")
+    if photometric == COLOUR_TABLE:
+        grey = grey_table(np.asarray(page.colormap))
+        same = grey is not None and np.array_equal(grey, np.arange(len(grey)))
+        photometric = GREY if same else COLOUR_TABLE if grey is None else GREY_TABLE
     inner = page.pages if page.subifds else ()
     tag = page.tags.get(274)
     return Page(
@@ -190,6 +204,7 @@ def _page_of(page: Any, where: str) -> Page:
         photometric=photometric,
         depth=int(page.imagedepth),
         orientation=1 if tag is None else int(tag.value),
+        is_lossy=int(page.compression) in _JPEG,
         is_reduced=bool(int(page.subfiletype) & (_REDUCED | _MASK)),
         inner=tuple((int(one.imagelength), int(one.imagewidth)) for one in inner),
     )
