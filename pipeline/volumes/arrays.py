@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -129,13 +129,13 @@ class Opened:
     Args:
         array: in its own order.
         labels: names of its axes, empty where they have none.
-        units: nm an index along an axis, by the axis' name, where the format itself states them.
+        units: nm an index along each axis, None where the format itself does not state them.
         origin: index of the first voxel of the format's own frame.
         remarks: what a user must be told of how it is read.
     """
 
     array: StoredArray
     labels: tuple[str, ...] = ()
-    units: Mapping[str, float] = field(default_factory=dict)
+    units: tuple[float | None, ...] = ()
     origin: tuple[int, ...] = ()
     remarks: tuple[str, ...] = ()

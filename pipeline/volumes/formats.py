@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import VolumeError
 from .arrays import Opened, TensorStoreArray
 from .chunk_files import PRECOMPUTED, chunk_names, packings_of, styles_of, without_packing
-from .metadata import axis_letters, numbers
+from .metadata import numbers
 from .n5 import ARRAY_KEYS
 from .packed import ChunkName, is_gzip, packed_array
 from .stores import FAILURES, Document, Found, context, reason, storage_error
@@ -34,12 +34,14 @@ def open_array(found: Found, *, writable: bool) -> Opened:
         return opened(found, writable)
     except FAILURES as error:
         said = reason(error)
-        if said.startswith(("UNIMPLEMENTED", "INVALID_ARGUMENT", "FAILED_PRECONDITION")):
-            raise VolumeError(f"{found.place.path} cannot be opened: {said}. {_cure(found)}") from error
+        if said.startswith(("UNIMPLEMENTED", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "Error parsing")):
+            raise VolumeError(f"{found.place.path} cannot be opened: {said}. {_cure(found, said)}") from error
         raise storage_error(error, "open", found.place.path) from error
 
 
-def _cure(found: Found) -> str:
+def _cure(found: Found, said: str) -> str:
+    if "type" in said and "compress" not in said and "codec" not in said:
+        return "Voxels are booleans, integers or floats: name another array."
     codecs = codecs_of(found.array_document)
     named = f" (it has {', '.join(codecs)})" if codecs else ""
     return f"{OTHER_CODECS}{named}: with the program that made it, or with zarr-python."
@@ -55,13 +57,13 @@ def _open(found: Found, writable: bool, **more: Any) -> Any:
 
 def _described(store: Any, remarks: tuple[str, ...] = ()) -> Opened:
     """An array with the axes, units and origin that TensorStore has of it."""
-    labels = tuple(store.domain.labels)
-    units = {}
-    for name, unit in zip(axis_letters(labels), store.dimension_units, strict=True):
-        nm = None if unit is None else nanometres_of(unit.base_unit)
-        if nm is not None:
-            units[name] = unit.multiplier * nm
-    return Opened(TensorStoreArray(store), labels, units, tuple(store.domain.origin), remarks)
+    units = tuple(_in_nm(unit) for unit in store.dimension_units)
+    return Opened(TensorStoreArray(store), tuple(store.domain.labels), units, tuple(store.domain.origin), remarks)
+
+
+def _in_nm(unit: Any) -> float | None:
+    nm = None if unit is None else nanometres_of(unit.base_unit)
+    return None if nm is None else float(unit.multiplier * nm)
 
 
 # --- zarr -----------------------------------------------------------------------------------------------------------

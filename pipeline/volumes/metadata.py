@@ -151,7 +151,7 @@ def _misfit(axes: tuple[str, ...], shape: Sequence[int], path: str, *, unique: b
     rule = f"A volume has the axes z, y, x or c, z, y, x; {path} has {named} (shape {tuple(shape)})."
     if unique and {"t", *SPATIAL} <= set(axes) and set(axes) <= {"t", "c", *SPATIAL}:
         return f"{rule} Take one point of time: petavox convert {path} NEW.zarr --time 0"
-    example = AXES_BY_RANK.get(len(shape), "zyx")
+    example = "zyxc" if len(shape) == 4 and shape[3] <= 4 else AXES_BY_RANK.get(len(shape), "zyx")
     return (
         f"{rule} If they are misnamed, name them in the array's own order: "
         f"petavox convert {path} NEW.zarr --axes {example}"

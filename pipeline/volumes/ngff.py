@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -25,13 +26,29 @@ def levels(image: Document) -> list[str]:
     return [path.strip("/") for d in _documents(image.get("datasets")) if isinstance(path := d.get("path"), str)]
 
 
-def ome_frame(image: Document, level: str, rank: int) -> Frame | None:
+def finer_levels(image: Document) -> tuple[str, ...]:
+    """What must be said where the first level of an image is not its finest."""
+    scales: dict[str, float] = {}
+    for dataset in _documents(image.get("datasets")):
+        for transform in _documents(dataset.get("coordinateTransformations")):
+            factors = numbers(transform.get("scale"))
+            if factors is not None:
+                scales.setdefault(str(dataset.get("path")), math.prod(factors))
+    first = next(iter(levels(image)), "")
+    finest = min(scales, key=lambda path: scales[path], default=first)
+    if first not in scales or scales[finest] >= scales[first]:
+        return ()
+    return (f"Its first level, {first}, is read; its level {finest} is finer",)
+
+
+def ome_frame(image: Document, level: str, rank: int, named: tuple[str, ...] | None = None) -> Frame | None:
     """The frame of one level of an image, or None if it has no such level.
 
     Args:
         image: an entry of `multiscales`.
         level: the path of an array, as `levels` gives it.
         rank: how many axes the array has.
+        named: its axes, instead of those that the metadata names.
     """
     found = (d for d in _documents(image.get("datasets")) if str(d.get("path", "")).strip("/") == level)
     dataset = next(found, None)
@@ -40,6 +57,8 @@ def ome_frame(image: Document, level: str, rank: int) -> Frame | None:
     transforms = _documents(dataset.get("coordinateTransformations"))
     axes, more = _axes_and_transforms(image, transforms, rank)
     names = axis_letters([str(a.get("name", "")) for a in axes])
+    if named is not None and len(named) == len(names):
+        names = named
     if len(names) != rank:
         return Frame(doubt=f"it names {len(names)} axes of {rank}" if names else "")
     scale, shift, doubt = _composed([*transforms, *more], rank)

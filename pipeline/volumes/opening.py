@@ -14,7 +14,7 @@ from .formats import open_array
 from .listing import sentence
 from .metadata import SPATIAL, Frame, affinity_offsets, arrange, axis_letters
 from .n5 import n5_frame
-from .ngff import images, levels, ome_frame
+from .ngff import finer_levels, images, levels, ome_frame
 from .plausible import size_remarks
 from .spec import Nanometres, VolumeSpec, nanometres
 from .stores import Document, Found, Place, look, missing
@@ -54,9 +54,10 @@ def open_volume(
     """
     target = _find(Place.of(path))
     opened = open_array(target.array, writable=writable)
-    frame, stated = _metadata(target, opened)
-    if axes is not None:
-        frame = replace(frame, axes=axis_letters(list(axes)))
+    named = None if axes is None else axis_letters(list(axes))
+    frame, stated = _metadata(target, opened, named)
+    if named is not None:
+        frame = replace(frame, axes=named)
     known = tuple(triple(o) for o in offsets) if offsets is not None else stated
     keep_channel = known is not None or any("petavox" in found.attributes for found in target.documents)
     chosen = {name: index for name, index in (("c", channel), ("t", time)) if index is not None}
@@ -72,12 +73,12 @@ def open_volume(
     return Volume(target.named, spec, view, target.array, writable=writable, remarks=told)
 
 
-def _metadata(target: _Target, opened: Opened) -> tuple[Frame, tuple[Triple, ...] | None]:
+def _metadata(target: _Target, opened: Opened, axes: tuple[str, ...] | None) -> tuple[Frame, tuple[Triple, ...] | None]:
     """The frame of an array and the offsets of its channels, if it has some, in its metadata."""
     where = target.array.place.path
     try:
         stated = (affinity_offsets(found.attributes, where) for found in target.documents)
-        return _frame(target, opened), next((offsets for offsets in stated if offsets), None)
+        return _frame(target, opened, axes), next((offsets for offsets in stated if offsets), None)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise VolumeError(f"The metadata of {where} cannot be understood: {error!r}.") from error
 
@@ -133,9 +134,9 @@ def _find(place: Place) -> _Target:
         if only is not None:
             return replace(_find(place / only), named=place.path)
         raise VolumeError(_no_level(place, level if of_group else None))
-    remarks = () if len(of_group) < 2 else (f"It has {len(of_group)} images, of which the first is read",)
     if of_group:
-        return _Target(place.path, inner, found, level, (), remarks)
+        remarks = (f"It has {len(of_group)} images, of which the first is read",) if len(of_group) > 1 else ()
+        return _Target(place.path, inner, found, level, (), (*remarks, *finer_levels(of_group[0])))
     return replace(_with_groups(place / level, inner), named=place.path)
 
 
@@ -186,15 +187,18 @@ def _with_groups(place: Place, found: Found) -> _Target:
     return _Target(place.path, found, above=tuple(above))
 
 
-def _frame(target: _Target, opened: Opened) -> Frame:
+def _frame(target: _Target, opened: Opened, axes: tuple[str, ...] | None) -> Frame:
+    """What the metadata says; where the user names the axes, numbers are read as those of these axes."""
     found, rank = target.array, len(opened.array.shape)
     for image in images(target.group.attributes) if target.group else []:
-        frame = ome_frame(image, target.level, rank)
+        frame = ome_frame(image, target.level, rank, axes)
         if frame is not None and (frame.axes or found.array_format != "n5"):
             return frame
-    axes = _plain_axes(found, opened)
-    if all(n in opened.units for n in SPATIAL):  # precomputed, and zarr v3 written by TensorStore
-        return Frame(axes, {n: opened.units[n] for n in SPATIAL}, _origin(opened, axes))
+    axes = _plain_axes(found, opened) if axes is None else axes
+    size = {n: unit for n, unit in zip(axes, opened.units, strict=False) if n in SPATIAL and unit is not None}
+    if len(size) == len(SPATIAL):  # precomputed, and zarr v3 written by TensorStore
+        places = dict(zip(axes, opened.origin, strict=False))
+        return Frame(axes, size, {n: places[n] * length for n, length in size.items()})
     if found.array_format == "n5":
         above = [group.attributes for group in target.above]
         return n5_frame(axes, found.place.name, found.attributes, above, _first_level(found.place))
@@ -227,14 +231,9 @@ def _plain_axes(found: Found, opened: Opened) -> tuple[str, ...]:
     return unnamed_axes(opened.array.shape[::-1])[::-1] if x_first else unnamed_axes(opened.array.shape)
 
 
-def _origin(opened: Opened, axes: tuple[str, ...]) -> dict[str, float]:
-    places = dict(zip(axes, opened.origin, strict=True))
-    return {n: places[n] * opened.units[n] for n in SPATIAL}
-
-
 def _translation(frame: Frame, opened: Opened, size: Nanometres) -> Nanometres:
     """Position of the first voxel in nm; where the format states it in voxels, it follows the voxel size in use."""
-    if frame.voxel_size is None or size == frame.voxel_size or not all(n in opened.units for n in SPATIAL):
+    if frame.voxel_size is None or size == frame.voxel_size or not any(opened.units):
         return frame.origin
     return nanometres([o / old * new for o, old, new in zip(frame.origin, frame.voxel_size, size, strict=True)])
 

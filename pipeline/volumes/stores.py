@@ -211,6 +211,8 @@ def missing(place: Place, below: str = "") -> VolumeError:
 
 def _listing(path: Path) -> str:
     names = sorted(p.name for p in path.iterdir())
+    if any(f"{document}.gz" in names for document in DOCUMENTS):
+        return f" Its files were compressed one by one: unpack them first (gunzip -r {path})."
     return f" It holds: {', '.join(names[:8])}{' …' if len(names) > 8 else ''}." if names else " It is empty."
 
 

@@ -22,9 +22,9 @@ SAFE = frozenset(
 
 
 def codecs_of(document: Document) -> list[str]:
-    """The codecs and filters of an array's metadata, zarr v2 or v3, inner ones of shards included."""
-    found = [document.get("compressor"), *_listed(document.get("filters"))]
-    names = [str(codec.get("id")) for codec in found if isinstance(codec, dict)]
+    """The codecs and filters of an array's metadata, zarr or N5, inner ones of shards included."""
+    found = [document.get("compressor"), document.get("compression"), *_listed(document.get("filters"))]
+    names = [str(codec.get("id", codec.get("type"))) for codec in found if isinstance(codec, dict)]
     for codec in _listed(document.get("codecs")):
         if isinstance(codec, dict):
             names.append(str(codec.get("name")))

@@ -36,7 +36,7 @@ def open_hdf5(path: Path, options: SourceOptions) -> Iterator[Content]:
         _check_readable(dataset, f"{path}:{name}")
         attributes = {key: plain(dataset.attrs.get(key)) for key in _attribute_names(dataset)}
         shape = tuple(int(n) for n in dataset.shape)
-        axes = _axes(dataset, attributes, shape, options)
+        axes = axis_letters(list(options.axes)) if options.axes is not None else _axes(dataset, attributes, shape)
         dtype = np.dtype(dataset.dtype).newbyteorder("=")
         chunk = tuple(dataset.chunks or shape)
         array = ReadArray(shape, dtype.name, 0, chunk, chunk, lambda where: np.asarray(dataset[where]))
@@ -54,7 +54,7 @@ def _opened(path: Path) -> Iterator[Any]:
         file = h5py.File(path, "r")
     except (OSError, RuntimeError) as error:
         said = str(error)
-        if "lock" in said:
+        if "unable to lock" in said:
             raise VolumeError(
                 f"{path} is locked: another program has it open for writing, or its disk has no locks. Close the other "
                 "program; if there is none, set HDF5_USE_FILE_LOCKING=FALSE and run again."
@@ -97,14 +97,14 @@ def _attribute_names(dataset: Any) -> list[str]:
     return [name for name in dataset.attrs if name not in ("DIMENSION_LIST", "REFERENCE_LIST", "CLASS")]
 
 
-def _axes(dataset: Any, attributes: dict[str, Any], shape: tuple[int, ...], options: SourceOptions) -> tuple[str, ...]:
+def _axes(dataset: Any, attributes: dict[str, Any], shape: tuple[int, ...]) -> tuple[str, ...]:
     labels = tuple(str(dimension.label) for dimension in dataset.dims)
     if labels and all(labels):
         return axis_letters(labels)
     named = named_axes(attributes, len(shape))
     if named:
         return named
-    if "MATLAB_class" in attributes and options.axes is None:
+    if "MATLAB_class" in attributes:
         raise VolumeError(
             f"MATLAB stores axes in reverse: its array (y, x, z) is z, x, y in {dataset.file.filename}. Say which are "
             f"the axes of {dataset.name} {shape}, for example: --axes zxy"
@@ -191,6 +191,8 @@ def _chosen(file: Any, path: Path, wanted: str | None) -> tuple[str, Any]:
     if len(different) == 1:
         name = next(iter(different.values()))
         return name, found[name]
+    if not volumes:
+        raise VolumeError(f"{path} has no dataset of three axes or more. It has: {_listing(found)}.")
     raise VolumeError(f"Say which dataset of {path} is meant, with --dataset NAME. It has: {_listing(found)}.")
 
 

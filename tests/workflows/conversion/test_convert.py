@@ -264,7 +264,7 @@ REFUSED = {
     "nothing": (lambda d: d / "em.tif", "nothing is there"),
     "text": (text, "neither TIFF nor HDF5"),
     "several datasets": (lambda d: hdf5(d / "a.h5", {"raw": VOXELS, "labels": VOXELS}), "--dataset.*labels .*raw "),
-    "no dataset": (lambda d: hdf5(d / "a.h5", {"row": VOXELS[0, 0]}), "--dataset.*row"),
+    "no dataset": (lambda d: hdf5(d / "a.h5", {"row": VOXELS[0, 0]}), "no dataset of three axes.*row"),
     "complex numbers": (lambda d: hdf5(d / "a.h5", {"a": VOXELS * 1j}), "complex128"),
     "five axes": (lambda d: hdf5(d / "a.h5", {"a": VOXELS[None, None]}), "5 unnamed axes"),
 }  # fmt: skip
