@@ -147,8 +147,8 @@ def _missing_files(dataset: Any) -> Iterator[str]:
 
     folder = Path(dataset.file.filename).parent
     for name, _, _ in dataset.external or ():
-        if not (folder / name).exists():
-            yield str(name)
+        if not Path(name).exists():  # HDF5 looks where we are
+            yield f"{name} (looked for in {Path.cwd()}: change to {folder} first)"
     wanted = {(str(s.file_name), str(s.dset_name)) for s in (dataset.virtual_sources() if dataset.is_virtual else ())}
     for name, inner in wanted:
         try:

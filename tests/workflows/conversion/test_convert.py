@@ -345,3 +345,29 @@ def test_the_volume_appears_only_when_it_is_complete(tmp_path, monkeypatch):
     converted(tiff(tmp_path / "em.tif"), tmp_path / "out.zarr", voxel_size=SIZE)
     assert seen == [False]
     assert json.loads((tmp_path / "out.zarr" / "zarr.json").read_text())["node_type"] == "group"
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.h5", "out.n5", "OUT.TIFF", "out.png"])
+def test_a_name_that_promises_another_format_is_refused(name, tmp_path):
+    with pytest.raises(RequestError, match=r"OME-Zarr.*\.zarr"):
+        converted(tiff(tmp_path / "em.tif"), tmp_path / name, voxel_size=SIZE)
+
+
+def test_nothing_is_written_into_the_source(tmp_path):
+    source = volume(tmp_path / "in.zarr")
+    with pytest.raises(RequestError, match="lies inside"):
+        converted(source, source / "out.zarr")
+
+
+def test_one_channel_and_one_group_can_be_taken(tmp_path):
+    group = zarr.open_group(str(tmp_path / "em.zarr"), mode="w")
+    two = np.stack([VOXELS, 255 - VOXELS])
+    group.create_array("volumes/raw", shape=two.shape, dtype=two.dtype, chunks=(1, 4, 8, 8))[...] = two
+    options = {"voxel_size": SIZE, "dataset": "volumes/raw"}
+    made = converted(tmp_path / "em.zarr", tmp_path / "out.zarr", channel=1, **options)
+    np.testing.assert_array_equal(made.read(made.spec.box), 255 - VOXELS)
+    with pytest.raises(VolumeError, match="2 channels, counted from 0"):
+        converted(tmp_path / "em.zarr", tmp_path / "other.zarr", channel=2, **options)
