@@ -40,7 +40,7 @@ def open_array(found: Found, *, writable: bool) -> Opened:
 
 
 def _cure(found: Found, said: str) -> str:
-    if "type" in said and "compress" not in said and "codec" not in said:
+    if any(f'"{member}"' in said for member in ("dtype", "data_type", "dataType")):
         return "Voxels are booleans, integers or floats: name another array."
     codecs = codecs_of(found.array_document)
     named = f" (it has {', '.join(codecs)})" if codecs else ""
