@@ -98,7 +98,7 @@ def test_truth_between_voxels_is_refused(tmp_path, arrays):
 
 
 def test_truth_that_holds_no_labels_is_refused(tmp_path, arrays):
-    refused(tmp_path, arrays, "holds float32", truth=arrays[1].astype(np.float32))
+    refused(tmp_path, arrays, "whole numbers", truth=arrays[1].astype(np.float32) + 0.5)
     refused(tmp_path / "again", arrays, "3 channels", truth=np.stack([arrays[1]] * 3), channels=3)
 
 
