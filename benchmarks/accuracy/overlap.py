@@ -4,7 +4,7 @@
 
 Every network predicts a part of its training volume, in one piece, in patches that overlap by half and in others. A row
 has the voxels computed for each voxel of the part, seconds, how far affinities are from those of half overlap, and the
-adapted Rand error by the settings of the shipped recipe over a row of thresholds. No part that is reported is looked at.
+adapted Rand error by the settings of the shipped recipe over some thresholds. No part that is reported is seen.
 """
 
 from __future__ import annotations
