@@ -7,8 +7,8 @@ import tifffile
 from petavox.pipeline.errors import VolumeError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume
-from petavox.workflows.labelled_volume import read_labelled
-from petavox.workflows.training import train_from_recipe
+from petavox.workflows.models.labelled_volume import read_labelled
+from petavox.workflows.models.train import train_from_recipe
 
 SHAPE, SIZE = (8, 32, 32), (30.0, 6.0, 6.0)
 RANDOM = np.random.default_rng(0)
