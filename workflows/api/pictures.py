@@ -94,7 +94,7 @@ def picture(
 
 @dataclass(frozen=True)
 class _Voxels:
-    """What a picture is made of: the voxels of any box, and where they lie."""
+    """Reads the voxels that a picture is made of, and says where they lie."""
 
     read: Callable[[Box], npt.NDArray[Any]]
     shape: Triple
