@@ -1,7 +1,7 @@
 """`petavox train`: a strict TOML recipe, the volumes that it names, and the training that it asks for.
 
-From Python: `checkpoint = train_from_recipe(Path("recipe.toml"), Path("training"))`; calling it again in the same
-directory continues where it stopped. With arrays in memory: `pipeline.affinities.training.Trainer(…).run()`.
+From Python: `petavox.train("recipe.toml")`; calling it again continues where it stopped. With arrays in memory:
+`pipeline.affinities.training.Trainer(…).run()`.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def run(
-    recipe: Recipe, directory: Path, progress: Progress, *, backoff: float = BACKOFF, force: Sequence[str] = ()
+    recipe: Recipe, directory: str | Path, progress: Progress, *, backoff: float = BACKOFF, force: Sequence[str] = ()
 ) -> Ending:
     """Do everything that a recipe asks for and that is not done yet.
 
@@ -54,7 +54,7 @@ def run(
         KeyboardInterrupt: likewise kept.
     """
     with left_alone(recipe.input.run):
-        return _run(make_plan(recipe, directory), progress, backoff, force)
+        return _run(make_plan(recipe, Path(directory)), progress, backoff, force)
 
 
 def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -> Ending:
