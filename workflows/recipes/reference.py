@@ -17,8 +17,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ...cluster.quantities import Duration, Size
+from ...pipeline.volumes import VolumeSource
 from . import strict_toml
-from .segmentation_recipe import CheckpointName, InputPath, Recipe, Shape, Voxels
+from .segmentation_recipe import CheckpointName, InputPath, Overlap, Recipe, Shape, Voxels
 from .training_recipe import TrainingRecipe
 from .tuning_grid import Grid
 
@@ -37,10 +38,18 @@ _PAGES: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("Recipe of a training", "`petavox train` reads it; see [training](training.md).", TrainingRecipe),
     ("Grid of thresholds", "`petavox tune --grid` reads it; see [choosing thresholds](tuning.md).", Grid),
 )
+_VOLUME = """\
+## Keys of a volume
+
+A recipe names a volume by its path, or by a table with these keys: `truth = { path = "labels.zarr", channel = 0 }`.
+Under `[input]` the keys may also stand beside `raw` or `affinities`.
+"""
 _NAMED = {
     InputPath: "path or URL",
     CheckpointName: "name or path",
+    VolumeSource: "path, URL or [volume](#keys-of-a-volume)",
     Voxels: "three integers z, y, x",
+    Overlap: "three integers z, y, x, from 0",
     Shape: "three integers z, y, x, above 0",
     Duration: 'duration: "90s", "30min", "2h", "1d"',
     Size: 'bytes: "8GB", "800MiB"',
@@ -55,6 +64,8 @@ def reference() -> str:
     for title, reader, model in _PAGES:
         parts.append(f"## {title}\n\n{reader}\n")
         parts.extend(_sections(model, ()))
+    parts.append(_VOLUME)
+    parts.extend(_sections(VolumeSource, ()))
     return "\n".join(parts)
 
 
@@ -113,7 +124,7 @@ def _summary(model: type[BaseModel]) -> str:
 def _table_of(hint: Any) -> type[BaseModel] | None:
     """The model of a key that is a table, or a list of tables."""
     for kind in (bare := _bare(hint), *get_args(bare)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not VolumeSource:
             return kind
     return None
 
