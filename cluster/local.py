@@ -101,7 +101,7 @@ class LocalWorkers:
 
 
 def _worker(common: Mapping[str, Any], pool: PoolName, memory: int, number: int) -> dict[str, Any]:
-    """What Dask needs to know of a worker; GPU workers see one GPU each, CPU workers none."""
+    """Describes a worker to Dask; GPU workers see one GPU each, CPU workers none."""
     return {
         "cls": Nanny,
         "options": {

@@ -1,4 +1,4 @@
-"""What is to be started: a kind of executor, and the pools of workers that it is to have."""
+"""Describes what is to be started: a kind of executor, and the pools of workers that it is to have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .executor import PoolName
 
 @dataclass(frozen=True)
 class Pool:
-    """Workers of one sort.
+    """Describes workers of one sort.
 
     Args:
         workers: how many.
@@ -25,7 +25,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Place:
-    """Where calls are to run.
+    """Describes where calls are to run.
 
     Args:
         kind: "serial", "local", or a batch system.

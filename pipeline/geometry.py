@@ -116,7 +116,7 @@ class BlockGrid:
 
     @cached_property
     def shape(self) -> Triple:
-        """How many blocks there are along each axis."""
+        """Counts the blocks along each axis."""
         return triple([-(-v // b) for v, b in zip(self.volume, self.block, strict=True)])
 
     def __len__(self) -> int:
@@ -169,7 +169,7 @@ class Octree:
 
     @cached_property
     def spans(self) -> tuple[Triple, ...]:
-        """For each level how many blocks a node has along each axis."""
+        """Counts, for each level, the blocks of a node along each axis."""
         spans = [(1, 1, 1)]
         while any(a < b for a, b in zip(spans[-1], self.grid.shape, strict=True)):
             span = list(spans[-1])
@@ -188,7 +188,7 @@ class Octree:
         return len(self.spans) - 1
 
     def shape(self, level: int) -> Triple:
-        """How many nodes a level has along each axis."""
+        """Counts the nodes of a level along each axis."""
         return triple([-(-n // span) for n, span in zip(self.grid.shape, self.spans[level], strict=True)])
 
     def children(self, level: int, index: Triple) -> Iterator[Triple]:
@@ -229,5 +229,5 @@ class Octree:
                 yield axis, triple(block)
 
     def children_a_side(self, level: int) -> Triple:
-        """How many children a node of a level has along each axis, unless the volume ends before."""
+        """Counts the children of a node of a level along each axis, unless the volume ends before."""
         return triple([a // b for a, b in zip(self.spans[level], self.spans[level - 1], strict=True)])

@@ -160,11 +160,11 @@ class SegmentGraph:
         return place, self.ids[roots], sizes
 
     def without_histograms(self) -> SegmentGraph:
-        """The same for linkages that need none."""
+        """Returns the graph without its histograms, for linkages that need none."""
         return replace(self, contacts=replace(self.contacts, histogram=self.contacts.histogram[:, :0]))
 
     def anew(self) -> SegmentGraph:
-        """The same graph, its segments taken for its fragments, in the order of `labels`."""
+        """Returns the graph with its segments as the new fragments, numbered in the order of `labels`."""
         return replace(self, segment_of=np.arange(len(self.ids)))
 
     def labels(self) -> npt.NDArray[np.uint64]:
@@ -175,7 +175,7 @@ class SegmentGraph:
 def recuts(
     graph: SegmentGraph, table: Contingency, rules: Iterable[MergeRule], dust_size: int = 0
 ) -> Iterator[tuple[MergeRule, Contingency]]:
-    """The contingency tables of what rules make of a graph, the highest threshold first.
+    """Yields the contingency table that each rule gives on a graph, the highest threshold first.
 
     Each rule goes on from what the one before has left, of the graph and of the table.
 
@@ -194,7 +194,7 @@ def recuts(
 
 
 def recount(table: Contingency, segments: npt.NDArray[np.uint64]) -> Contingency:
-    """The contingency table of a coarser segmentation.
+    """Adds up the rows of a contingency table for a coarser segmentation.
 
     Args:
         table: of the truth and the labels 0…n of fragments.

@@ -22,7 +22,7 @@ class Threshold:
 
     @classmethod
     def parse(cls, value: Decimals, name: str = "threshold") -> Threshold:
-        """From a decimal; a float counts as the shortest decimal that prints as it.
+        """Makes a threshold from a decimal; a float counts as the shortest decimal that prints as it.
 
         Raises:
             RequestError: not a number in [0, 1], or more than six places.
@@ -43,7 +43,7 @@ class Threshold:
 
     @property
     def per_edge(self) -> int:
-        """What one voxel edge must bring on average, in millionths of a grey level: t · 255 · 10⁶."""
+        """Returns the mean that each voxel edge must reach, in millionths of a grey level: t · 255 · 10⁶."""
         return self.millionths * 255
 
     def __str__(self) -> str:

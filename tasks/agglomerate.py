@@ -29,7 +29,9 @@ _PASSED_UP = 4  # contacts, for each that crosses an open face: clusters that re
 
 
 class Config(TaskConfig):
-    """Args:
+    """Configures the agglomeration of one node of the octree.
+
+    Args:
     volume: shape of the volume.
     block: shape of a block.
     level: of the node; its index counts nodes of this level.
@@ -66,7 +68,7 @@ class Config(TaskConfig):
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """Of a leaf its clusters and contacts; further up what the children pass up, which goes by their faces."""
+    """States what a node needs: a leaf its clusters and contacts, other nodes what their children pass up."""
     contact = 250 + 16 * config.levels
     if config.level == 0:
         voxels = Box.of_shape(config.block).voxels

@@ -18,7 +18,9 @@ VERSION = 1
 
 
 class Config(TaskConfig):
-    """Args:
+    """Configures the assignment of final segments to the clusters of one node of the octree.
+
+    Args:
     volume: shape of the volume.
     block: shape of a block.
     level: of the node, at least 1.
@@ -48,7 +50,7 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
 
 
 def segments_of(tables: str, octree: Octree, level: int, index: Triple) -> tuple[Ids, Ids]:
-    """The clusters that a node had been given, and the segment of each: known here, or found in the parent's table."""
+    """Finds the segment of every cluster that a node had been given: known here, or found in the parent's table."""
     node = block_tables.read_targets(tables, level, index)
     segments = node.target.copy()
     if level < octree.height:
@@ -68,7 +70,7 @@ def segments_of_leaf(tables: str, octree: Octree, index: Triple) -> Ids:
 
 
 def homes_of_leaf(tables: str, index: Triple) -> Iterator[tuple[Triple, Int64s, npt.NDArray[np.int32]]]:
-    """Where the clusters of a block's leaf are: for every block whose region has some, these and the nodes there."""
+    """Finds where the clusters of a block's leaf are: each block that holds some, with these and the nodes there."""
     placement = block_tables.read_placement(tables, index)
     here = np.flatnonzero(placement.place >= 0)
     yield index, here, placement.place[here]
@@ -81,7 +83,7 @@ def homes_of_leaf(tables: str, index: Triple) -> Iterator[tuple[Triple, Int64s, 
 
 
 def beyond(index: Triple, face: int) -> Triple:
-    """The block beyond one of a block's faces, given by its bit."""
+    """Returns the block beyond one of a block's faces, given by its bit."""
     axis, above = divmod(face.bit_length() - 1, 2)
     z, y, x = (i + (k == axis) * (2 * above - 1) for k, i in enumerate(index))
     return z, y, x

@@ -17,7 +17,9 @@ VERSION = 1
 
 
 class Config(TaskConfig):
-    """Args:
+    """Configures the table of voxels that segments and truth objects of a block share.
+
+    Args:
     volume: shape of the segmentation.
     block: shape of a block.
     segmentation: path of the segmentation.
@@ -63,7 +65,7 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
 
 
 def blocks(config: Config) -> Iterator[Triple]:
-    """The blocks that have a table."""
+    """Lists the blocks that have a table."""
     return BlockGrid(config.volume, config.block).touching(Box(config.start, config.stop))
 
 

@@ -1,4 +1,4 @@
-"""What a task is: a strict config, a block index, a small Outcome, and the resources that it states in advance."""
+"""Defines a task: a strict config, a block index, a small Outcome, and the resources that it states in advance."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TaskConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Density:
-    """How many supervoxels and contacts between them there are: what tables and graphs take goes by that.
+    """States how dense supervoxels and their contacts are, by which the sizes of tables and graphs are stated.
 
     The defaults are those of noisy affinities of SNEMI3D with high = 0.9999; smoother affinities and a lower `high`
     have a tenth of them.
@@ -35,13 +35,13 @@ class Density:
 
     @property
     def cut(self) -> float:
-        """Small supervoxels that a face between two blocks cuts, for each voxel of the face."""
+        """Counts the small supervoxels that a face between two blocks cuts, for each voxel of the face."""
         return float(self.fragments ** (2 / 3))
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What one task needs while it runs.
+    """States the memory and the cores that one task needs while it runs.
 
     Args:
         memory: peak bytes of the process that the task adds, arrays and scratch.
@@ -56,7 +56,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task tells the driver: never arrays, always small.
+    """Reports a task to the driver: never arrays, always small.
 
     Args:
         state: "done"; "empty" where there was nothing in the data; "masked" where nothing was asked for. Nothing was

@@ -17,7 +17,9 @@ _CONTACTS_OF_A_CUT_ONE = 5
 
 
 class Config(TaskConfig):
-    """Args:
+    """Configures the seams of a block at its faces to the three blocks before it.
+
+    Args:
     volume: shape of the volume.
     block: shape of a block.
     join_size, join_affinity: see `JoinRule`; a decimal.

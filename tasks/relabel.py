@@ -18,7 +18,9 @@ VERSION = 3
 
 
 class Config(TaskConfig):
-    """Args:
+    """Configures the writing of a block of the segmentation.
+
+    Args:
     volume: shape of the volume.
     block: shape of a block.
     fragments: path of the fragments volume.

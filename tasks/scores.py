@@ -17,7 +17,9 @@ VERSION = 1
 
 
 class Config(TaskConfig):
-    """Args:
+    """Configures the scores of a run.
+
+    Args:
     contingency: the config of the tables.
     scores: path of the JSON file to write.
     """

@@ -35,7 +35,9 @@ VERSION = 4
 
 
 class Config(TaskConfig):
-    """Args:
+    """Configures the supervoxels of a block.
+
+    Args:
     affinities: path of the affinities volume.
     order, signs: where z, y and x lie in it, see `Channels`.
     volume: shape of the volume, voxels z, y, x.

@@ -1,4 +1,4 @@
-"""How a run shows what it is doing: bars on a terminal, plain lines elsewhere; always on standard error."""
+"""Shows what a run is doing: bars on a terminal, plain lines elsewhere; always on standard error."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ Stages = Sequence[tuple[str, int, int]]  # name, tasks, of which done
 
 
 class Progress(Protocol):
-    """Told of what happens in a run."""
+    """Receives the progress of a run."""
 
     def begin(self, stages: Stages) -> None: ...
 
     def advance(self, stage: str, count: int = 1, *, failed: bool = False) -> None:
-        """So many more tasks of a stage are done, or set aside."""
+        """Notes that so many more tasks of a stage are done, or set aside."""
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """Notes something that is worth a line."""
 
     def close(self) -> None: ...
 
 
 def on_standard_error() -> Progress:
-    """Bars if standard error is a terminal, else lines."""
+    """Chooses bars if standard error is a terminal, else lines."""
     return Bars() if sys.stderr.isatty() else Lines()
 
 
 class Lines:
-    """A line when a stage begins to move, every so often meanwhile, and when it ends.
+    """Prints a line when a stage begins to move, every so often meanwhile, and when it ends.
 
     Args:
         interval: seconds between two lines of one stage.
@@ -68,7 +68,7 @@ class Lines:
 
 
 class Bars:
-    """One bar a stage, with the time that is left at the present rate."""
+    """Shows one bar for each stage, with the time that is left at the present rate."""
 
     def __init__(self) -> None:
         from rich import progress

@@ -1,4 +1,4 @@
-"""The queue of a batch system: what petavox asks of it. Each system is a dialect, in a file of its own."""
+"""Defines the queue of a batch system as petavox uses it. Each system is a dialect, in a file of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .jobs import Job
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job in the queue.
+    """Describes a job in the queue.
 
     Args:
         id: "131_0" where it is one of an array.
@@ -40,7 +40,7 @@ class QueuedJob:
 
 @dataclass(frozen=True)
 class Header:
-    """What a script asks the batch system for.
+    """Describes what a script asks the batch system for.
 
     Args:
         name: of the job.
@@ -64,7 +64,7 @@ class Header:
 
 
 class BatchQueue(Protocol):
-    """A batch system. Its methods raise `QueueError` where it does not answer, or refuses."""
+    """Speaks to a batch system. Its methods raise `QueueError` where it does not answer, or refuses."""
 
     name: str
     """As people call it, for messages."""
@@ -80,28 +80,28 @@ class BatchQueue(Protocol):
         """
 
     def header(self, header: Header) -> list[str]:
-        """The lines of a script that say what its job asks for."""
+        """Writes the lines of a script that say what its job asks for."""
         ...
 
     def submit(self, script: str) -> str:
-        """Submit a script; the id of its job."""
+        """Submits a script; returns the id of its job."""
         ...
 
     def jobs(self, names: Iterable[str]) -> list[QueuedJob]:
-        """One's own jobs of these names that wait, run, or are about to end."""
+        """Lists one's own jobs of these names that wait, run, or are about to end."""
         ...
 
     def cancel(self, ids: Sequence[str]) -> None:
         """End jobs; those that have ended already do no harm."""
 
     def may_pass(self, error: QueueError) -> bool:
-        """Whether the system may do later what it refuses now."""
+        """Tells whether the system may do later what it refuses now."""
         ...
 
     def this_job(self) -> str:
-        """The id of the job that this process runs in."""
+        """Returns the id of the job that this process runs in."""
         ...
 
     def description(self) -> str:
-        """The system's version and the partitions that one can see."""
+        """Describes the system: its version and the partitions that one can see."""
         ...

@@ -1,4 +1,4 @@
-"""The scripts of jobs: plain text, nothing else is ever submitted."""
+"""Writes the scripts of jobs: plain text, nothing else is ever submitted."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _QUIET = {"DASK_LOGGING__DISTRIBUTED": "warning", "PYTHONWARNINGS": "ignore:reso
 
 
 def job_name(run: str, part: str) -> str:
-    """The name of all jobs of a part ("cpu", "gpu", "driver") of the run with an id."""
+    """Returns the name of all jobs of a part ("cpu", "gpu", "driver") of the run with an id."""
     return f"petavox-{run}-{part}"
 
 
 def worker_script(queue: BatchQueue, jobs: Jobs, pool: str, run: str, folder: Path, count: int) -> str:
-    """The script of an array of worker jobs.
+    """Writes the script of an array of worker jobs.
 
     Args:
         queue: that it is written for.
@@ -49,7 +49,7 @@ def worker_script(queue: BatchQueue, jobs: Jobs, pool: str, run: str, folder: Pa
 def driver_script(
     queue: BatchQueue, job: DriverJob, run: str, folder: Path, command: Sequence[str], after: str | None = None
 ) -> str:
-    """The script of a driver's job.
+    """Writes the script of a driver's job.
 
     Args:
         queue: that it is written for.

@@ -1,5 +1,4 @@
-"""What training makes small: the error of the affinities, that of the edges which decide, and that of the shape
-descriptors."""
+"""Computes the loss of training: the error of affinities, of the edges that decide, and of shape descriptors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which edges decide whether two voxels end up in one object, and how many pairs of voxels each edge decides.
+"""Finds the edges that decide whether two voxels end up in one object, and how many pairs of voxels each decides.
 
 Two voxels are joined at the threshold of their maximin edge: the weakest edge of the strongest path between them. All
 maximin edges lie in the maximum spanning tree. One wrong edge may merge two objects; weighed by the pairs that it

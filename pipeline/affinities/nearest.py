@@ -17,7 +17,7 @@ Affinities = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Channels:
-    """Where the nearest-neighbour affinities of z, y and x lie in an array of affinities.
+    """Says where the nearest-neighbour affinities of z, y and x lie in an array of affinities.
 
     Args:
         order: for z, y and x the channel that holds it.
@@ -40,7 +40,7 @@ class Channels:
 
     @classmethod
     def of_offsets(cls, offsets: tuple[Triple, ...]) -> Channels:
-        """From the offset of every channel (z, y, x in voxels; the edge at p is that between p and p − offset).
+        """Finds the channels by their offsets (z, y, x in voxels; the edge at p is that between p and p − offset).
 
         Raises:
             AffinityError: one axis has no channel with offset 1 or −1.

@@ -65,14 +65,14 @@ class TrainingVolume:
         return self.image[box.slices()]
 
     def identity(self) -> dict[str, Any]:
-        """What of it a training depends on, as plain values: boxes and numbers, and checksums of its arrays."""
+        """Returns plain values that a training depends on: boxes and numbers, and checksums of the volume's arrays."""
         boxes = {name: [str(box) for box in getattr(self, name)] for name in ("validation", "exclude")}
         arrays = {name: checksums.of_array(getattr(self, name)) for name in ("image", "labels", "mask")}
         shape, normalisation = list(self.image.shape), self.normalisation.model_dump()
         return {"shape": shape, "weight": self.weight, "normalisation": normalisation, **boxes, **arrays}
 
     def learnable(self) -> NDArray[np.bool_]:
-        """Where labels may be learned from (Z, Y, X): the mask without the validation and excluded boxes."""
+        """Marks where labels may be learned from (Z, Y, X): the mask without the validation and excluded boxes."""
         mask = self.mask.copy()
         for box in (*self.validation, *self.exclude):
             mask[box.slices()] = False
@@ -81,7 +81,7 @@ class TrainingVolume:
 
 @dataclass(frozen=True)
 class Example:
-    """What the network sees and should answer.
+    """Holds a patch that the network sees, and the answers that it should give.
 
     Args:
         image: float32 (1, Z, Y, X).

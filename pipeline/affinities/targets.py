@@ -1,4 +1,4 @@
-"""What the network should answer: the affinities of labels, with a mask where nothing is known."""
+"""Makes the answers that the network should give: the affinities of labels, with a mask where nothing is known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network is worth while it trains: the segmentation of the validation boxes by the affinities it predicts."""
+"""Judges a network while it trains: the validation boxes are segmented by the affinities that it predicts."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ Share = float
 
 
 class ScoringConfig(BaseModel):
-    """How validation boxes are segmented: the same way all the time, so that steps can be compared.
+    """Says how validation boxes are segmented: the same way all the time, so that steps can be compared.
 
     Args:
-        shape: of the part of each validation box that is segmented, in its middle, in voxels; what is there of it.
-        low, high, join_size, join_affinity: see `petavox.segment`.
-        thresholds: of mean agglomeration; the best of them counts.
+        shape: Shape of the part of each validation box that is segmented, in its middle, in voxels.
+        low: Value of `supervoxels.low`.
+        high: Value of `supervoxels.high`.
+        join_size: Value of `supervoxels.join_size`.
+        join_affinity: Value of `supervoxels.join_affinity`.
+        thresholds: Values of `agglomeration.threshold`, with mean linkage. The best of them counts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -42,7 +45,7 @@ class ScoringConfig(BaseModel):
 
 
 class Scored(Protocol):
-    """How wrong a segmentation is: the scores that validation looks at."""
+    """Holds the scores of a segmentation that validation looks at."""
 
     @property
     def adapted_rand_error(self) -> float: ...

@@ -67,7 +67,7 @@ def look(
     offsets: Offsets,
     combine: Combine,
 ) -> Tensor:
-    """What a network finds in patches, over all variants.
+    """Predicts affinities of patches in every variant, and combines them.
 
     Args:
         network: takes patches (N, 1, Z, Y, X), gives affinities (N, C, Z, Y, X).

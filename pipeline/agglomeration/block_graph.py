@@ -79,7 +79,7 @@ def _split(contacts: Contacts, unsure: Faces) -> tuple[Contacts, dict[int, Conta
 
 @dataclass(frozen=True)
 class Share:
-    """What a seam decided for the block at one of its sides; clusters by their index in the leaf.
+    """Holds the decisions of a seam for the block at one of its sides; clusters by their index in the leaf.
 
     Args:
         joined, into: pairs of clusters that are one.
@@ -102,7 +102,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the clusters of a leaf are once its seams are sewn.
+    """Says where each cluster of a leaf is once the seams of its block are sewn.
 
     Args:
         place: (n,) int32 index of the cluster's node in the region; of the k-th that is gone, −1 − k.

@@ -1,4 +1,4 @@
-"""How contacts rank, exactly: scores as fractions of integers, eligibility, and the order of ties.
+"""Ranks contacts exactly: scores are fractions of integers; eligibility and the order of ties are defined here.
 
 A contact is a row of int64: its two ends as one number, sum, count, best edge, and with quantiles its score in grey
 levels; so that looking at one touches one cache line. A contact that is gone has ends that no contact has.
@@ -41,7 +41,7 @@ def compare(sum1, count1, sum2, count2):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def eligible(score, scale, size1, size2, limits):  # type: ignore[no-untyped-def]
-    """Whether two clusters may merge. What is eligible stays so for higher scores and for smaller sizes."""
+    """Tells whether two clusters may merge. An eligible contact stays so for higher scores and for smaller sizes."""
     normal, small_limit, small_size, veto_limit, veto_size, _ = limits
     smaller = min(size1, size2)
     limit = small_limit if smaller < small_size and small_limit < normal else normal

@@ -89,8 +89,7 @@ class Contacts:
         return Contacts(**{name: getattr(self, name)[keep] for name in Contacts.__annotations__})
 
     def renamed(self, names: Int64s, gone: npt.NDArray[np.bool_] | None = None) -> Contacts:
-        """The contacts between names[a] and names[b], combined; what is now inside one node is dropped, and what is
-        `gone`, a mask."""
+        """Renames both ends of contacts and combines them; drops those inside one node and those in the mask `gone`."""
         a, b = names[self.a], names[self.b]
         if gone is not None:
             b[gone] = a[gone]

@@ -46,7 +46,7 @@ MOST_CONTACTS = 2**30  # the two ends of a contact have numbers below 2³¹
 
 @dataclass(frozen=True)
 class MergeRule:
-    """When two segments become one. All thresholds are on a contact's score.
+    """Says when two segments become one. All thresholds are on a contact's score.
 
     Args:
         threshold: a contact that passes this may be merged.
@@ -77,7 +77,7 @@ class MergeRule:
         veto_threshold: Decimals,
         quantile: Decimals | None,
     ) -> MergeRule:
-        """From decimals.
+        """Makes a rule from decimals.
 
         Raises:
             RequestError: one of them is no decimal in [0, 1].
@@ -92,7 +92,7 @@ class MergeRule:
         )
 
     def limits(self) -> Int64s:
-        """What the kernel compares with, see `ranking.eligible`; thresholds in millionths of a grey level."""
+        """Returns what the kernel compares with: thresholds in millionths of a grey level, sizes in voxels."""
         normal, small, veto = (t.per_edge for t in (self.threshold, self.small_threshold, self.veto_threshold))
         whatever_the_sizes = max(normal, veto) if self.veto_size else normal
         return np.array([normal, small, self.small_size, veto, self.veto_size, whatever_the_sizes], dtype=np.int64)
@@ -100,7 +100,7 @@ class MergeRule:
 
 @dataclass(frozen=True)
 class Merges:
-    """What became of the nodes of a graph.
+    """Holds the merges of the nodes of a graph, and the state in which each node is left.
 
     Args:
         node: for each node the smallest node of its cluster.

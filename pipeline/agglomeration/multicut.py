@@ -39,7 +39,7 @@ _EXTREME = 1e-3  # of a probability: a mean affinity of 0 or 1 still has a finit
 
 @dataclass(frozen=True)
 class MulticutRule:
-    """What a contact costs, and who solves.
+    """Says how much it costs to cut a contact, and which solver is used.
 
     Args:
         bias: in (0, 1); above it a mean affinity attracts, below it repels.
@@ -153,7 +153,7 @@ def _components(contacts: Contacts, nodes: int) -> Int64s:
 
 
 def _tied_to_open(contacts: Contacts, weights: Costs, is_open: Bools) -> Bools:
-    """Which nodes a chain of attractive contacts ties to an open node, or are open."""
+    """Marks the nodes that are open, or that a chain of attractive contacts ties to an open node."""
     part = _components(contacts.select(weights > 0), len(is_open))
     reached = np.zeros(len(is_open), dtype=np.bool_)
     reached[part[is_open]] = True

@@ -57,7 +57,7 @@ class Region:
     faces: Faces
 
     def with_faces(self, still_open: int) -> Region:
-        """The same region with only the faces in a mask open."""
+        """Returns a region of which only the faces in a mask are open."""
         return replace(self, faces=self.faces & np.uint8(still_open))
 
     def open_faces(self) -> Faces:
@@ -69,7 +69,7 @@ class Region:
 
 @dataclass(frozen=True)
 class FaceTable:
-    """What lies between two blocks, by fragment ids: contacts (a before the face, b behind it) and links."""
+    """Holds the graph between two blocks, by fragment ids: contacts (a before the face, b behind it) and links."""
 
     a: Ids
     b: Ids
@@ -83,7 +83,7 @@ class FaceTable:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a region decided.
+    """Holds everything that a region decided, and the undecided rest that it passes up.
 
     Args:
         given: the clusters it was given, by id, increasing.

@@ -22,7 +22,7 @@ from .small_supervoxels import Bools, Faces, Joined, JoinRule, join_small, linke
 
 @dataclass(frozen=True)
 class Side:
-    """What a seam needs of the block at one of its sides.
+    """Holds the part of a block's graph that a seam at one of its faces needs.
 
     Args:
         ids, sizes, unsure: of the clusters of its leaf, see `Leaf`.
@@ -39,7 +39,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Seam:
-    """What a seam decided: for the block before it, for the block behind it, and what stays between them."""
+    """Holds the decisions of a seam: for the block before it, for the block behind it, and what stays between."""
 
     before: Share
     behind: Share
@@ -47,7 +47,7 @@ class Seam:
 
 
 def sew(before: Side, behind: Side, contacts: Contacts, links: Int64s, rule: JoinRule) -> Seam:
-    """Let what is cut by the face between two blocks join.
+    """Lets the small clusters that the face between two blocks cuts join their neighbours.
 
     Args:
         before, behind: the two blocks.
@@ -124,7 +124,7 @@ def _places(cluster: Int64s, unsure: Bools, fixed: Bools, ids: Ids, first: int) 
 
 
 def _face(kept: Contacts, cluster: Int64s, place: Int64s, ids: Ids, first: int) -> FaceTable:
-    """What stays between the two blocks: contacts, and the clusters that are on both sides."""
+    """Returns the graph left between the two blocks: contacts, and the clusters that are on both sides."""
     crossing = kept.select((kept.a < first) & (kept.b >= first))
     nodes = np.flatnonzero(place == np.arange(len(place)))
     before, behind = nodes[nodes < first], nodes[nodes >= first]

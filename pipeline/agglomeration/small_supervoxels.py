@@ -31,7 +31,7 @@ Faces = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class JoinRule:
-    """Which supervoxels join a neighbour at once.
+    """Says which supervoxels join a neighbour at once.
 
     Args:
         size: clusters with fewer voxels are small; 0 means that none is.
@@ -44,7 +44,7 @@ class JoinRule:
 
 @dataclass(frozen=True)
 class Joined:
-    """What became of the nodes of a graph; what is said of a node holds for its whole cluster.
+    """Says which cluster each node of a graph has joined; every entry of a node holds for its whole cluster.
 
     Args:
         node: for each node the smallest node of its cluster.
@@ -64,7 +64,7 @@ class Joined:
         return np.flatnonzero(self.node == np.arange(len(self.node)))
 
     def gone(self, contacts: Contacts) -> Bools:
-        """Which contacts of the same graph lie inside a cluster, or are a crumb's."""
+        """Marks the contacts of the same graph that lie inside a cluster, or belong to a crumb."""
         gone: Bools = self.crumb[contacts.a] | self.crumb[contacts.b]
         gone |= self.node[contacts.a] == self.node[contacts.b]
         return gone

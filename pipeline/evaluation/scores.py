@@ -21,7 +21,7 @@ from .rand import adapted_rand
 
 @dataclass(frozen=True)
 class Scores:
-    """How wrong a segmentation is. Errors are 0 when perfect.
+    """Holds the scores of a segmentation. Errors are 0 when perfect.
 
     Args:
         adapted_rand_error: SNEMI3D convention: truth 0 ignored, unlabelled voxels inside truth are singletons.

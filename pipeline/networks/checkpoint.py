@@ -90,8 +90,10 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def user_models() -> Path:
-    """The folder of a user's own models, which need not be there: $PETAVOX_MODELS, or petavox/models among the user's
-    data ($XDG_DATA_HOME, ~/.local/share)."""
+    """Returns the folder of a user's own models: $PETAVOX_MODELS, else petavox/models among the user's data.
+
+    The user's data lie in $XDG_DATA_HOME, else ~/.local/share; the folder need not be there.
+    """
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     return Path(os.environ.get(MODELS) or data / "petavox" / "models")
 

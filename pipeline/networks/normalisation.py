@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 class Normalisation(BaseModel):
-    """Mean and standard deviation of a volume's grey values, in the units in which they are stored."""
+    """Holds mean and standard deviation of a volume's grey values, in the units in which they are stored.
+
+    Args:
+        mean: Mean of the grey values.
+        deviation: Standard deviation of the grey values.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 

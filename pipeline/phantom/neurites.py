@@ -101,7 +101,7 @@ def _label(key: np.uint64) -> np.uint64:
 
 @njit(cache=True, nogil=True)
 def _is_spine_room(key: np.uint64, column: int, level: int, i: int, j: int) -> bool:
-    """Whether a leaf of an even slab holds spines of the neighbour that shares its parent and its row."""
+    """Tells whether a leaf of an even slab holds spines of the neighbour that shares its parent and its row."""
     if level == 0 or level == LEVELS - 1 or (i & 1) == 0:
         return False
     shift = LEVELS - 1 - level

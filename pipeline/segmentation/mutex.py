@@ -100,7 +100,7 @@ def _slices(axis: int, along: slice) -> tuple[slice, slice, slice]:
 
 
 def _foreground(affinities: npt.NDArray[np.uint8], outer: Box, low: int) -> npt.NDArray[np.bool_]:
-    """Which voxels have an edge of at least `low`; right for all voxels but the halo."""
+    """Marks the voxels that have an edge of at least `low`; right for all voxels but the halo."""
     found = np.zeros(outer.shape, dtype=np.bool_)
     for axis in range(3):
         later, earlier = _slices(axis, slice(1, None)), _slices(axis, slice(None, -1))

@@ -74,7 +74,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What `tune` found.
+    """Holds the choice that `tune` made, and everything that it tried.
 
     Args:
         grid: what was tried.
@@ -151,7 +151,7 @@ def tune(
 
 @dataclass(frozen=True)
 class _Given:
-    """What is segmented, and by what it is scored.
+    """Holds the affinities that are segmented, and the truth that scores them.
 
     Args:
         affinities: uint8 (3, Z, Y, X) of a box.

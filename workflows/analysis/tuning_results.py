@@ -58,7 +58,7 @@ def tuning_json(tuning: Tuning) -> dict[str, Any]:
 
 
 def curve(tuning: Tuning) -> bytes:
-    """The error against the threshold as a PNG: of each linkage with what serves it best, by the half that chose."""
+    """Draws the error against the threshold as a PNG: each linkage with its best other settings."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")

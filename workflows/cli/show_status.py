@@ -1,4 +1,4 @@
-"""What `petavox status` prints: a table for people, plain values for `--json`."""
+"""Prints the status of a run: a table for people, plain values for `--json`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def status_table(found: Look) -> RenderableType:
-    """The same for reading."""
+    """Lays out the status of a run as a table."""
     from rich.console import Group
     from rich.table import Table
 
@@ -67,7 +67,7 @@ def _driver_line(found: Look) -> str:
 
 
 def status_json(found: Look) -> dict[str, Any]:
-    """The same as plain values; seconds and bytes."""
+    """Returns the status of a run as plain values; seconds and bytes."""
     status = found.status
     return {
         "driver": None if found.driver is None else _holder(found.driver),

@@ -37,7 +37,7 @@ class Retries:
             tries[task] = tries.get(task, 0) + 1
 
     def is_last(self, task: Task, failure: Failure) -> bool:
-        """Whether a task is given up after this failure, which has not been counted yet.
+        """Tells whether a task is given up after this failure, which has not been counted yet.
 
         Tasks of a call that failed as a whole are tried alone first.
         """

@@ -1,4 +1,4 @@
-"""What was measured on blocks of a plan's own data, and how a later plan takes it up again from a file."""
+"""Keeps what was measured on blocks of a plan's own data, and applies it to a later plan from a file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _UNCHANGED = Cost(seconds=1, read=1, written=1, memory=1)
 
 
 class Calibration(Section):
-    """Args:
+    """Holds the costs and the density that a few blocks of a plan's own data had.
+
+    Args:
     made_from: what the blocks were run with, by the recipe's names.
     block: index of the block that it was made at.
     window: voxels along each axis of the blocks that were run.
@@ -53,15 +55,16 @@ class Calibration(Section):
         return Growth(self.contacts, self.joined, self.across, self.passed_up)
 
     def factors_of(self, kind: str) -> Cost:
-        """By what costs of the table are multiplied. A stage that was not measured is taken to be as much slower or
-        faster than the table as the merging of a block was.
+        """Returns the factors for the table's costs of a stage.
+
+        A stage that was not measured is taken to differ from the table by the same factor as the merging of a block.
         """
         if kind in self.factors:
             return self.factors[kind]
         return _UNCHANGED.model_copy(update={"seconds": self.factors.get(LEAF, _UNCHANGED).seconds})
 
     def notes(self, plan: Plan) -> Iterator[str]:
-        """What a reader of an estimate has to know."""
+        """Lists the remarks that a reader of an estimate has to know."""
         yield (
             f"Measured on {list(self.window)} voxels at block {list(self.block)}; larger octree nodes are extrapolated:"
             f" they pass up {self.passed_up:.3g} contacts for each voxel of open surface, as those blocks did."
@@ -72,7 +75,7 @@ class Calibration(Section):
                 yield f"Calibrated with other settings: {name} was {self.made_from.get(name)}, is {now.get(name)}."
 
     def write(self, path: Path) -> None:
-        """Keep it in a file, whole or not at all.
+        """Writes the calibration into a file, whole or not at all.
 
         Raises:
             StorageError: the file cannot be written.
@@ -81,7 +84,7 @@ class Calibration(Section):
 
 
 def read(path: Path) -> Calibration:
-    """The calibration in a file.
+    """Reads the calibration in a file.
 
     Raises:
         RequestError: there is none.
@@ -99,7 +102,7 @@ def read(path: Path) -> Calibration:
 
 
 def made_from(plan: Plan) -> dict[str, str]:
-    """What a calibration depends on: the data, the network, the blocks and how they are segmented."""
+    """Lists the settings that a calibration depends on: data, network, blocks and the way they are segmented."""
     recipe = plan.recipe
     sections: dict[str, Any] = {"blocks": recipe.blocks, "supervoxels": recipe.supervoxels, "model": recipe.model}
     sections["agglomeration"] = recipe.agglomeration

@@ -44,8 +44,9 @@ _WAIT = 1.0
 
 @dataclass(frozen=True)
 class Measured:
-    """One task, run once: its cost, memory being what it added to its worker; the seconds that its process computed;
-    and what it counted.
+    """Holds the measurements of one task.
+
+    They are its cost, with the memory that it added to its worker; the seconds that its process computed; its counts.
     """
 
     cost: Cost
@@ -65,7 +66,7 @@ def measure(task: str, config: str, index: Triple) -> tuple[Report, float, int, 
 
 
 def _counters() -> tuple[float, int, int]:
-    """Of this process so far: seconds of all threads, bytes got from files and given to them, 0 where nobody counts."""
+    """Reads the counters of this process: seconds of all threads, bytes read and written, 0 where nobody counts."""
     seconds = time.process_time()
     try:
         moved = psutil.Process().io_counters()
@@ -169,7 +170,7 @@ def _fill(values: npt.NDArray[Any], index: Triple, place: Box) -> npt.NDArray[An
 
 
 def _evaluate(plan: Plan, window: Box) -> Evaluate | None:
-    """What is scored, in the window; nothing where the window reaches out of that."""
+    """Returns the part of the scored box inside the window; nothing where the window reaches out of it."""
     config: Any = next((stage.config for stage in plan.stages if stage.task == "contingency"), None)
     if plan.recipe.evaluate is None or not Box(config.start, config.stop).contains(window):
         return None
@@ -179,7 +180,7 @@ def _evaluate(plan: Plan, window: Box) -> Evaluate | None:
 
 
 def run_all(plan: Plan, run: Runner, note: Callable[[str], None]) -> dict[str, dict[Triple, Measured]]:
-    """Run every task of a small plan, whose volumes exist: by stage and index."""
+    """Runs every task of a small plan, whose volumes exist; returns measurements by stage and index."""
     found: dict[str, dict[Triple, Measured]] = {}
     for stage in plan.stages:
         note(f"Measuring {stage.name}, {len(stage)} tasks")
@@ -189,7 +190,7 @@ def run_all(plan: Plan, run: Runner, note: Callable[[str], None]) -> dict[str, d
 
 
 def work_of(plan: Plan, stage: Stage, index: Triple, found: Mapping[str, Mapping[Triple, Measured]]) -> Work:
-    """What a task had to do, with the contacts that it counted."""
+    """Returns the work that a task did, with the contacts that it counted."""
     grid, counts = plan.grid, found[stage.name][index].counts
     config: Any = stage.config
     if stage.task == "scores":
@@ -211,7 +212,7 @@ def work_of(plan: Plan, stage: Stage, index: Triple, found: Mapping[str, Mapping
 
 
 def growth_of(plan: Plan, found: Mapping[str, Mapping[Triple, Measured]]) -> Growth:
-    """How the contact graph of a small volume grew; what is passed up is that of its blocks."""
+    """Measures how the contact graph of a small volume grew; what is passed up is that of its blocks."""
 
     def total(stage: str, count: str) -> int:
         return sum(task.counts[count] for task in found[stage].values())
@@ -260,7 +261,7 @@ def _calibration(
 
 
 def _mean(costs: Sequence[Cost]) -> Cost:
-    """Of some tasks; memory that of the largest."""
+    """Averages the costs of several tasks; the memory is that of the largest."""
     mean = {name: sum(getattr(cost, name) for cost in costs) / len(costs) for name in Cost.model_fields}
     return Cost(**mean | {"memory": max(cost.memory for cost in costs)})
 
@@ -308,7 +309,7 @@ def _scratch(directory: Path) -> contextlib.AbstractContextManager[Path]:
 
 @contextlib.contextmanager
 def one_worker(plan: Plan, folder: Path) -> Iterator[Runner]:
-    """A worker process of this machine, as something that runs one task of a stage."""
+    """Starts a worker process on this machine that runs one task of a stage at a time."""
     executor = cluster.start(cluster.Place("local", {"cpu": cluster.Pool(1, plan.memory)}, folder), measure)
 
     def run(stage: Stage, index: Triple) -> Measured:
@@ -324,7 +325,7 @@ def one_worker(plan: Plan, folder: Path) -> Iterator[Runner]:
 
 
 def _outcome(completion: Completion, stage: Stage, index: Triple) -> Measured:
-    """What a call came to.
+    """Returns the measurements of a call, or raises its error.
 
     Raises:
         RequestError, StorageError, TaskError: the task failed.

@@ -1,4 +1,4 @@
-"""What a plan costs: seconds, bytes and memory of each stage, and of the whole run, in a time that no volume changes.
+"""Estimates a plan: seconds, bytes and memory of each stage and of the run, in a time that no volume changes.
 
 Costs come from the shipped table of rates, or, for stages of which a block was run on the plan's own data
 (`calibrate`), from what that block took; each estimate says which.
@@ -29,7 +29,7 @@ LEDGER_BYTES = 330
 
 @dataclass(frozen=True)
 class StageEstimate:
-    """What one stage will take.
+    """Holds the costs that one stage is estimated to have.
 
     Args:
         name, grid: of the stage; tasks along each axis.
@@ -64,13 +64,13 @@ class StageEstimate:
 
     @property
     def hours(self) -> float:
-        """With all workers of the pool at work, or as long as its largest task takes."""
+        """Returns hours with all workers of the pool at work, or those of the largest task where that takes longer."""
         return max(self.seconds / self.workers, self.longest) / 3600
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take.
+    """Holds the costs that a run is estimated to have.
 
     Args:
         stages: in the order of the plan.
@@ -92,12 +92,12 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Of all tasks together."""
+        """Adds up the seconds of all tasks."""
         return sum(stage.seconds for stage in self.stages)
 
     @property
     def hours(self) -> float:
-        """Stages of one pool share its workers; the pools work at the same time."""
+        """Returns the hours of the run: stages of one pool share its workers; the pools work at the same time."""
         pools = {stage.pool for stage in self.stages}
         return max(sum(stage.hours for stage in self.stages if stage.pool == pool) for pool in pools)
 
@@ -111,17 +111,17 @@ class Estimate:
 
     @property
     def disk(self) -> float:
-        """Bytes that are left when the run has ended: everything that stages write, and the ledger."""
+        """Counts the bytes that are left when the run has ended: everything that stages write, and the ledger."""
         return sum(self.disks.values())
 
     @property
     def peak_disk(self) -> float:
-        """Bytes that are taken at most while it runs."""
+        """Counts the bytes that are taken at most while the run is at work."""
         return self.disk + self.scratch
 
 
 def estimate(plan: Plan, rates: Rates, calibration: Calibration | None = None) -> Estimate:
-    """What a plan costs by a table of rates, corrected by a calibration where there is one."""
+    """Estimates a plan by a table of rates, corrected by a calibration where there is one."""
     growth = rates.growth(plan.density) if calibration is None else calibration.growth
     workload = Workload(plan.grid, growth, plan.operations, plan.patch)
     stages = tuple(_stage(stage, plan, workload, rates, calibration) for stage in plan.stages)

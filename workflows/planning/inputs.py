@@ -1,4 +1,4 @@
-"""What a run starts from, as it is found: its source volume, offsets, mask and network, with their identities."""
+"""Finds the inputs of a run: its source volume, offsets, mask and network, with their identities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..stages.segmentation_stages import supervoxel_settings
 
 
 def source_of(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
-    """The volume that a run starts from, and the identities of what it starts from, by the paths that configs hold."""
+    """Opens the volume that a run starts from, and lists the identities of its inputs by the paths in configs."""
     if recipe.input.run is None:
         named = str(recipe.input.raw or places.affinities)
         source = open_volume(named)
@@ -30,7 +30,7 @@ def source_of(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
 
 
 def with_normalisation(model: Model, source: Volume) -> Model:
-    """The model with the grey levels' statistics: as the recipe says, or sampled over the whole volume."""
+    """Fills in the grey levels' mean and deviation: as the recipe says, or sampled over the whole volume."""
     from ...pipeline.networks.normalisation import estimate_normalisation
 
     if source.spec.channels is not None:

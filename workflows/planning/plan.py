@@ -1,4 +1,4 @@
-"""What a recipe comes to: volumes, stages, bytes and memory. What cannot work is refused here, before any writing."""
+"""Makes the plan of a recipe: volumes, stages, bytes and memory. Impossible requests are refused before any writing."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ class Plan:
     truth_offset: Triple | None
 
     def workers(self, pool: PoolName) -> int:
-        """How many workers the recipe gives to a pool."""
+        """Counts the workers that the recipe gives to a pool."""
         return self.recipe.cluster.most_workers(pool)
 
     def worker_memory(self, pool: PoolName) -> int:
-        """Bytes that one of them may use."""
+        """Counts the bytes that one worker of a pool may use."""
         jobs = self.recipe.cluster.jobs(pool)
         return self.memory if jobs is None else jobs.worker_memory
 
@@ -238,7 +238,7 @@ def _contingency(
 
 
 def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -> dict[str, Any]:
-    """What the affinities of every block rest on, by the recipe's names."""
+    """Lists the settings that the affinities of every block rest on, by the recipe's names."""
     name = next(name for name in ("raw", "affinities", "run") if getattr(recipe.input, name) is not None)
     foundation: dict[str, Any] = {f"input.{name}": identities[source.path], "blocks.shape": list(recipe.blocks.shape)}
     if recipe.input.mask is not None:

@@ -1,4 +1,4 @@
-"""What of a plan cannot work, said before anything is written: for lack of memory or disk, for too many contacts."""
+"""Refuses plans that cannot work, before anything is written: for lack of memory or disk, for too many contacts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CERTAIN = 0.5
 
 
 def check(plan: Plan, *, new: bool) -> None:
-    """Refuse what cannot work.
+    """Refuses a plan that cannot work.
 
     Args:
         plan: of a run.
@@ -34,7 +34,7 @@ def check(plan: Plan, *, new: bool) -> None:
 
 
 def refusals(plan: Plan, costs: Estimate, *, new: bool) -> list[str]:
-    """Why a plan cannot work, one sentence or two each; none if it can."""
+    """Lists the reasons why a plan cannot work, one sentence or two each; none if it can."""
     return [*_memory(plan, costs), *_cores(plan), *_contacts(costs), *(_disk(plan, costs) if new else ())]
 
 

@@ -1,4 +1,4 @@
-"""How dense the graph of a volume's supervoxels will be, from samples: what a task's memory goes by."""
+"""Samples how dense the graph of a volume's supervoxels will be, by which the memory of tasks is stated."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sample_density(affinities: Volume, channels: Channels, wanted: Supervoxels) 
 
 
 def _density(fragments: Fragments, affinities: npt.NDArray[np.uint8], wanted: Supervoxels) -> Density:
-    """Of the supervoxels of an array."""
+    """Counts the supervoxels of an array and their contacts."""
     from ...pipeline.agglomeration.block_graph import grow_leaf
     from ...pipeline.agglomeration.contacts import interior_contacts
     from ...pipeline.agglomeration.small_supervoxels import JoinRule

@@ -1,4 +1,4 @@
-"""What a unit of work costs: the shipped table of measured constants, in `unit_costs.json`.
+"""Holds the cost of each unit of work: the shipped table of measured constants, in `unit_costs.json`.
 
 `python -m benchmarks.runs.fit_unit_costs` measures the table anew and writes it. Tasks state their own memory; that
 of a contact in an upper octree node is in the table too, for what is extrapolated from a calibration.
@@ -17,7 +17,7 @@ from .workload import Growth, Work
 
 
 class Cost(Section):
-    """Of a unit of work, or of a whole stage: seconds of one worker, bytes read and written, bytes of memory."""
+    """States the cost of a unit of work or of a stage: a worker's seconds, bytes read and written, bytes of memory."""
 
     seconds: NonNegativeFloat = 0.0
     read: NonNegativeFloat = 0.0
@@ -26,7 +26,9 @@ class Cost(Section):
 
 
 class Rates(Section):
-    """Args:
+    """Holds the measured cost of a unit of each kind of work.
+
+    Args:
     measured: when, on what and on which data.
     costs: for each kind of stage, see `kind_of`, the cost of a unit of each amount of `Work`.
     across, passed_up: contacts of `Growth`, for each contact that crosses a plane.
@@ -38,17 +40,17 @@ class Rates(Section):
     passed_up: NonNegativeFloat
 
     def cost(self, kind: str, work: Work) -> Cost:
-        """What some work of a kind of stage costs; its memory is that of a task which does all of it."""
+        """Computes the cost of some work of a kind of stage; its memory is that of a task which does all of it."""
         parts = [(getattr(work, amount), cost) for amount, cost in self.costs[kind].items()]
         return Cost(**{name: sum(n * getattr(cost, name) for n, cost in parts) for name in Cost.model_fields})
 
     def growth(self, density: Density) -> Growth:
-        """How the contact graph grows over supervoxels of a density."""
+        """Computes how the contact graph grows over supervoxels of a density."""
         crossing = density.crossing
         return Growth(density.contacts, density.joined, self.across * crossing, self.passed_up * crossing)
 
 
 def shipped() -> Rates:
-    """The table that comes with petavox."""
+    """Reads the table that comes with petavox."""
     text = files(__package__).joinpath("unit_costs.json").read_text(encoding="utf-8")
     return Rates.model_validate_json(text)

@@ -1,4 +1,4 @@
-"""How much each stage has to do: tasks, voxels, contacts, operations. Closed forms of the grid, no loop over blocks.
+"""Counts the work of each stage: tasks, voxels, contacts, operations. Closed forms of the grid, no loop over blocks.
 
 Faces between blocks, and surfaces of octree nodes, are counted in planes through the whole volume. Contacts follow
 three densities: of a block's inside, of the faces between blocks, and of what an octree node passes up, which goes with
@@ -17,7 +17,7 @@ from ..stages.stage import Stage
 
 @dataclass(frozen=True)
 class Growth:
-    """What the contact graph grows by.
+    """States how the contact graph grows with the volume: contacts for each voxel, face and surface.
 
     Args:
         contacts: inside blocks, for each voxel, before small supervoxels join.
@@ -34,7 +34,7 @@ class Growth:
 
 @dataclass(frozen=True)
 class Work:
-    """Amounts that costs go by.
+    """Counts the amounts that the cost of a task goes by.
 
     Args:
         tasks: of the stage; for the scores, tables that are read.
@@ -56,7 +56,7 @@ AMOUNTS = tuple(field.name for field in fields(Work))
 
 @dataclass(frozen=True)
 class Workload:
-    """The work of every stage of a run, in all and in its largest task.
+    """Holds the work of every stage of a run, in all and in its largest task.
 
     Args:
         grid: of the blocks.
@@ -71,11 +71,11 @@ class Workload:
     patch: Triple = (1, 1, 1)
 
     def total(self, stage: Stage) -> Work:
-        """What all tasks of a stage do together."""
+        """Returns the work of all tasks of a stage together."""
         return self._work(stage, largest=False)
 
     def largest(self, stage: Stage) -> Work:
-        """What the largest task does, or more where no task is inside the volume on every side."""
+        """Returns the work of the largest task, or more where no task is inside the volume on every side."""
         return self._work(stage, largest=True)
 
     def _work(self, stage: Stage, *, largest: bool) -> Work:
@@ -119,19 +119,19 @@ class Workload:
 
 
 def kind_of(stage: Stage) -> str:
-    """The name under which a stage's costs are known: the leaves of the octree cost otherwise than its upper nodes."""
+    """Names the kind of a stage, by which its costs are known: leaves of the octree cost otherwise than upper nodes."""
     return "agglomerate-0" if stage.task == "agglomerate" and _level(stage) == 0 else stage.task
 
 
 def between(grid: BlockGrid, level: int, largest: bool) -> int:
-    """Voxels of the faces between octree nodes of a level: all of them, or those of one node to the nodes before it."""
+    """Counts voxels of the faces between octree nodes of a level: of all, or of one node to the nodes before it."""
     shape = Octree(grid).shape(level)
     planes = [min(1, n - 1) if largest else n - 1 for n in shape]
     return _planes(planes, _sides(grid, level) if largest else grid.volume)
 
 
 def inner_faces(grid: BlockGrid, level: int, largest: bool) -> int:
-    """Voxels of the faces between the children of octree nodes of a level: of all nodes, or of the largest."""
+    """Counts voxels of the faces between the children of octree nodes of a level: of all nodes, or of the largest."""
     octree = Octree(grid)
     if largest:
         return _planes([n - 1 for n in _children(grid, level)], _sides(grid, level))
@@ -140,25 +140,25 @@ def inner_faces(grid: BlockGrid, level: int, largest: bool) -> int:
 
 
 def open_surface(grid: BlockGrid, level: int, largest: bool) -> int:
-    """Voxels on faces of octree nodes that are not faces of the volume: of all nodes of a level, or of the largest."""
+    """Counts voxels on faces of octree nodes inside the volume: of all nodes of a level, or of the largest."""
     if not largest:
         return 2 * between(grid, level, False)
     return _planes([min(2, n - 1) for n in Octree(grid).shape(level)], _sides(grid, level))
 
 
 def open_surface_of(grid: BlockGrid, index: Triple) -> int:
-    """Voxels on those faces of one block that are not faces of the volume."""
+    """Counts voxels on those faces of one block that are not faces of the volume."""
     planes = [(i > 0) + (i + 1 < n) for i, n in zip(index, grid.shape, strict=True)]
     return _planes(planes, grid.box(index).shape)
 
 
 def faces_before(grid: BlockGrid, index: Triple) -> int:
-    """Voxels on the faces between one block and those before it."""
+    """Counts voxels on the faces between one block and those before it."""
     return _planes([min(1, i) for i in index], grid.box(index).shape)
 
 
 def seen(block: Triple, patch: Triple) -> int:
-    """Voxels of the patches that a block computes: all that touch it, and they overlap by half."""
+    """Counts voxels of the patches that a block computes: all that touch it, and they overlap by half."""
     return math.prod((-(-2 * b // p) + 1) * p for b, p in zip(block, patch, strict=True))
 
 
@@ -168,7 +168,7 @@ def _planes(planes: list[int], sides: Triple) -> int:
 
 
 def _children(grid: BlockGrid, level: int) -> Triple:
-    """Of the largest octree node of a level, along each axis."""
+    """Counts the children of the largest octree node of a level along each axis."""
     octree = Octree(grid)
     z, y, x = map(min, octree.children_a_side(level), octree.shape(level - 1))
     return z, y, x

@@ -56,13 +56,22 @@ Shape = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(
 
 
 class Input(Section):
-    """What a run starts from: raw data, affinities that exist already, or the supervoxels of a run."""
+    """Names the data that a run starts from: `raw`, `affinities` or `run`, and one of them only.
+
+    Args:
+        raw: The image volume, from which affinities are predicted.
+        affinities: Affinities that exist already: uint8, or floats from 0 to 1.
+        mask: A volume of the shape of `raw`. No affinities are predicted where it is 0.
+        run: Directory of a run whose supervoxels are done. They are merged again, and nothing else is computed.
+        offsets: Offset of each affinity channel, in voxels z, y, x: the value at voxel p belongs to the edge between p
+            and p − offset. Needed only where the volume's metadata has no offsets.
+    """
 
     raw: InputPath | None = None
     affinities: InputPath | None = None
-    mask: InputPath | None = None  # with 'raw', and of its shape: where it is 0 nothing is predicted
-    run: InputPath | None = None  # directory of a run whose supervoxels are done
-    offsets: tuple[Voxels, ...] | None = None  # of each affinity channel in voxels, where its metadata has none
+    mask: InputPath | None = None
+    run: InputPath | None = None
+    offsets: tuple[Voxels, ...] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Input:
@@ -76,21 +85,37 @@ class Input(Section):
 
 
 class Model(Section):
-    """The network that turns raw data into affinities."""
+    """Names the network that predicts affinities from the image, and says how it is run.
 
-    checkpoint: CheckpointName  # a model's name, or a folder
-    mean: float | None = None  # of the raw grey levels; sampled over the volume and recorded unless given
-    deviation: float | None = Field(default=None, gt=0)  # standard deviation of the same
-    patch: Shape | None = None  # voxels; the checkpoint's unless given
-    batch: PositiveInt = 2  # patches computed together
-    threads: PositiveInt = 1  # of one task on a CPU
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # "auto": GPU workers if there are any, and a GPU if torch can
+    Args:
+        checkpoint: A model's name, as `petavox models` lists them, or the folder of a checkpoint.
+        mean: Mean of the image's grey values. Default: sampled over the volume, and written into the run's recipe.
+        deviation: Standard deviation of the image's grey values; given together with `mean`. Default: sampled.
+        patch: Shape of the patches that the network computes, in voxels. Default: the checkpoint's.
+        batch: Number of patches that are computed together.
+        threads: Threads of one task on a CPU.
+        device: "cpu", "cuda" or "auto". With "auto" the network runs on GPU workers where the recipe has any, and a
+            worker uses a GPU where torch can use it.
+        precision: Number format of the network's convolutions.
+        variants: Number of orientations in which each patch is predicted: 4 flips y and x, 8 exchanges y and x as well,
+            16 flips z as well. Time grows with the number.
+        combine: The value that an affinity gets from its variants: their mean, or the smallest of them.
+        compile: Compiles the network on CPUs as well, which needs a C++ compiler and a minute in each worker. GPUs
+            always do.
+    """
+
+    checkpoint: CheckpointName
+    mean: float | None = None
+    deviation: float | None = Field(default=None, gt=0)
+    patch: Shape | None = None
+    batch: PositiveInt = 2
+    threads: PositiveInt = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
-    # Each patch is looked at in so many ways: 4 flip y and x, 8 exchange them too, 16 flip z too. Runs that were begun
-    # before there was a choice have no record of one.
+    # Runs that were begun before there was a choice have no record of one.
     variants: Literal[1, 4, 8, 16] = Field(default=1, exclude_if=lambda count: count == 1)
-    combine: Literal["mean", "min"] = Field(default="mean", exclude_if=lambda how: how == "mean")  # of the variants
-    compile: bool = Field(default=False, exclude_if=lambda asked: not asked)  # on CPUs, too; GPUs always do
+    combine: Literal["mean", "min"] = Field(default="mean", exclude_if=lambda how: how == "mean")
+    compile: bool = Field(default=False, exclude_if=lambda asked: not asked)
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Model:
@@ -100,20 +125,36 @@ class Model(Section):
 
 
 class Blocks(Section):
-    """How the volume is cut; the result does not depend on it, except with multicut and the mutex watershed."""
+    """Says how the volume is cut. The result does not depend on it, except with multicut and the mutex watershed.
+
+    Args:
+        shape: Shape of a block, in voxels. A worker holds one block at a time, so larger blocks need more memory.
+    """
 
     shape: Shape = (64, 512, 512)
 
 
 class Supervoxels(Section):
-    """Affinities below `low` join nothing; from `high` on they always join, with "mutex" only across block faces."""
+    """Says how voxels are joined into supervoxels, before any are merged into segments.
 
-    method: Literal["watershed", "mutex"] = "watershed"  # mutex watershed: needs long-range affinities, sees blocks
-    strides: Shape = (1, 4, 4)  # with "mutex": long-range edges are used at every so many voxels
+    Args:
+        method: "watershed", or "mutex" for the mutex watershed, which needs affinities with long-range channels and
+            whose result depends on the blocks.
+        strides: For "mutex": long-range affinities are used at one voxel in so many, along z, y, x.
+        low: Two voxels with an affinity below this are never joined. A voxel without a better one is background.
+        high: Two voxels with at least this affinity are always joined; with "mutex" only across faces of blocks. Higher
+            values make smaller supervoxels, which take more memory.
+        join_size: A supervoxel with fewer voxels joins the neighbour with which it shares its strongest affinity. 0: no
+            supervoxel is joined this way.
+        join_affinity: Least affinity for such a joining. A small supervoxel without one stays alone.
+    """
+
+    method: Literal["watershed", "mutex"] = "watershed"
+    strides: Shape = (1, 4, 4)
     low: Fraction = Decimal("0.02")
     high: Fraction = Decimal("0.9999")
-    join_size: int = Field(default=100, ge=0)  # a smaller one joins the neighbour behind its strongest edge; 0: none
-    join_affinity: Fraction = Decimal("0.3")  # if that edge has at least this affinity
+    join_size: int = Field(default=100, ge=0)
+    join_affinity: Fraction = Decimal("0.3")
 
     @model_validator(mode="after")
     def _in_order(self) -> Supervoxels:
@@ -123,20 +164,37 @@ class Supervoxels(Section):
 
 
 class Agglomeration(Section):
-    """Which supervoxels are merged. Sizes are in voxels; thresholds are on the score of a contact."""
+    """Says which supervoxels are merged into segments. Every contact between two of them has a score from 0 to 1.
 
-    linkage: Literal["mean", "quantile", "multicut"] = "mean"  # score: mean or quantile of a contact's affinities
-    quantile: Annotated[Fraction, Field(gt=0)] = Decimal("0.85")  # with linkage = "quantile"
-    levels: int = Field(default=64, ge=2, le=256)  # to which affinities are rounded for it
+    Args:
+        linkage: The score of a contact: the "mean" or a "quantile" of its affinities. With "multicut" all contacts are
+            weighed against each other, no threshold applies, and the result depends on the blocks.
+        quantile: For "quantile": the share of a contact's affinities that lie at its score or below.
+        levels: For "quantile": affinities are rounded to this many levels.
+        threshold: Two segments merge if the score of their contact is at least this. Higher values make smaller
+            segments: fewer mergers, more splits.
+        small_size: Segments with fewer voxels merge already from `small_threshold` on. 0: this rule is off.
+        small_threshold: Least score for merging a small segment; at most `threshold`.
+        veto_size: Two segments that both have more voxels merge only from `veto_threshold` on. 0: this rule is off.
+        veto_threshold: Least score for merging two such large segments.
+        bias: For "multicut": lower values make larger segments.
+        by_size: For "multicut": large contacts count more than small ones.
+        solver: For "multicut": the algorithm that solves it.
+        dust_size: Segments with fewer voxels become background. 0: all are kept.
+    """
+
+    linkage: Literal["mean", "quantile", "multicut"] = "mean"
+    quantile: Annotated[Fraction, Field(gt=0)] = Decimal("0.85")
+    levels: int = Field(default=64, ge=2, le=256)
     threshold: Fraction = Decimal("0.5")
-    small_size: int = Field(default=0, ge=0)  # a segment below it merges from small_threshold on; 0: no such rule
+    small_size: int = Field(default=0, ge=0)
     small_threshold: Fraction = Decimal("0.3")
-    veto_size: int = Field(default=0, ge=0)  # two segments above it merge only from veto_threshold on; 0: no such rule
+    veto_size: int = Field(default=0, ge=0)
     veto_threshold: Fraction = Decimal("0.8")
-    bias: Annotated[Fraction, Field(gt=0, lt=1)] = Decimal("0.5")  # with "multicut": lower means larger segments
-    by_size: bool = True  # with "multicut": a contact's cost grows with its voxel edges
-    solver: Literal["greedy-additive", "kernighan-lin", "fusion-moves"] = "greedy-additive"  # with "multicut"
-    dust_size: int = Field(default=0, ge=0)  # segments below it become background; 0: none
+    bias: Annotated[Fraction, Field(gt=0, lt=1)] = Decimal("0.5")
+    by_size: bool = True
+    solver: Literal["greedy-additive", "kernighan-lin", "fusion-moves"] = "greedy-additive"
+    dust_size: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _small_is_easier(self) -> Agglomeration:
@@ -148,38 +206,71 @@ class Agglomeration(Section):
 
     @property
     def histogram_levels(self) -> int:
-        """How many levels the histograms of contacts have: 0, none, where the linkage needs none."""
+        """Counts the levels that the histograms of contacts have: 0, none, where the linkage needs none."""
         return self.levels if self.linkage == "quantile" else 0
 
 
 class Output(Section):
-    """Where volumes go: relative to the run directory, or anywhere."""
+    """Says where volumes are written: relative to the run directory, or anywhere.
+
+    Args:
+        segmentation: Path of the segmentation.
+        affinities: Path of the predicted affinities.
+        until: The last volume that is made. With "affinities" a run stops after the prediction.
+        chunk: Shape of the chunks of written volumes, in voxels; each chunk is then a file of its own. Default: chosen to
+            fit the blocks, with many chunks in a file.
+    """
 
     segmentation: str = "segmentation.zarr"
     affinities: str = "affinities.zarr"
-    until: Literal["affinities", "segmentation"] = "segmentation"  # the last that is made
-    chunk: Shape | None = None  # of written volumes; chosen to fit the blocks unless given
+    until: Literal["affinities", "segmentation"] = "segmentation"
+    chunk: Shape | None = None
 
 
 class Evaluate(Section):
-    """The truth to score against, and the part of it that counts; 0 in the truth is not scored."""
+    """Names the true labels that score the segmentation, and the part of them that counts.
+
+    Args:
+        truth: Volume of true labels. Voxels with label 0 are not scored.
+        mask: A volume on the grid of the truth. Voxels where it is 0 are not scored.
+        offset: Position of the truth's first voxel in the segmentation, in voxels. Default: by the metadata.
+        box: The part to score: its first voxel and its end (exclusive), in voxels of the segmentation. Default: all.
+        tolerance: Voxels of the truth this close to a boundary are not scored, in nm. Default: all are.
+    """
 
     truth: InputPath
-    mask: InputPath | None = None  # where it is 0 nothing is scored
-    offset: Voxels | None = None  # of the truth's first voxel in the segmentation; from metadata unless given
-    box: tuple[Voxels, Voxels] | None = None  # first voxel and end (exclusive) in the segmentation; all unless given
-    tolerance: float | None = Field(default=None, ge=0)  # nm; truth so close to a boundary is not scored
+    mask: InputPath | None = None
+    offset: Voxels | None = None
+    box: tuple[Voxels, Voxels] | None = None
+    tolerance: float | None = Field(default=None, ge=0)
 
 
 class Limits(Section):
-    """When a task is taken to hang, and when a run gives up."""
+    """Says when a task is taken to hang, and when a run gives up.
 
-    task: Duration = "2h"  # a task that takes longer is ended and counts as failed
-    crash_budget: Fraction = Decimal("0.05")  # share of a stage's blocks; more set aside, and ten or more, stop the run
+    Args:
+        task: Longest time of one task. A task that takes longer is ended, and counts as failed.
+        crash_budget: Share of a stage's blocks that may fail for good. A run stops beyond it, if ten or more failed.
+    """
+
+    task: Duration = "2h"
+    crash_budget: Fraction = Decimal("0.05")
 
 
 class Recipe(Section):
-    """Everything that a segmentation run is asked to do."""
+    """Holds everything that a segmentation run is asked to do.
+
+    Args:
+        input: The data that the run starts from.
+        model: The network; with `input.raw` only, and always then.
+        blocks: The blocks that the volume is cut into.
+        supervoxels: The rule by which voxels become supervoxels.
+        agglomeration: The rule by which supervoxels become segments.
+        output: The volumes that are written.
+        evaluate: The true labels that score the result. Without this table nothing is scored.
+        cluster: The workers.
+        limits: The limits on time and failures.
+    """
 
     input: Input
     model: Model | None = None
@@ -193,7 +284,7 @@ class Recipe(Section):
 
     @property
     def sees_blocks(self) -> bool:
-        """Whether the segmentation depends on how the volume is cut."""
+        """Tells whether the segmentation depends on how the volume is cut."""
         return self.supervoxels.method == "mutex" or self.agglomeration.linkage == "multicut"
 
     @model_validator(mode="after")
@@ -213,7 +304,7 @@ class Recipe(Section):
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a TOML file, its input paths absolute.
+    """Loads the recipe in a TOML file, its input paths absolute.
 
     Raises:
         RequestError: see `strict_toml.read`.

@@ -149,7 +149,7 @@ def _lines(content: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator
         yield f"[{'.'.join(_key(part) for part in prefix)}]"
     for key, value in content.items():
         if key not in tables:
-            yield f"{_key(key)} = {_literal(value)}"
+            yield f"{_key(key)} = {literal(value)}"
     if not prefix or len(tables) < len(content):
         yield ""
     for key, table in tables.items():
@@ -158,10 +158,11 @@ def _lines(content: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator
 
 def _key(key: str) -> str:
     bare = key.isascii() and key.replace("_", "a").replace("-", "a").isalnum()
-    return key if bare else _literal(key)
+    return key if bare else literal(key)
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
+    """Writes a value as TOML does."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -173,5 +174,5 @@ def _literal(value: Any) -> str:
             # JSON's escapes are TOML's, but for the delete character and for surrogate pairs.
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case list() | tuple():
-            return "[" + ", ".join(_literal(item) for item in value) + "]"
+            return "[" + ", ".join(literal(item) for item in value) + "]"
     raise TypeError(f"A recipe cannot hold a {type(value).__name__}: {value!r}.")

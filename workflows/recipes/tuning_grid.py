@@ -1,4 +1,4 @@
-"""What `petavox tune` tries: the values of each threshold, and all that a recipe may become with them."""
+"""Defines the grid of `petavox tune`: the values that are tried, and the recipes that they make."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ def _decimals(*values: str) -> tuple[Decimal, ...]:
 
 
 class Grid(Section):
-    """Every value of one is tried with every value of the others, where the recipe allows it.
+    """Lists the values that are tried: every value of one key with every value of the others.
 
     Args:
-        low, high: of the supervoxels.
-        join: (`join_size`, `join_affinity`) of the supervoxels.
-        linkage: of the agglomeration.
-        quantile: with "quantile".
-        threshold: of the agglomeration.
-        small: (`small_size`, `small_threshold`) of the agglomeration; size 0: no such rule.
-        veto: (`veto_size`, `veto_threshold`) of the agglomeration; size 0: no such rule. Those of the recipe unless
-            given.
+        low: Values of `supervoxels.low`. Each pair of low and high makes supervoxels of its own, which takes most time.
+        high: Values of `supervoxels.high`.
+        join: Pairs of `supervoxels.join_size` and `supervoxels.join_affinity`.
+        linkage: Values of `agglomeration.linkage`.
+        quantile: Values of `agglomeration.quantile`, for linkage "quantile".
+        threshold: Values of `agglomeration.threshold`.
+        small: Pairs of `agglomeration.small_size` and `agglomeration.small_threshold`. Size 0: the rule is off.
+        veto: Pairs of `agglomeration.veto_size` and `agglomeration.veto_threshold`. Size 0: the rule is off. Default:
+            the recipe's.
     """
 
     low: Values = _decimals("0.02", "0.05")
@@ -46,17 +47,17 @@ class Grid(Section):
     veto: Rules | None = None
 
     def cuts(self) -> list[tuple[Decimal, Decimal]]:
-        """Every (low, high) that goes together; each of them makes supervoxels of its own."""
+        """Lists every (low, high) that goes together; each of them makes supervoxels of its own."""
         return [(low, high) for low, high in product(self.low, self.high) if low <= high]
 
     def supervoxels(self, like: Supervoxels, low: Decimal, high: Decimal) -> Iterator[Supervoxels]:
-        """Every [supervoxels] with one low and one high; the rest is as in another."""
+        """Yields every [supervoxels] with one low and one high; other keys are as in `like`."""
         for size, affinity in self.join:
             join = {"join_size": size, "join_affinity": affinity}
             yield like.model_copy(update={"low": low, "high": high, **join})
 
     def linkages(self, like: Agglomeration) -> Iterator[list[Agglomeration]]:
-        """Every [agglomeration], those of one linkage and veto together; the rest is as in another."""
+        """Yields every [agglomeration], those of one linkage and veto together; other keys are as in `like`."""
         for (linkage, quantile), (veto_size, veto) in product(self._scores(), self._vetoes(like)):
             score = {"linkage": linkage} | ({} if quantile is None else {"quantile": quantile})
             refused = {"veto_size": veto_size} | ({"veto_threshold": veto} if veto_size else {})
@@ -68,11 +69,11 @@ class Grid(Section):
             yield found
 
     def levels(self, like: Agglomeration) -> int:
-        """How many levels the histograms of contacts need: 0, none, where no quantile is tried."""
+        """Counts the levels that the histograms of contacts need: 0, none, where no quantile is tried."""
         return like.levels if "quantile" in self.linkage else 0
 
     def ends(self, supervoxels: Supervoxels, agglomeration: Agglomeration) -> list[str]:
-        """The thresholds whose chosen value is the first or the last of three or more that were tried."""
+        """Names the thresholds whose chosen value is the first or the last of three or more that were tried."""
         chosen = {"low": supervoxels.low, "high": supervoxels.high, "threshold": agglomeration.threshold}
         tried = {name: sorted(set(getattr(self, name))) for name in chosen}
         return [

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended.
+    """Describes how a run ended.
 
     Args:
         directory: of the run.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a run knows about itself.
+    """Holds everything that a run tells its report.
 
     Args:
         title: names the run.
@@ -108,7 +108,7 @@ def write_report(run_directory: str | Path, data: ReportData) -> Path:
 
 
 def verdict(data: ReportData) -> str:
-    """The run in one sentence."""
+    """Sums up the run in one sentence."""
     tasks, failed = sum(stage.tasks for stage in data.stages), sum(stage.failed + stage.aside for stage in data.stages)
     done = sum(stage.settled for stage in data.stages)
     made = "prediction" if data.segmentation is None else "segmentation"

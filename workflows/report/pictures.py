@@ -27,7 +27,7 @@ TINT = 0.4  # share of a segment's colour over the grey levels
 
 @dataclass(frozen=True)
 class View:
-    """A window on a volume.
+    """Describes a window on a volume.
 
     Args:
         box: the window, voxels.
@@ -67,7 +67,7 @@ class View:
 
     @property
     def pixels(self) -> Triple:
-        """How many pixels the window has along z, y and x."""
+        """Counts the pixels of the window along z, y and x."""
         sizes = zip(self.box.shape, self.voxel_size, strict=True)
         return triple([max(1, round(n * size / self.pixel)) for n, size in sizes])
 

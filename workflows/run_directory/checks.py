@@ -1,4 +1,4 @@
-"""Runs as others find them: is a directory one, and have its supervoxels or its segmentation been finished?"""
+"""Checks runs as others find them: whether a directory is one, and whether its supervoxels or segments are finished."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_run_directory(directory: Path) -> None:
 
 @contextlib.contextmanager
 def left_alone(directory: str | None) -> Iterator[None]:
-    """Keep drivers out of a run, if there is one, while another run starts from what it has left.
+    """Keeps drivers out of a run, if there is one, while another run starts from what it has left.
 
     Raises:
         RequestError: it is no run, or a driver is at work there.

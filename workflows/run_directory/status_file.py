@@ -31,7 +31,7 @@ _DONE = STATES[:SETTLED]
 
 @dataclass
 class StageStatus:
-    """How far a stage is.
+    """Says how far a stage is.
 
     Args:
         name: of the stage.
@@ -61,11 +61,11 @@ class StageStatus:
 
     @property
     def left(self) -> int:
-        """Tasks that are to be done, running ones included."""
+        """Counts the tasks that are to be done, running ones included."""
         return self.tasks - self.done - self.aside
 
     def time_left(self, workers: int) -> float | None:
-        """Seconds, by what its tasks took so far, on so many workers; None where that is not known."""
+        """Estimates the seconds left by its tasks so far, on so many workers; None where that is not known."""
         if not self.left:
             return 0.0
         return self.left * self.seconds / self.done / workers if self.done and workers else None
@@ -73,7 +73,7 @@ class StageStatus:
 
 @dataclass
 class Status:
-    """What is known of a run.
+    """Says how far a run is, and who works on it.
 
     Args:
         stages: in order.
@@ -101,7 +101,7 @@ class Status:
 
     @property
     def time_left(self) -> float | None:
-        """Seconds; the pools work side by side, the stages of one share it. None where a stage is yet unknown."""
+        """Estimates the seconds left: pools work side by side. None where a stage is not known yet."""
         total = {"cpu": 0.0, "gpu": 0.0}
         for stage in self.stages:
             pool = "gpu" if stage.gpu else "cpu"
@@ -113,7 +113,7 @@ class Status:
 
 
 def read_bulletin(directory: Path) -> Status | None:
-    """What the last driver has told; None if it has not yet, or in words of another version."""
+    """Reads the status that the last driver has told; None without one, or in words of another version."""
     try:
         told = json.loads((directory / STATUS).read_text(encoding="utf-8"))
         stages = [StageStatus(**stage) for stage in told.pop("stages")]
@@ -125,7 +125,7 @@ def read_bulletin(directory: Path) -> Status | None:
 
 
 def from_ledger(ledger: Ledger, limit: int = 10) -> Status:
-    """What the ledger knows, when nobody is at work."""
+    """Reads the status from the ledger, when nobody is at work."""
     stages = [
         StageStatus(s.name, s.tasks, s.settled, 0, s.failed, s.aside, s.attempts, s.seconds, s.peak_memory)
         for s in ledger.summaries()
@@ -140,7 +140,7 @@ def from_ledger(ledger: Ledger, limit: int = 10) -> Status:
 
 
 def recipe_digest(directory: Path, name: str) -> str:
-    """Of a recipe as it lies in a run directory."""
+    """Hashes a recipe as it lies in a run directory."""
     with contextlib.suppress(OSError):
         return hashlib.blake2b((directory / name).read_bytes(), digest_size=8).hexdigest()
     return ""
@@ -215,7 +215,7 @@ class Bulletin:
                 failures.append((row.stage, row.number, row.attempts, row.error or ""))
 
     def publish(self) -> None:
-        """Write the file.
+        """Writes the file.
 
         Raises:
             StorageError: it cannot be written.
@@ -226,7 +226,7 @@ class Bulletin:
 
     @property
     def verdict(self) -> int:
-        """The exit status of a driver that comes to its end."""
+        """Returns the exit status of a driver that comes to its end."""
         return 1 if any(stage.aside for stage in self._status.stages) else 0
 
     def end(self, exit_status: int) -> None:

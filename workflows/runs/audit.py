@@ -1,4 +1,4 @@
-"""`petavox audit`: is everything that a run has made still there and what it was? What is not is made again.
+"""Audits a run: everything that it has made is read back and compared; the rest is made again.
 
 Repairing: tasks whose pieces are flawed run again. From a piece that raises on reading nothing can have been made, so
 what depends on it runs again only if it comes out different. A piece that reads, but as something else, may have been
@@ -45,7 +45,7 @@ Masks = dict[str, Mask]
 
 @dataclass(frozen=True)
 class Listed:
-    """A flaw, and what it is a flaw of."""
+    """Holds a flaw, and the stage and task that it belongs to."""
 
     stage: str
     box: Box
@@ -54,7 +54,7 @@ class Listed:
 
 @dataclass
 class Findings:
-    """What an audit has found.
+    """Holds the flaws that an audit has found.
 
     Args:
         checked: tasks whose pieces were looked at.
@@ -75,7 +75,7 @@ class Findings:
 
 @dataclass(frozen=True)
 class Audit:
-    """How an audit ended.
+    """Describes how an audit ended.
 
     Args:
         directory: of the run.
@@ -212,7 +212,7 @@ def _repair(
 
 
 def dependents(stages: Sequence[Stage], needed: Mapping[str, Mask]) -> Masks:
-    """Which tasks need one of some others, directly.
+    """Finds the tasks that directly need one of the given tasks.
 
     Args:
         stages: of the run.

@@ -1,4 +1,4 @@
-"""Looking at what tasks have left in storage, on workers: does it read, and is it what the ledger says?"""
+"""Inspects what tasks have left in storage, on workers: that it reads, and that it is what the ledger says."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Item = tuple[Triple, int]  # a task's index, and the checksum that the ledger ha
 
 @dataclass(frozen=True)
 class Flaw:
-    """A piece of storage that is not what the ledger says.
+    """Describes a piece of storage that is not what the ledger says.
 
     Args:
         index: of the task that left it.
@@ -42,12 +42,12 @@ class Flaw:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it reads without an error, so that later tasks may have taken it for what it should be."""
+        """Tells whether the piece reads without an error, so that later tasks may have taken it for good."""
         return self.found is not None
 
 
 def inspect(task: str, config: str, items: Sequence[Item]) -> list[Flaw]:
-    """What is wrong with the pieces of some tasks; holds one piece at a time."""
+    """Finds the flaws in the pieces of several tasks; holds one piece at a time."""
     module = tasks.load(task)
     parsed = module.Config.model_validate_json(config)
     flaws = []
@@ -73,7 +73,7 @@ def inspect_stage(
     executor: Executor,
     advance: Callable[[int], None],
 ) -> Iterator[Flaw]:
-    """The flaws of a stage, in no particular order.
+    """Finds the flaws of a stage, in no particular order.
 
     Args:
         stage: whose tasks have left something.

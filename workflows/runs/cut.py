@@ -1,4 +1,4 @@
-"""`petavox cut`: another segmentation from the supervoxels that a run has left, in a directory of its own."""
+"""Cuts a finished run again: another segmentation from its supervoxels, in a directory of its own."""
 
 from __future__ import annotations
 

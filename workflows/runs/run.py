@@ -144,7 +144,7 @@ def _check_directory(directory: Path) -> None:
 def compute(
     ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: Progress, backoff: float, bulletin: Bulletin
 ) -> Result:
-    """Do what the ledger does not have as done."""
+    """Runs every task that the ledger does not have as done."""
     current = {name: fingerprint for name, (fingerprint, _) in fingerprints.items()}
     wanted = plan.recipe.cluster
     hangs = None if wanted.kind == "serial" else plan.directory / HANGS  # this process is not for a task to end
@@ -170,7 +170,7 @@ def compute(
 
 
 def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
-    """Write the report; how the run ended."""
+    """Writes the report; returns how the run ended."""
     from ...tasks import scores as scores_task
     from ..report.page import ReportData, write_report
 
@@ -214,7 +214,7 @@ def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
 
 
 def _segment_sizes(ledger: Ledger, plan: Plan) -> tuple[int, ...]:
-    """How many segments have 1, 2–3, 4–7 … voxels."""
+    """Counts the segments that have 1, 2–3, 4–7 … voxels."""
     sizes: dict[int, int] = {}
     for stage in plan.stages:
         if stage.task == "agglomerate":

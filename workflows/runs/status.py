@@ -17,7 +17,7 @@ from ..run_directory.status_file import Status, from_ledger, read_bulletin, reci
 
 @dataclass(frozen=True)
 class Look:
-    """A run as it was found.
+    """Holds a run as it was found.
 
     Args:
         directory: of the run.
@@ -37,7 +37,7 @@ class Look:
 
 
 def look(directory: Path, recipe: Path | None = None, overrides: Sequence[str] = ()) -> Look:
-    """How far a run is. Writes nothing; works from every machine that sees the directory.
+    """Finds out how far a run is. Writes nothing; works from every machine that sees the directory.
 
     Args:
         directory: of the run.
@@ -67,7 +67,7 @@ def _from_ledger(directory: Path, driver: Holder | None) -> Status:
 
 
 def compare(directory: Path, status: Status, recipe: Path, overrides: Sequence[str]) -> tuple[str, ...]:
-    """What a recipe would compute again in a run directory, and why, in words.
+    """Words which stages a recipe would compute again in a run directory, and why.
 
     Raises:
         RequestError: the recipe is wrong.

@@ -1,4 +1,4 @@
-"""`petavox verify`: the volume of a run, or a box of it, cut into other blocks, and the results compared bit for bit.
+"""Verifies a run: its volume, or a box of it, is cut into other blocks, and the results are compared bit for bit.
 
 1. Of a whole volume, the run's own segmentation is what the others must equal. A box is cut out of the affinities as a
    volume of its own, and the others must equal what is computed from it in memory, or, where it does not fit, what the
@@ -42,7 +42,7 @@ Read = Callable[[Box], npt.NDArray[np.uint64]]
 
 @dataclass(frozen=True)
 class Difference:
-    """How many voxels of two volumes differ, and the first that does (z, y, x), if any."""
+    """Counts the voxels in which two volumes differ, and names the first one (z, y, x), if any."""
 
     voxels: int
     first: Triple | None
@@ -50,7 +50,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Recut:
-    """What another way to cut the volume gave.
+    """Holds the result of another way to cut the volume.
 
     Args:
         block: shape of its blocks, voxels.
@@ -72,7 +72,7 @@ class Recut:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` found.
+    """Holds the result of `verify`.
 
     Args:
         box: what was looked at, in voxels of the run's volume.
@@ -182,7 +182,7 @@ def _from_affinities(recipe: Recipe, directory: Path) -> Recipe:
 
 
 def _cut_out(recipe: Recipe, box: Box, grid: BlockGrid, path: Path) -> Recipe:
-    """The same for a box of the affinities, stored as a volume of its own."""
+    """Returns the recipe for a box of the affinities, which it stores as a volume of its own."""
     source = open_volume(str(recipe.input.affinities))
     spec = source.spec
     chunk, shard = default_chunks(grid.block, grid.volume)
@@ -208,7 +208,7 @@ def _in_memory(recipe: Recipe) -> _Result:
 def _own(
     directory: Path, recipe: Recipe, overrides: Sequence[str], folder: Path, progress: Callable[[], Progress]
 ) -> _Result:
-    """What the run has left."""
+    """Returns the segments and supervoxels that the run has left."""
     supervoxels = _supervoxels(directory, folder / "supervoxels", overrides, progress)
     segments = open_volume(Places.of(recipe, directory).segmentation)
     name = f"the run's own, in blocks of {list(recipe.blocks.shape)}"

@@ -21,7 +21,7 @@ Ingredients = dict[str, Any]
 def ingredients(
     stages: Sequence[Stage], directory: Path, identities: Mapping[str, str]
 ) -> dict[str, tuple[str, Ingredients]]:
-    """For each stage by name its fingerprint and what it was made from.
+    """Returns, for each stage by name, its fingerprint and what it was made from.
 
     Args:
         stages: each after those that it needs.
@@ -47,7 +47,7 @@ def digest(content: Any) -> str:
 
 
 def differences(old: Ingredients, new: Ingredients) -> Iterator[str]:
-    """What has changed between two sets of ingredients of one stage, in words: field, old value, new value."""
+    """Lists the changes between two sets of ingredients of one stage, in words: field, old value, new value."""
     if old.get("version") != new["version"]:
         yield f"its code changed (version {old.get('version')} → {new['version']})"
     before, after = dict(_flat(old.get("config", {}))), dict(_flat(new["config"]))

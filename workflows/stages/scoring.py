@@ -1,4 +1,4 @@
-"""What scoring a segmentation against truth comes to: the config of its tables, checked before a label is read."""
+"""Plans the scoring of a segmentation: the config of its tables, checked before a label is read."""
 
 from __future__ import annotations
 

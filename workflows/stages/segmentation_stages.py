@@ -90,7 +90,7 @@ class SegmentationStages:
         return self._stage("supervoxels", config, needs, outputs=(places.fragments, places.tables_of("supervoxels")))
 
     def _long_range(self, offsets: Offsets) -> dict[str, object]:
-        """What the mutex watershed needs besides: all channels but those between neighbours."""
+        """Returns what the mutex watershed needs besides: all channels but those between neighbours."""
         if self._recipe.supervoxels.method != "mutex":
             return {}
         far = tuple(channel for channel, offset in enumerate(offsets) if sum(map(abs, offset)) > 1)
@@ -175,7 +175,7 @@ class SegmentationStages:
         return self._stage("scores", config, needs, grid=(1, 1, 1), outputs=(self._places.scores,))
 
     def _parent(self, level: int) -> Needs:
-        """What comes down to a node of a level: nothing at the root."""
+        """Returns the task that passes segments down to a node of a level: none at the root."""
         if level == self._octree.height:
             return {}
         return {f"assign-{level + 1}": lambda i: [self._octree.parent(level, i)]}
@@ -220,7 +220,7 @@ class SegmentationStages:
 
 
 def supervoxel_settings(recipe: Recipe) -> dict[str, object]:
-    """What the tables of supervoxels and faces take from a recipe, by the names in the config of the supervoxels."""
+    """Lists the settings of the tables of supervoxels and faces, by the names in the config of the supervoxels."""
     wanted = recipe.supervoxels
     strides = {"strides": list(wanted.strides)} if wanted.method == "mutex" else {}
     return {

@@ -14,7 +14,7 @@ Needs = Mapping[str, Callable[[Triple], Iterable[Triple]]]
 
 @dataclass(frozen=True)
 class Whole:
-    """Of a stage with this grid, every index is needed; known by its type, so that nobody has to look at each."""
+    """Marks a stage of which every index is needed; known by its type, so that nobody has to look at each."""
 
     grid: Triple
 
@@ -25,7 +25,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Stage:
-    """One arrow of a run.
+    """Describes one arrow of a run: one task over a grid of indices.
 
     Args:
         name: unique in the run; shown to the user.
@@ -51,11 +51,11 @@ class Stage:
         return math.prod(self.grid)
 
     def number(self, index: Triple) -> int:
-        """A task's place among those of the stage, z slowest."""
+        """Returns a task's place among those of the stage, z slowest."""
         return (index[0] * self.grid[1] + index[1]) * self.grid[2] + index[2]
 
     def index(self, number: int) -> Triple:
-        """The index of the task in a place."""
+        """Returns the index of the task in a place."""
         _, ny, nx = self.grid
         return number // (ny * nx), number // nx % ny, number % nx
 
