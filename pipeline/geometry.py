@@ -215,6 +215,32 @@ class Octree:
         start = [i * span for i, span in zip(index, self.spans[level], strict=True)]
         return Box.of_shape(self.spans[level], start).intersect(Box.of_shape(self.grid.shape))
 
+    def box(self, level: int, index: Triple) -> Box:
+        """The voxels that a node covers."""
+        span = self.leaf_span(level, index)
+        start, stop = (
+            triple([n * b for n, b in zip(end, self.grid.block, strict=True)]) for end in (span.start, span.stop)
+        )
+        return Box(start, stop).intersect(Box.of_shape(self.grid.volume))
+
+    def open_surface(self, level: int, index: Triple) -> int:
+        """Voxels on those faces of a node that lie inside the volume."""
+        box = self.box(level, index)
+        planes = [(a > 0) + (b < v) for a, b, v in zip(box.start, box.stop, self.grid.volume, strict=True)]
+        return sum(n * box.voxels // side for n, side in zip(planes, box.shape, strict=True))
+
+    def surface_of_children(self, level: int, index: Triple) -> int:
+        """Voxels on the open surfaces of a node's children, all together."""
+        return sum(self.open_surface(level - 1, child) for child in self.children(level, index))
+
+    def most_surface_of_children(self, level: int) -> int:
+        """The most that `surface_of_children` has at any node of a level.
+
+        Along an axis nodes differ only by being first, last or in between, so one of each kind is looked at.
+        """
+        kinds = ({0, min(1, n - 1), n - 1} for n in self.shape(level))
+        return max(self.surface_of_children(level, triple(index)) for index in itertools.product(*kinds))
+
     def inner_faces(self, level: int, index: Triple) -> Iterator[tuple[int, Triple]]:
         """Faces between blocks that lie inside a node and inside none of its children.
 

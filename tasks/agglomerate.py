@@ -5,7 +5,6 @@ At level 0 a node is a block, and its graph that of the block's fragments once i
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -73,10 +72,7 @@ def resources(config: Config, density: Density) -> Resources:
     if config.level == 0:
         voxels = Box.of_shape(config.block).voxels
         return Resources(memory=_TABLES + round(voxels * (density.joined * contact + density.clusters * 100)))
-    sides = [b << (config.level - 1) for b in config.block]
-    z, y, x = (min(v, side) for v, side in zip(config.volume, sides, strict=True))
-    children = math.prod(min(2, -(-v // side)) for v, side in zip(config.volume, sides, strict=True))
-    surface = children * 2 * (z * y + z * x + y * x)
+    surface = Octree(BlockGrid(config.volume, config.block)).most_surface_of_children(config.level)
     return Resources(memory=_TABLES + round(_PASSED_UP * density.crossing * surface * (contact + 100)))
 
 

@@ -15,6 +15,8 @@ from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Piece
 
 VERSION = 1
+_GIVEN = 100  # bytes, for each contact that crosses an open face of a child: its cluster, target and segment, looked up
+_KNOWN = 40  # likewise in the parent's table, where these are looked up
 
 
 class Config(TaskConfig):
@@ -34,9 +36,12 @@ class Config(TaskConfig):
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """Ids and segments of what eight children and one parent pass up."""
-    z, y, x = (min(v, b << config.level) for v, b in zip(config.volume, config.block, strict=True))
-    return Resources(memory=round((z * y + z * x + y * x) * density.crossing * 400))
+    """A node holds ids and segments of what its children, and those of its parent, pass up."""
+    octree = Octree(BlockGrid(config.volume, config.block))
+    surface = _GIVEN * octree.most_surface_of_children(config.level)
+    if config.level < octree.height:
+        surface += _KNOWN * octree.most_surface_of_children(config.level + 1)
+    return Resources(memory=round(surface * density.crossing))
 
 
 def run(config: Config, index: Triple) -> Outcome:

@@ -218,7 +218,7 @@ def growth_of(plan: Plan, found: Mapping[str, Mapping[Triple, Measured]]) -> Gro
         return sum(task.counts[count] for task in found[stage].values())
 
     voxels, faces = math.prod(plan.grid.volume), between(plan.grid, 0, largest=False)
-    surface = open_surface(plan.grid, 0, largest=False)
+    surface = open_surface(plan.grid, 0)
     return Growth(
         contacts=total("supervoxels", "contacts") / voxels,
         joined=total("agglomerate-0", "given_contacts") / voxels,

@@ -102,11 +102,9 @@ class Workload:
 
     def _given(self, level: int, largest: bool) -> float:
         """Contacts that octree nodes of a level start from: what children pass up, and the faces between these."""
-        children = math.prod(_children(self.grid, level)) if largest else 1
-        inner = inner_faces(self.grid, level, largest)
-        return (
-            children * self.growth.passed_up * open_surface(self.grid, level - 1, largest) + self.growth.across * inner
-        )
+        octree = Octree(self.grid)
+        surface = octree.most_surface_of_children(level) if largest else open_surface(self.grid, level - 1)
+        return self.growth.passed_up * surface + self.growth.across * inner_faces(self.grid, level, largest)
 
     def _scored(self, stage: Stage, tasks: float, largest: bool) -> Work:
         config: Any = stage.config
@@ -139,17 +137,9 @@ def inner_faces(grid: BlockGrid, level: int, largest: bool) -> int:
     return _planes([b - h for b, h in zip(below, here, strict=True)], grid.volume)
 
 
-def open_surface(grid: BlockGrid, level: int, largest: bool) -> int:
-    """Counts voxels on faces of octree nodes inside the volume: of all nodes of a level, or of the largest."""
-    if not largest:
-        return 2 * between(grid, level, False)
-    return _planes([min(2, n - 1) for n in Octree(grid).shape(level)], _sides(grid, level))
-
-
-def open_surface_of(grid: BlockGrid, index: Triple) -> int:
-    """Counts voxels on those faces of one block that are not faces of the volume."""
-    planes = [(i > 0) + (i + 1 < n) for i, n in zip(index, grid.shape, strict=True)]
-    return _planes(planes, grid.box(index).shape)
+def open_surface(grid: BlockGrid, level: int) -> int:
+    """Voxels on those faces of all octree nodes of a level that lie inside the volume."""
+    return 2 * between(grid, level, False)
 
 
 def faces_before(grid: BlockGrid, index: Triple) -> int:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ... import cluster
 from ...pipeline.errors import PetavoxError, RequestError
-from ...pipeline.geometry import Box, Octree, Triple, triple
+from ...pipeline.geometry import Box, Octree, Triple
 from ...pipeline.volumes import open_volume
 from ..execution.loop import Result
 from ..execution.retries import BACKOFF
@@ -176,9 +176,7 @@ def _box(plan: Plan, stage: Stage, index: Triple) -> Box:
     if stage.grid == (1, 1, 1):
         return Box.of_shape(plan.grid.volume)
     level: int = getattr(stage.config, "level", 0)
-    span = Octree(plan.grid).leaf_span(level, index)
-    ends = ([n * b for n, b in zip(corner, plan.grid.block, strict=True)] for corner in (span.start, span.stop))
-    return Box(*map(triple, ends)).intersect(Box.of_shape(plan.grid.volume))
+    return Octree(plan.grid).box(level, index)
 
 
 # --- repairing ------------------------------------------------------------------------------------------------------
