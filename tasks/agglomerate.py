@@ -21,6 +21,7 @@ from ..pipeline.thresholds import Threshold
 from . import block_tables
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Piece
+from .work import Extent, Growth, Work, given_to_node
 
 VERSION = 3
 _TABLES = 20_000_000  # bytes that reading and writing tables take, however small
@@ -74,6 +75,11 @@ def resources(config: Config, density: Density) -> Resources:
         return Resources(memory=_TABLES + round(voxels * (density.joined * contact + density.clusters * 100)))
     surface = Octree(BlockGrid(config.volume, config.block)).most_surface_of_children(config.level)
     return Resources(memory=_TABLES + round(_PASSED_UP * density.crossing * surface * (contact + 100)))
+
+
+def work(config: Config, extent: Extent, growth: Growth) -> Work:
+    """A node merges the contacts that it is given."""
+    return Work(extent.tasks(config.level), contacts=given_to_node(extent, config.level, growth))
 
 
 def run(config: Config, index: Triple) -> Outcome:

@@ -13,6 +13,7 @@ from ..pipeline.geometry import BlockGrid, Octree, Triple
 from . import block_tables
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Piece
+from .work import Extent, Growth, Work, given_to_node
 
 VERSION = 1
 _GIVEN = 100  # bytes, for each contact that crosses an open face of a child: its cluster, target and segment, looked up
@@ -42,6 +43,11 @@ def resources(config: Config, density: Density) -> Resources:
     if config.level < octree.height:
         surface += _KNOWN * octree.most_surface_of_children(config.level + 1)
     return Resources(memory=round(surface * density.crossing))
+
+
+def work(config: Config, extent: Extent, growth: Growth) -> Work:
+    """The clusters that a node had been given are as many as their contacts, up to a factor."""
+    return Work(extent.tasks(config.level), contacts=given_to_node(extent, config.level, growth))
 
 
 def run(config: Config, index: Triple) -> Outcome:

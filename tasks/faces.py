@@ -11,6 +11,7 @@ from ..pipeline.thresholds import Threshold
 from . import block_tables
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Piece
+from .work import Extent, Growth, Work
 
 VERSION = 3
 _CONTACTS_OF_A_CUT_ONE = 5
@@ -42,6 +43,11 @@ def resources(config: Config, density: Density) -> Resources:
     clusters = 2 * (density.clusters * z * y * x + density.cut * surface)
     cut = 2 * density.cut * _CONTACTS_OF_A_CUT_ONE * (200 + 12 * config.levels)
     return Resources(memory=round(100 * clusters + face * (20 + cut)))
+
+
+def work(_: Config, extent: Extent, growth: Growth) -> Work:
+    """The voxels of faces are looked at, and the contacts through them."""
+    return Work(extent.tasks(), extent.faces(), growth.across * extent.faces())
 
 
 def run(config: Config, index: Triple) -> Outcome:

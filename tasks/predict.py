@@ -24,13 +24,16 @@ from ..pipeline import checksums
 from ..pipeline.affinities.checkpoint import check_checkpoint_offsets, load_checkpoint
 from ..pipeline.affinities.offsets import NEAREST
 from ..pipeline.affinities.prediction import Inference, Predictor, working_memory
+from ..pipeline.affinities.unet import ResidualSymmetricUNet
 from ..pipeline.affinities.variants import Combine
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.networks.normalisation import Normalisation
+from ..pipeline.networks.operation_count import operations_a_voxel
 from ..pipeline.networks.orientations import Count
 from ..pipeline.volumes import Volume, VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Part, Piece
+from .work import Extent, Growth, Work
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +96,15 @@ def resources(config: Config, _: Density) -> Resources:
     if config.mask is not None:
         arrays += 6 * prod(block)  # the mask, and which affinities it leaves
     return Resources(memory=TORCH_BYTES + arrays, threads=config.threads, gpu=config.device == "cuda")
+
+
+def work(config: Config, extent: Extent, _: Growth) -> Work:
+    """Patches are read and convolved, and the voxels of blocks written."""
+    checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
+    network = ResidualSymmetricUNet(checkpoint.network)
+    a_voxel = config.variants * operations_a_voxel(network, checkpoint.network.multiple)
+    seen = extent.patch_voxels(config.patch or checkpoint.patch)
+    return Work(extent.tasks(), extent.voxels(), seen=seen, operations=a_voxel * seen)
 
 
 def run(config: Config, index: Triple) -> Outcome:

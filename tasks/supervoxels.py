@@ -30,6 +30,7 @@ from ..pipeline.volumes import CACHE_BYTES, Volume, open_volume
 from . import block_tables
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Part, Piece
+from .work import Extent, Growth, Work
 
 VERSION = 4
 
@@ -85,6 +86,11 @@ def resources(config: Config, density: Density) -> Resources:
         edges = 3 + far / math.prod(config.strides)
         memory += round(voxels * (far + config.bytes_per_affinity + 7 * (3 + far) + 32 * edges))
     return Resources(memory=memory)
+
+
+def work(_: Config, extent: Extent, growth: Growth) -> Work:
+    """Every voxel is labelled, and every contact put in columns."""
+    return Work(extent.tasks(), extent.voxels(), growth.contacts * extent.voxels())
 
 
 def run(config: Config, index: Triple) -> Outcome:

@@ -35,7 +35,5 @@ def plan_of(volume, block, *, workers=2, memory=4 * 10**9, density=None, directo
         memory=memory,
         density=density,
         density_note=None,
-        operations=0.0,
-        patch=(1, 1, 1),
         truth_offset=None,
     )

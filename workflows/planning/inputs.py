@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError, VolumeError
-from ...pipeline.geometry import Triple
 from ...pipeline.volumes import Volume, open_volume
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.checks import check_leaves
@@ -68,18 +67,6 @@ def weights_identity(model: Model) -> str:
 
     config = check_checkpoint_offsets(Path(checkpoint_folder(model)))
     return digest(config.model_dump(mode="json", exclude={"provenance": True, "network": {"descriptors"}}))
-
-
-def network_cost(model: Model) -> tuple[float, Triple]:
-    """Operations of the network for a voxel of a patch, and the shape of a patch."""
-    from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
-    from ...pipeline.affinities.unet import ResidualSymmetricUNet
-    from ...pipeline.networks.operation_count import operations_a_voxel
-
-    config = check_checkpoint_offsets(Path(checkpoint_folder(model)))
-    patch = model.patch or config.patch
-    network = ResidualSymmetricUNet(config.network)
-    return model.variants * operations_a_voxel(network, config.network.multiple), patch
 
 
 def offsets_of(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:

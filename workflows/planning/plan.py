@@ -24,7 +24,6 @@ from ..stages.stage import Stage
 from .inputs import (
     checkpoint_folder,
     mask_identity,
-    network_cost,
     offsets_of,
     source_of,
     weights_identity,
@@ -58,8 +57,6 @@ class Plan:
         memory: bytes that a worker may use.
         density: of the supervoxels' graph.
         density_note: why the density is none that was sampled, if so.
-        operations: of the network for a voxel of a patch; 0 without one.
-        patch: of the network, voxels.
         truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
     """
 
@@ -74,8 +71,6 @@ class Plan:
     memory: int
     density: Density
     density_note: str | None
-    operations: float
-    patch: Triple
     truth_offset: Triple | None
 
     def workers(self, pool: PoolName) -> int:
@@ -101,7 +96,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     chunk, shard = _chunks(recipe, grid)
     segmentation, segmented = _labels(source.spec, "uint64", chunk, shard), recipe.output.until == "segmentation"
     volumes = {places.segmentation: segmentation} if segmented else {}
-    predict, offsets, affinity_bytes, network = None, None, 1, (0.0, (1, 1, 1))
+    predict, offsets, affinity_bytes = None, None, 1
     if recipe.input.run is None and segmented:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
     if recipe.model is not None:
@@ -110,7 +105,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         predict, volumes[str(places.affinities)] = _prediction(recipe, model, source, places, chunk, shard)
         if recipe.input.mask is not None:
             identities[recipe.input.mask] = mask_identity(recipe.input.mask, source)
-        identities[checkpoint_folder(model)], network = weights_identity(model), network_cost(model)
+        identities[checkpoint_folder(model)] = weights_identity(model)
     elif recipe.input.affinities is not None:
         offsets, affinity_bytes = offsets_of(recipe, source)
     for spec in volumes.values():
@@ -130,8 +125,6 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         memory=recipe.cluster.worker_memory("cpu"),
         density=density,
         density_note=density_note,
-        operations=network[0],
-        patch=network[1],
         truth_offset=None if counting is None else counting.offset,
     )
 
