@@ -7,7 +7,6 @@ from ..pipeline.agglomeration.octree_node import face_bit
 from ..pipeline.agglomeration.seams import Seam, sew
 from ..pipeline.agglomeration.small_supervoxels import JoinRule
 from ..pipeline.geometry import BlockGrid, Triple
-from ..pipeline.thresholds import Threshold
 from . import block_tables
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Piece
@@ -89,5 +88,5 @@ def _seam(config: Config, index: Triple, axis: int) -> Seam:
         axis,
         config.levels,
     )
-    rule = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
+    rule = JoinRule.parse(config.join_size, config.join_affinity)
     return sew(before, behind, contacts, links, rule)

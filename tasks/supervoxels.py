@@ -104,7 +104,7 @@ def run(config: Config, index: Triple) -> Outcome:
     fragments = _label(config, source, affinities, block)
     inner = affinities[:, *block.slices(outer.start)]
     contacts = interior_contacts(fragments.labels, inner, block, volume, config.levels)
-    rule = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
+    rule = JoinRule.parse(config.join_size, config.join_affinity)
     faces = _faces_touched(fragments, block, grid)
     leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, faces, rule)
     found = {"fragments": len(fragments.ids), "contacts": len(contacts)}

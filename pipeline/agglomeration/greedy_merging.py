@@ -21,7 +21,7 @@ import numpy.typing as npt
 from numba import njit
 
 from ..errors import TaskError
-from ..thresholds import MAXIMUM, SCALE, Decimals, Threshold
+from ..thresholds import SCALE
 from .contact_order import (
     BEST,
     COUNT,
@@ -39,63 +39,10 @@ from .contact_order import (
 )
 from .contact_queue import BINS, NOT_IN_A_BIN, bin_of, candidate, empty_bin, pop, push, put, take_out
 from .contacts import Contacts, Int64s
+from .rules import MergeRule
 
 Bools = npt.NDArray[np.bool_]
 MOST_CONTACTS = 2**30  # the two ends of a contact have numbers below 2³¹
-
-
-@dataclass(frozen=True)
-class MergeRule:
-    """Says when two segments become one. All thresholds are on a contact's score.
-
-    Args:
-        threshold: a contact that passes this may be merged.
-        small_size: a segment with fewer voxels is small; 0 means that none is.
-        small_threshold: a contact of a small segment may be merged already when it passes this.
-        veto_size: two segments that both have more voxels merge only over a contact that passes `veto_threshold`; 0
-            means that there is no veto.
-        veto_threshold: see `veto_size`.
-        quantile: None: the score is the mean affinity. Else the smallest level such that at least this share of the
-            contact's voxel edges lies at it or below, divided by levels − 1.
-    """
-
-    threshold: Threshold
-    small_size: int = 0
-    small_threshold: Threshold = MAXIMUM
-    veto_size: int = 0
-    veto_threshold: Threshold = MAXIMUM
-    quantile: Threshold | None = None
-
-    @classmethod
-    def parse(
-        cls,
-        *,
-        threshold: Decimals,
-        small_size: int,
-        small_threshold: Decimals,
-        veto_size: int,
-        veto_threshold: Decimals,
-        quantile: Decimals | None,
-    ) -> MergeRule:
-        """Makes a rule from decimals.
-
-        Raises:
-            RequestError: one of them is no decimal in [0, 1].
-        """
-        return cls(
-            Threshold.parse(threshold, "threshold"),
-            small_size,
-            Threshold.parse(small_threshold, "small_threshold"),
-            veto_size,
-            Threshold.parse(veto_threshold, "veto_threshold"),
-            None if quantile is None else Threshold.parse(quantile, "quantile"),
-        )
-
-    def limits(self) -> Int64s:
-        """Returns what the kernel compares with: thresholds in millionths of a grey level, sizes in voxels."""
-        normal, small, veto = (t.per_edge for t in (self.threshold, self.small_threshold, self.veto_threshold))
-        whatever_the_sizes = max(normal, veto) if self.veto_size else normal
-        return np.array([normal, small, self.small_size, veto, self.veto_size, whatever_the_sizes], dtype=np.int64)
 
 
 @dataclass(frozen=True)

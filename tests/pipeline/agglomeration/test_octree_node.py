@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from petavox.pipeline.agglomeration.block_graph import as_region, grow_leaf
 from petavox.pipeline.agglomeration.contacts import Contacts, face_contacts, interior_contacts
-from petavox.pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
+from petavox.pipeline.agglomeration.greedy_merging import merge_closed
 from petavox.pipeline.agglomeration.octree_node import ALL_FACES, decide, face_bit, look_up
+from petavox.pipeline.agglomeration.rules import MergeRule
 from petavox.pipeline.agglomeration.seams import Side, sew
 from petavox.pipeline.geometry import BlockGrid, Octree
 from petavox.pipeline.segmentation.relabel import relabel

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from petavox.pipeline.agglomeration.block_graph import as_region, grow_leaf
 from petavox.pipeline.agglomeration.contacts import Contacts
-from petavox.pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
+from petavox.pipeline.agglomeration.greedy_merging import merge_closed
 from petavox.pipeline.agglomeration.octree_node import decide, face_bit, look_up
+from petavox.pipeline.agglomeration.rules import MergeRule
 from petavox.pipeline.agglomeration.seams import Side, sew
 from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.thresholds import Threshold
