@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import petavox
-from petavox.pipeline import tables
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 
@@ -22,26 +21,24 @@ SHAPE, BLOCK = (8, 32, 32), (8, 16, 16)
 NEAREST = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 FUNCTION = '''
-"""Counts how much of an array belongs to segments."""
+"""Tells which voxels of an array belong to segments."""
 
 import numpy as np
 
 
-def fullness(labels):
-    """Counts the voxels of segments."""
-    return int(np.count_nonzero(labels))
+def foreground(labels):
+    """Returns 1 where there is a segment."""
+    return (labels != 0).astype(np.uint8)
 '''
 TASK = '''
-"""Counts the voxels of a block that belong to segments."""
+"""Marks the voxels of a block that belong to segments."""
 
-import numpy as np
-
-from ..pipeline import tables
-from ..pipeline.evaluation.fullness import fullness
+from ..pipeline import checksums
+from ..pipeline.evaluation.foreground import foreground
 from ..pipeline.geometry import BlockGrid, Box
 from ..pipeline.volumes import open_volume
-from . import block_tables
 from .contract import Outcome, Resources, TaskConfig
+from .outputs import Part
 from .work import Work
 
 VERSION = 1
@@ -51,11 +48,11 @@ class Config(TaskConfig):
     volume: tuple[int, int, int]
     block: tuple[int, int, int]
     segmentation: str
-    tables: str
+    marked: str
 
 
 def resources(config, density):
-    return Resources(memory=8 * Box.of_shape(config.block).voxels)
+    return Resources(memory=9 * Box.of_shape(config.block).voxels)
 
 
 def work(config, extent, growth):
@@ -63,22 +60,21 @@ def work(config, extent, growth):
 
 
 def run(config, index):
-    labels = open_volume(config.segmentation).read(BlockGrid(config.volume, config.block).box(index))
-    found = {"voxels": np.array([fullness(labels)])}
-    written = tables.write(block_tables.path(config.tables, "fullness", index), found)
-    return Outcome(voxels=labels.size, checksum=written.checksum)
+    box = BlockGrid(config.volume, config.block).box(index)
+    marks = foreground(open_volume(config.segmentation).read(box))
+    open_volume(config.marked, writable=True).write(box, marks)
+    return Outcome(voxels=box.voxels, checksum=checksums.of_array(marks))
 
 
 def pieces(config, index):
-    return block_tables.pieces(config.tables, "fullness", index)
+    return (Part(config.marked, BlockGrid(config.volume, config.block).box(index)),)
 '''
 STAGE = """
-    def _fullness(self):
-        places = self._places
-        config = self._config(
-            "fullness", **self._geometry, segmentation=places.segmentation, tables=places.tables
-        )
-        return self._stage("fullness", config, {"relabel": _itself}, outputs=(places.tables_of("fullness"),))
+    def _foreground(self):
+        places, marked = self._places, self._places.tables_of("foreground.zarr")
+        config = self._config("foreground", **self._geometry, segmentation=places.segmentation, marked=marked)
+        made = {marked: self._frame.labels("uint8")}
+        return self._stage("foreground", config, {"relabel": _itself}, outputs=(marked,), volumes=made)
 
 """
 
@@ -96,12 +92,12 @@ def changes() -> dict[str, str]:
     stages = "workflows/stages/segmentation_stages.py"
     built, next_method = "        stages.append(self._relabel())\n", "\n    def _contingency("
     return {
-        "pipeline/evaluation/fullness.py": FUNCTION,
-        "tasks/fullness.py": TASK,
-        "tasks/__init__.py": edited("tasks/__init__.py", ('"scores")', '"scores", "fullness")')),
+        "pipeline/evaluation/foreground.py": FUNCTION,
+        "tasks/foreground.py": TASK,
+        "tasks/__init__.py": edited("tasks/__init__.py", ('"scores")', '"scores", "foreground")')),
         stages: edited(
             stages,
-            (built, f"{built}        stages.append(self._fullness())\n"),
+            (built, f"{built}        stages.append(self._foreground())\n"),
             (next_method, STAGE + next_method.lstrip("\n")),
         ),
     }
@@ -150,7 +146,7 @@ def command(folder: Path, *arguments: str, expect: int = 0) -> str:
 def test_the_changes_are_in_the_places_that_contributing_names():
     section = CONTRIBUTING.partition("## Adding a task\n")[2].partition("\n## ")[0]
     named = re.findall(r"^\d\. [^`]*`([^`]+)`", section, re.MULTILINE)
-    places = [place.replace("<name>", "fullness") for place in named]
+    places = [place.replace("<name>", "foreground") for place in named]
     assert 1 <= len(places) <= 4
     assert all(file.startswith(place) for file, place in zip(changes(), places, strict=True))
 
@@ -158,23 +154,26 @@ def test_the_changes_are_in_the_places_that_contributing_names():
 def test_a_plan_counts_its_costs_as_those_of_another_and_says_so(folder):
     plan = json.loads(command(folder, "plan", str(folder / "recipe.toml"), "--run", str(folder / "run"), "--json"))
     stages = {stage["name"]: stage for stage in plan["stages"]}
-    assert stages["fullness"]["tasks"] == 4
-    assert stages["fullness"]["basis"] == "assumed"
-    assert stages["fullness"]["seconds"] > 0
+    assert stages["foreground"]["tasks"] == 4
+    assert stages["foreground"]["basis"] == "assumed"
+    assert stages["foreground"]["seconds"] > 0
     assert stages["relabel"]["basis"] == "table"
-    assert any("has measured the costs of fullness: counted as those of supervoxels" in note for note in plan["notes"])
+    assert any(
+        "has measured the costs of foreground: counted as those of supervoxels" in note for note in plan["notes"]
+    )
 
 
 def test_it_is_run_shown_audited_and_repaired_like_any_other(folder):
     run = folder / "run"
     command(folder, "run", str(folder / "recipe.toml"), "--run", str(run))
-    written = sorted((run / "tables/fullness").rglob("*.parquet"))
-    counted = sum(int(tables.read(table, ["voxels"])["voxels"][0]) for table in written)
-    assert len(written) == 4
-    assert counted == np.count_nonzero(open_volume(str(run / "segmentation.zarr")).read(Box.of_shape(SHAPE))) > 0
-    assert "fullness" in command(folder, "status", str(run))
+    marked, segmented = run / "tables/foreground.zarr", run / "segmentation.zarr"
+    marks, segments = (open_volume(str(path)).read(Box.of_shape(SHAPE)) for path in (marked, segmented))
+    assert np.array_equal(marks, segments != 0)
+    assert marks.any()
+    assert "foreground" in command(folder, "status", str(run))
     command(folder, "audit", str(run))
-    written[1].unlink()
+    chunk = max(path for path in marked.rglob("*") if path.is_file() and path.suffix != ".json")
+    chunk.unlink()
     command(folder, "audit", str(run), expect=1)
     command(folder, "audit", str(run), "--repair")
-    assert written[1].exists()
+    assert chunk.exists()

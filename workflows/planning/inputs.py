@@ -1,4 +1,4 @@
-"""Finds the inputs of a run: its source volume, offsets, mask and network, with their identities."""
+"""Checks the inputs of a run one by one: supervoxels, grey levels, mask, network, offsets; with their identities."""
 
 from __future__ import annotations
 
@@ -10,22 +10,15 @@ from ...pipeline.volumes import Volume, open_volume
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.checks import check_leaves
 from ..stages.fingerprint import digest
-from ..stages.places import Places
 from ..stages.segmentation_stages import supervoxel_settings
 
 
-def source_of(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
-    """Opens the volume that a run starts from, and lists the identities of its inputs by the paths in configs."""
-    if recipe.input.run is None:
-        named = str(recipe.input.raw or places.affinities)
-        source = open_volume(named)
-        return source, dict.fromkeys((named, source.path), source.identity())
+def supervoxels_identity(recipe: Recipe, run: str) -> str:
+    """Returns the identity of the supervoxels that a run has left, once they are known to be those of the recipe."""
     settings = {"block": list(recipe.blocks.shape), **supervoxel_settings(recipe)}
     if not settings["levels"]:
         del settings["levels"]  # histograms may be there, unread
-    left = check_leaves(Path(recipe.input.run), settings)
-    source = open_volume(places.fragments)
-    return source, dict.fromkeys((source.path, places.fragments, places.leaves), left)
+    return check_leaves(Path(run), settings)
 
 
 def with_normalisation(model: Model, source: Volume) -> Model:

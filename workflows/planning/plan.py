@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from collections.abc import Mapping
@@ -12,24 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from ...cluster import PoolName
 from ...pipeline.affinities.nearest import Channels, read_nearest
-from ...pipeline.affinities.offsets import NEAREST, Offsets
-from ...pipeline.errors import AffinityError
 from ...pipeline.geometry import BlockGrid, Box, Triple
-from ...pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
-from ...tasks.contract import Density, TaskConfig
-from ..recipes.segmentation_recipe import Model, Recipe
+from ...pipeline.volumes import VolumeSpec, check_write_boxes, default_chunks, open_volume
+from ...tasks.contract import Density
+from ..recipes.segmentation_recipe import Evaluate, Recipe
 from ..stages.places import Places
 from ..stages.segmentation_stages import SegmentationStages
-from ..stages.stage import Stage
-from .inputs import (
-    checkpoint_folder,
-    mask_identity,
-    offsets_of,
-    source_of,
-    weights_identity,
-    with_normalisation,
-)
-from .sampled_density import sample_density
+from ..stages.stage import Frame, Stage
+from .sources import find_inputs
 
 if TYPE_CHECKING:
     from ...tasks import contingency
@@ -84,65 +73,37 @@ class Plan:
 
 
 def make_plan(recipe: Recipe, directory: Path) -> Plan:
-    """Check a recipe against what is there, and spell it out. Writes nothing.
+    """Checks a recipe against the data that is there, and spells it out. Writes nothing.
 
     Raises:
         RequestError: something cannot work; the message says what, where, and the cure.
     """
     directory = directory.absolute()
     places = Places.of(recipe, directory)
-    source, identities = source_of(recipe, places)
-    grid = BlockGrid(source.spec.shape, recipe.blocks.shape)
-    chunk, shard = _chunks(recipe, grid)
-    segmentation, segmented = _labels(source.spec, "uint64", chunk, shard), recipe.output.until == "segmentation"
-    volumes = {places.segmentation: segmentation} if segmented else {}
-    predict, offsets, affinity_bytes = None, None, 1
-    if recipe.input.run is None and segmented:
-        volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
-    if recipe.model is not None:
-        model, offsets = with_normalisation(recipe.model, source), NEAREST
-        recipe = recipe.model_copy(update={"model": model})
-        predict, volumes[str(places.affinities)] = _prediction(recipe, model, source, places, chunk, shard)
-        if recipe.input.mask is not None:
-            identities[recipe.input.mask] = mask_identity(recipe.input.mask, source)
-        identities[checkpoint_folder(model)] = weights_identity(model)
-    elif recipe.input.affinities is not None:
-        offsets, affinity_bytes = offsets_of(recipe, source)
+    inputs = find_inputs(recipe, places)
+    grid = BlockGrid(inputs.source.spec.shape, recipe.blocks.shape)
+    frame = Frame(inputs.source.spec, *_chunks(recipe.output.chunk, grid))
+    counting = _contingency(recipe, places, frame.labels("uint64"))
+    stages = SegmentationStages(
+        inputs.recipe, grid, places, frame, inputs.offsets, inputs.affinity_bytes, inputs.density
+    ).build(inputs.predict, counting)
+    volumes = {path: spec for stage in stages for path, spec in stage.volumes.items()}
     for spec in volumes.values():
         check_write_boxes(grid, spec)
-    counting = _contingency(recipe, places, segmentation, identities)
-    density, density_note = _density(recipe, source, offsets)
-    stages = SegmentationStages(recipe, grid, places, offsets, affinity_bytes, density).build(predict, counting)
     return Plan(
-        recipe=_movable(recipe, directory),
+        recipe=_movable(inputs.recipe, directory),
         directory=directory,
         grid=grid,
         stages=stages,
         places=places,
         volumes=volumes,
-        identities=identities,
-        foundation=_foundation(recipe, source, identities),
+        identities={**inputs.identities, **_scored_identities(recipe.evaluate)},
+        foundation={**inputs.foundation, "blocks.shape": list(recipe.blocks.shape)},
         memory=recipe.cluster.worker_memory("cpu"),
-        density=density,
-        density_note=density_note,
+        density=inputs.density,
+        density_note=inputs.density_note,
         truth_offset=None if counting is None else counting.offset,
     )
-
-
-def _density(recipe: Recipe, source: Volume, offsets: Offsets | None) -> tuple[Density, str | None]:
-    """The density of the supervoxels' graph, and a note where it is assumed and not sampled."""
-    if recipe.output.until == "affinities":
-        return Density(), None
-    assumed = "memory, hours and bytes are those of the densest graph known, of noisy affinities with high = 0.9999."
-    if recipe.input.affinities is None or offsets is None:
-        return Density(), f"There are no affinities to sample: {assumed}"
-    if recipe.supervoxels.method != "watershed":
-        return Density(), f"Supervoxels of method '{recipe.supervoxels.method}' are not sampled: {assumed}"
-    with contextlib.suppress(AffinityError):  # the look through the volume, or the task, names the block
-        found = sample_density(source, Channels.of_offsets(offsets), recipe.supervoxels)
-        if found is not None:
-            return found, None
-    return Density(), f"Nothing lies at the three places of {source.path} that were sampled: {assumed}"
 
 
 def look_through(plan: Plan) -> None:
@@ -163,8 +124,8 @@ def look_through(plan: Plan) -> None:
         read_nearest(volume.read, plan.grid.box(index), plan.grid.volume, channels, volume.path)
 
 
-def _chunks(recipe: Recipe, grid: BlockGrid) -> tuple[Triple, Triple | None]:
-    return default_chunks(grid.block, grid.volume) if recipe.output.chunk is None else (recipe.output.chunk, None)
+def _chunks(asked: Triple | None, grid: BlockGrid) -> tuple[Triple, Triple | None]:
+    return default_chunks(grid.block, grid.volume) if asked is None else (asked, None)
 
 
 def _movable(recipe: Recipe, directory: Path) -> Recipe:
@@ -176,47 +137,12 @@ def _movable(recipe: Recipe, directory: Path) -> Recipe:
     return recipe.model_copy(update={"input": beside})
 
 
-def _labels(source: VolumeSpec, dtype: str, chunk: Triple, shard: Triple | None) -> VolumeSpec:
-    return VolumeSpec(source.shape, dtype, source.voxel_size, source.translation, chunk=chunk, shard=shard)
-
-
-def _prediction(
-    recipe: Recipe, model: Model, source: Volume, places: Places, chunk: Triple, shard: Triple | None
-) -> tuple[TaskConfig, VolumeSpec]:
-    """The config of the prediction, and what is predicted."""
-    from ...pipeline.networks.normalisation import Normalisation
-    from ...tasks import predict
-
-    config = predict.Config(
-        raw=source.path,
-        mask=recipe.input.mask,
-        checkpoint=checkpoint_folder(model),
-        affinities=str(places.affinities),
-        block=recipe.blocks.shape,
-        normalisation=Normalisation.model_validate({"mean": model.mean, "deviation": model.deviation}),
-        patch=model.patch,
-        batch=model.batch,
-        threads=model.threads,
-        device=model.device,
-        precision=model.precision,
-        variants=model.variants,
-        combine=model.combine,
-        compile=model.compile,
-    )
-    return config, predict.affinities_spec(source.spec, chunk, shard)
-
-
-def _contingency(
-    recipe: Recipe, places: Places, segmentation: VolumeSpec, identities: dict[str, str]
-) -> contingency.Config | None:
+def _contingency(recipe: Recipe, places: Places, segmentation: VolumeSpec) -> contingency.Config | None:
     from ..stages.scoring import plan_contingency
 
     wanted = recipe.evaluate
     if wanted is None:
         return None
-    for path in (wanted.truth, wanted.mask):
-        if path is not None:
-            identities[path] = open_volume(path).identity()
     return plan_contingency(
         places.segmentation,
         segmentation,
@@ -230,13 +156,6 @@ def _contingency(
     )
 
 
-def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -> dict[str, Any]:
-    """Lists the settings that the affinities of every block rest on, by the recipe's names."""
-    name = next(name for name in ("raw", "affinities", "run") if getattr(recipe.input, name) is not None)
-    foundation: dict[str, Any] = {f"input.{name}": identities[source.path], "blocks.shape": list(recipe.blocks.shape)}
-    if recipe.input.mask is not None:
-        foundation["input.mask"] = identities[recipe.input.mask]
-    if recipe.model is not None:
-        settings = recipe.model.model_dump(mode="json") | {"checkpoint": weights_identity(recipe.model)}
-        foundation |= {f"model.{key}": value for key, value in settings.items()}
-    return foundation
+def _scored_identities(wanted: Evaluate | None) -> dict[str, str]:
+    paths = [] if wanted is None else [wanted.truth, wanted.mask]
+    return {path: open_volume(path).identity() for path in paths if path is not None}
