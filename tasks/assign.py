@@ -87,7 +87,7 @@ def homes_of_leaf(tables: str, index: Triple) -> Iterator[tuple[Triple, Int64s, 
     yield index, here, placement.place[here]
     gone = np.flatnonzero(placement.place < 0)
     number = -1 - placement.place[gone]
-    face, there = placement.gone_face[number], placement.gone_to[number]
+    face, there = placement.moved_face[number], placement.moved_to[number]
     for bit in np.unique(face).tolist():
         block, through = beyond(index, bit), face == bit
         yield block, gone[through], block_tables.read_placement(tables, block).place[there[through]]

@@ -57,7 +57,7 @@ def run(config: Config, index: Triple) -> Outcome:
         counts={
             "face_contacts": sum(len(seam.face.a) for seam in found),
             "links": sum(len(seam.face.link_a) for seam in found),
-            "handed_over": sum(len(seam.before.gone) + len(seam.behind.gone) for seam in found),
+            "handed_over": sum(len(seam.before.moved_out) + len(seam.behind.moved_out) for seam in found),
             "table_bytes": written.bytes,
         },
         checksum=written.checksum,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ...pipeline.geometry import Triple
+from ...pipeline.geometry import Triple, linear, unravel
 from ...pipeline.volumes import VolumeSpec
 from ...tasks.contract import Resources, TaskConfig
 
@@ -76,12 +76,11 @@ class Stage:
 
     def number(self, index: Triple) -> int:
         """Returns a task's place among those of the stage, z slowest."""
-        return (index[0] * self.grid[1] + index[1]) * self.grid[2] + index[2]
+        return linear(self.grid, index)
 
     def index(self, number: int) -> Triple:
         """Returns the index of the task in a place."""
-        _, ny, nx = self.grid
-        return number // (ny * nx), number // nx % ny, number % nx
+        return unravel(self.grid, number)
 
     def depends(self, index: Triple) -> Iterator[tuple[str, Triple]]:
         """The tasks that must be done before the one at `index`."""
