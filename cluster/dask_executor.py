@@ -69,7 +69,7 @@ class DaskExecutor:
 
     Args:
         workforce: its cluster's scheduler has the roster as a plugin.
-        roster: of the workers.
+        roster: roster of the workers.
         function: importable by the workers.
     """
 

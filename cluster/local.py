@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import dask
-from distributed import Nanny, Scheduler, SpecCluster
+from distributed import Scheduler, SpecCluster
 
 from ..pipeline.errors import ClusterError
 from . import credentials
 from .dask_executor import SETTINGS, DaskExecutor
 from .executor import Function, PoolName
+from .gpus import visible_gpus
+from .nanny import Nanny
 from .place import Place, Pool
 from .roster import Roster, Worker
 from .scratch import private_folder
@@ -39,7 +40,7 @@ class LocalWorkers:
     """The workforce on this machine; everything listens on loopback, and trusts only what holds its key.
 
     Args:
-        place: how many workers of what size in each pool.
+        place: number and size of the workers of each pool.
         roster: hears of them.
     """
 
@@ -57,7 +58,7 @@ class LocalWorkers:
                     "options": {**common, "dashboard_address": f"{_HOST}:0", "plugins": [roster]},
                 },
                 workers={
-                    f"{pool}-{n}": _worker(common, pool, size.memory, n)
+                    f"{pool}-{n}": _worker(common, pool, size.memory, n // size.per_gpu)
                     for pool, size in place.pools.items()
                     if isinstance(size, Pool)
                     for n in range(size.workers)
@@ -100,8 +101,8 @@ class LocalWorkers:
         self._settings.close()
 
 
-def _worker(common: Mapping[str, Any], pool: PoolName, memory: int, number: int) -> dict[str, Any]:
-    """Describes a worker to Dask; GPU workers see one GPU each, CPU workers none."""
+def _worker(common: Mapping[str, Any], pool: PoolName, memory: int, gpu: int) -> dict[str, Any]:
+    """Describes a worker to Dask; GPU workers see one GPU each, by its number, CPU workers none."""
     return {
         "cls": Nanny,
         "options": {
@@ -111,7 +112,7 @@ def _worker(common: Mapping[str, Any], pool: PoolName, memory: int, number: int)
             "dashboard_address": f"{_HOST}:0",
             "local_directory": str(private_folder()),
             "preload": [f"{__package__}.worker"],
-            "env": {"CUDA_VISIBLE_DEVICES": _gpu(number) if pool == "gpu" else ""},
+            "env": {"CUDA_VISIBLE_DEVICES": _gpu(gpu) if pool == "gpu" else ""},
             "silence_logs": logging.CRITICAL,
         },
     }
@@ -119,5 +120,5 @@ def _worker(common: Mapping[str, Any], pool: PoolName, memory: int, number: int)
 
 def _gpu(number: int) -> str:
     """The name of the GPU for a worker, among those that this process may see."""
-    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return visible[number] if number < len(visible) else str(number)
+    names = visible_gpus()
+    return str(number) if names is None else names[number]

@@ -15,12 +15,14 @@ class Pool:
     """Describes workers of one sort.
 
     Args:
-        workers: how many.
+        workers: number of workers.
         memory: bytes that each may use before it is killed and replaced.
+        per_gpu: number of workers that share a GPU, where they have any.
     """
 
     workers: int
     memory: int
+    per_gpu: int = 1
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Place:
 
     Args:
         kind: "serial", "local", or a batch system.
-        pools: those with workers; "serial" has none and ignores them.
-        directory: of the run; on a batch system, one that all nodes see.
+        pools: pools with workers; "serial" has none and ignores them.
+        directory: directory of the run; on a batch system, one that all nodes see.
         interface: on a batch system, the network between nodes, such as "ib0"; that of the default route unless given.
         dashboard: on a batch system, the address where Dask shows what it does.
     """

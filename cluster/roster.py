@@ -25,10 +25,10 @@ class Worker:
     Args:
         name: the same again after its process died and was replaced.
         address: another one then.
-        call: that it was given last and has not answered.
+        call: call that the worker was given last and has not answered.
         since: when it became idle, or busy (monotonic seconds).
         retiring: it gets no further call.
-        reason: what is known of why it will go.
+        reason: known reason why the worker will go.
     """
 
     name: str

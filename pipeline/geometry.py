@@ -170,7 +170,7 @@ class Octree:
     times, which gives eight children, and for large nodes once, for the fewer children they have, the less they hold.
 
     Args:
-        grid: of the blocks.
+        grid: grid of the blocks.
         large: voxels from which on a node counts as large.
     """
 

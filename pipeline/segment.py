@@ -48,6 +48,11 @@ def segment(
 ) -> npt.NDArray[np.uint64]:
     """Segment affinities in memory: bit for bit what a blockwise run gives.
 
+        >>> affinities = petavox.open_run("runs/recipe").affinities[:]
+        >>> labels = petavox.segment(affinities, low=0.05, high=0.95, threshold=0.3)
+        >>> labels.shape, labels.dtype
+        ((16, 128, 128), dtype('uint64'))
+
     Args:
         affinities: (3, Z, Y, X), uint8 or floats in [0, 1]; channel 0, 1, 2 at voxel p is the edge between p and the
             voxel before it along z, y, x.
@@ -56,7 +61,8 @@ def segment(
         join_size, join_affinity: supervoxels with fewer voxels join the neighbour behind their strongest edge, if that
             passes the second; 0: none do.
         linkage: how contacts are scored: their mean affinity, or a quantile of their affinities.
-        quantile, levels: which quantile, of affinities rounded to that many levels.
+        quantile: share of a contact's affinities that lie at its score or below, for linkage "quantile".
+        levels: number of levels that affinities are rounded to, for linkage "quantile".
         threshold: contacts that pass this are merged.
         small_size, small_threshold: segments with fewer voxels are merged already over contacts that pass the second.
         veto_size, veto_threshold: two segments with more voxels each are merged only over contacts that pass the
@@ -108,7 +114,7 @@ def oversegment(
     Args:
         affinities: (3, Z, Y, X), see `segment`.
         low, high: see there.
-        levels: of the contacts' histograms; 0 for none.
+        levels: levels of the contacts' histograms; 0 for none.
 
     Raises:
         RequestError: low is above high, or there are 2³¹ voxels or more.
@@ -190,9 +196,9 @@ def recuts(
     Each rule goes on from what the one before has left, of the graph and of the table.
 
     Args:
-        graph: in which nothing is merged.
-        table: of the truth and the labels of the graph's fragments.
-        rules: that differ in `threshold`, `small_size` and `small_threshold` alone.
+        graph: graph in which nothing is merged.
+        table: table of the truth and the labels of the graph's fragments.
+        rules: rules that differ in `threshold`, `small_size` and `small_threshold` alone.
         dust_size: segments with fewer voxels become background.
     """
     for rule in sorted(rules, key=lambda rule: rule.threshold, reverse=True):
@@ -207,7 +213,7 @@ def recount(table: Contingency, segments: npt.NDArray[np.uint64]) -> Contingency
     """Adds up the rows of a contingency table for a coarser segmentation.
 
     Args:
-        table: of the truth and the labels 0…n of fragments.
+        table: table of the truth and the labels 0…n of fragments.
         segments: (n + 1,) the segment of each label.
     """
     return total([replace(table, segment=segments[table.segment.astype(np.int64)])])
@@ -226,7 +232,7 @@ def scores_at(
     """The scores of segmentations by mean affinity, for each threshold, the highest first.
 
     Args:
-        thresholds: of agglomeration.
+        thresholds: thresholds of agglomeration.
         affinities: (3, Z, Y, X), see `segment`.
         truth: (Z, Y, X); 0 is not scored.
         low, high, join_size, join_affinity: see `segment`.

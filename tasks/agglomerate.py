@@ -31,9 +31,9 @@ class Config(TaskConfig, AgglomerationRule):
     Args:
     volume: shape of the volume.
     block: shape of a block.
-    level: of the node; its index counts nodes of this level.
+    level: level of the node; its index counts nodes of this level.
     join_size, join_affinity: see `JoinRule`; thresholds are decimals.
-    levels: of the contacts' histograms; 0 where the linkage needs none. All other keys are those of the rule.
+    levels: levels of the contacts' histograms; 0 where the linkage needs none. All other keys: see `AgglomerationRule`.
     leaves: folder of the tables of supervoxels and faces: the run's own, or those of the run that it was cut from.
     tables: folder of the run's tables.
     """
@@ -103,9 +103,9 @@ def region_of_block(leaves: str, blocks: Triple, index: Triple, levels: int) -> 
 
     Args:
         leaves: folder of these tables.
-        blocks: how many blocks there are along each axis.
-        index: of the block.
-        levels: of the contacts' histograms; 0 to leave them out.
+        blocks: number of blocks along each axis.
+        index: index of the block.
+        levels: levels of the contacts' histograms; 0 to leave them out.
     """
     shares = {}
     for axis in range(3):

@@ -26,7 +26,7 @@ class Config(TaskConfig):
     Args:
     volume: shape of the volume.
     block: shape of a block.
-    level: of the node, at least 1.
+    level: level of the node, at least 1.
     tables: folder of the run's tables.
     """
 

@@ -23,7 +23,7 @@ class Config(TaskConfig):
     volume: shape of the volume.
     block: shape of a block.
     join_size, join_affinity: see `JoinRule`; a decimal.
-    levels: of the contacts' histograms; 0 for none.
+    levels: levels of the contacts' histograms; 0 for none.
     tables: folder of the run's tables.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from math import prod
@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 
 from ..pipeline import checksums
-from ..pipeline.affinities.checkpoint import check_checkpoint_offsets, load_checkpoint
+from ..pipeline.affinities.checkpoint import CheckpointConfig, check_checkpoint_offsets, load_checkpoint
 from ..pipeline.affinities.offsets import NEAREST
 from ..pipeline.affinities.prediction import Inference, Predictor, working_memory
 from ..pipeline.affinities.unet import ResidualSymmetricUNet
@@ -30,7 +30,7 @@ from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.networks.normalisation import Normalisation
 from ..pipeline.networks.operation_count import operations_a_voxel
 from ..pipeline.networks.orientations import Count
-from ..pipeline.volumes import Volume, VolumeSpec, open_volume
+from ..pipeline.volumes import THREADS, VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Part, Piece
 from .work import Extent, Growth, Work
@@ -41,19 +41,29 @@ VERSION = 2
 TORCH_BYTES = 450_000_000
 """What torch takes in a process that predicts, measured: half of it on import, the rest as its kernels' scratch."""
 
+STORAGE_THREADS = 8
+"""That decode and encode chunks for a GPU, at most: a core compresses affinities of about 50 M voxels a second."""
+WRITERS = 4
+"""Threads that each wait for a slab from a GPU, and have it written."""
+
+Wanted = npt.NDArray[np.bool_] | None
+
 
 class Config(TaskConfig):
-    """Args:
+    """Configures the affinities of a block.
+
+    Args:
     raw: path of the raw volume.
     mask: path of a volume of its shape; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
     checkpoint: folder of the checkpoint.
     affinities: path of the affinities volume, which exists.
     block: shape of a block.
-    normalisation: of the raw volume's grey values.
-    patch: shape of a patch; None: that of the checkpoint.
-    threads: that torch computes with on a CPU.
+    normalisation: normalisation of the raw volume's grey values.
+    patch: shape of a patch; None: that of the checkpoint, as for its overlap and rim.
+    threads: number of torch's threads on a CPU.
     batch, device, precision: see `Inference`.
-    variants, combine, compile: likewise; no part of the config, and so of what makes a result stale, unless set.
+    variants, combine, compile, overlap, rim: likewise; no part of the config, and so of what makes a result stale,
+        unless set.
     """
 
     raw: str
@@ -70,10 +80,12 @@ class Config(TaskConfig):
     variants: Count = Field(default=1, exclude_if=lambda count: count == 1)
     combine: Combine = Field(default="mean", exclude_if=lambda how: how == "mean")
     compile: bool = Field(default=False, exclude_if=lambda asked: not asked)
+    overlap: Triple | None = Field(default=None, exclude_if=lambda overlap: overlap is None)
+    rim: Triple | None = Field(default=None, exclude_if=lambda rim: rim is None)
 
 
 def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> VolumeSpec:
-    """What the affinities volume of a raw volume looks like."""
+    """Describes the affinities volume of a raw volume."""
     return VolumeSpec(
         shape=raw.shape,
         dtype="uint8",
@@ -91,11 +103,12 @@ def resources(config: Config, _: Density) -> Resources:
     checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
     raw = open_volume(config.raw).spec
     block = triple([min(b, v) for b, v in zip(config.block, raw.shape, strict=True)])
-    inference = _inference(config, checkpoint.patch, raw.fill_value)
-    arrays = working_memory(checkpoint.network, inference, block, np.dtype(raw.dtype).itemsize)
+    inference = _inference(config, checkpoint, raw.fill_value)
+    arrays = working_memory(checkpoint.network, inference, block, np.dtype(raw.dtype).itemsize, raw.chunk[0])
     if config.mask is not None:
         arrays += 6 * prod(block)  # the mask, and which affinities it leaves
-    return Resources(memory=TORCH_BYTES + arrays, threads=config.threads, gpu=config.device == "cuda")
+    needed = Resources(memory=TORCH_BYTES + arrays, threads=config.threads)
+    return needed.on_gpu() if config.device == "cuda" else needed
 
 
 def work(config: Config, extent: Extent, _: Growth) -> Work:
@@ -103,7 +116,7 @@ def work(config: Config, extent: Extent, _: Growth) -> Work:
     checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
     network = ResidualSymmetricUNet(checkpoint.network)
     a_voxel = config.variants * operations_a_voxel(network, checkpoint.network.multiple)
-    seen = extent.patch_voxels(config.patch or checkpoint.patch)
+    seen = extent.patch_voxels(checkpoint.patches(config.patch, config.overlap, config.rim))
     return Work(extent.tasks(), extent.voxels(), seen=seen, operations=a_voxel * seen)
 
 
@@ -111,33 +124,45 @@ def run(config: Config, index: Triple) -> Outcome:
     raw = open_volume(config.raw)
     block = BlockGrid(raw.spec.shape, config.block).box(index)
     wanted = _wanted(config, block)
-    if not wanted.any():
+    if wanted is not None and not wanted.any():
         nothing = np.zeros((len(NEAREST), *block.shape), np.uint8)
         return Outcome(state="masked", voxels=block.voxels, checksum=checksums.of_array(nothing))
     torch.set_num_threads(config.threads)
-    affinities = _predict(config, raw, block, wanted)
-    state: Literal["done", "empty"] = "done" if affinities.any() else "empty"
+    predictor = _predictor(config, raw.spec.fill_value)
+    affinities, found = _predict(predictor, config, block, wanted)
+    state: Literal["done", "empty"] = "done" if found else "empty"
     return Outcome(state=state, voxels=block.voxels, checksum=checksums.of_array(affinities))
 
 
-def _predict(config: Config, raw: Volume, block: Box, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Affinities of a block; what of them is not 0 is written, while others are still being computed."""
-    output = open_volume(config.affinities, writable=True)
-    affinities = np.zeros((len(NEAREST), *block.shape), np.uint8)
-    wanted = np.broadcast_to(wanted, affinities.shape)
-    predictor, depths = _predictor(config, raw.spec.fill_value), (raw.spec.chunk[0], output.spec.write_unit[0])
-    with ThreadPoolExecutor(1, thread_name_prefix="writing") as thread:
-        writing: deque[Future[None]] = deque()
-        for slab, found in predictor.slabs(raw.read, raw.spec.shape, block, *depths):
-            here = (slice(None), *slab.slices(block.start))
-            np.multiply(found, wanted[here], out=affinities[here])
-            if affinities[here].any():
-                writing.append(thread.submit(output.write, slab, affinities[here]))
-            while writing and writing[0].done():
-                writing.popleft().result()  # what fails ends the task
-        for written in writing:
-            written.result()
-    return affinities
+def _predict(predictor: Predictor, config: Config, block: Box, wanted: Wanted) -> tuple[npt.NDArray[np.uint8], bool]:
+    """Affinities of a block, and whether there are any; these are written while others are still being computed."""
+    on_gpu = predictor.device.name == "cuda"
+    threads = min(STORAGE_THREADS, len(os.sched_getaffinity(0))) if on_gpu else THREADS
+    raw = open_volume(config.raw, threads=threads)
+    output = open_volume(config.affinities, writable=True, threads=threads)
+    affinities = np.empty((len(NEAREST), *block.shape), np.uint8)
+
+    def keep(slab: Box, arrived: Callable[[], npt.NDArray[np.uint8]]) -> bool:
+        here = (slice(None), *slab.slices(block.start))
+        if wanted is None:
+            affinities[here] = arrived()
+        else:
+            np.multiply(arrived(), wanted[here], out=affinities[here])
+        any_there = bool(affinities[here].any())
+        if any_there:
+            output.write(slab, affinities[here])
+        return any_there
+
+    depths = (raw.spec.chunk[0], output.spec.write_unit[0])
+    with ThreadPoolExecutor(WRITERS if on_gpu else 1, thread_name_prefix="writing") as pool:
+        writing: list[Future[bool]] = []
+        for slab, arrived in predictor.slabs(raw.read, raw.spec.shape, block, *depths):
+            writing.append(pool.submit(keep, slab, arrived))
+            for written in writing:
+                if written.done():
+                    written.result()  # what fails ends the task
+        found = [written.result() for written in writing]
+    return affinities, any(found)
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
@@ -145,10 +170,10 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
     return (Part(config.affinities, block),)
 
 
-def _wanted(config: Config, block: Box) -> npt.NDArray[np.bool_]:
-    """For each affinity (3, Z, Y, X) of a block whether both ends of its edge are inside the mask."""
+def _wanted(config: Config, block: Box) -> Wanted:
+    """For each affinity (3, Z, Y, X) of a block whether both ends of its edge are inside the mask, if there is one."""
     if config.mask is None:
-        return np.ones((1, 1, 1, 1), np.bool_)
+        return None
     mask = open_volume(config.mask)
     around = Box(triple([max(0, a - 1) for a in block.start]), block.stop)
     missing = [(1 - (a - b), 0) for a, b in zip(block.start, around.start, strict=True)]
@@ -161,16 +186,17 @@ def _wanted(config: Config, block: Box) -> npt.NDArray[np.bool_]:
 def _predictor(config: Config, fill_value: float) -> Predictor:
     """The network, loaded once in a worker."""
     checkpoint, network = load_checkpoint(Path(config.checkpoint))
-    predictor = Predictor(network, _inference(config, checkpoint.patch, fill_value))
+    predictor = Predictor(network, _inference(config, checkpoint, fill_value))
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given and predictor.device == "cpu" and config.device == "auto":
+    if given and predictor.device.name == "cpu" and config.device == "auto":
         log.warning("The network computes on the CPU: torch %s cannot use GPU %s.", torch.__version__, given)
     return predictor
 
 
-def _inference(config: Config, trained_patch: Triple, fill_value: float) -> Inference:
+def _inference(config: Config, checkpoint: CheckpointConfig, fill_value: float) -> Inference:
+    patches = checkpoint.patches(config.patch, config.overlap, config.rim)
     return Inference(
-        patch=config.patch or trained_patch,
+        patch=patches.shape,
         normalisation=config.normalisation,
         fill_value=fill_value,
         batch=config.batch,
@@ -179,4 +205,6 @@ def _inference(config: Config, trained_patch: Triple, fill_value: float) -> Infe
         variants=config.variants,
         combine=config.combine,
         compile=config.compile,
+        overlap=patches.overlap,
+        rim=patches.rim,
     )

@@ -47,10 +47,10 @@ class Config(TaskConfig):
     low, high: decimals, see there.
     long_range, offsets, strides: for "mutex": the long-range channels, the offset of each, see there.
     join_size, join_affinity: see `JoinRule`; a decimal.
-    levels: of the contacts' histograms; 0 for none.
+    levels: levels of the contacts' histograms; 0 for none.
     fragments: path of the fragments volume, which exists.
     tables: folder of the run's tables.
-    bytes_per_affinity: of the stored affinities, for the memory estimate.
+    bytes_per_affinity: bytes of one value of the stored affinities, for the memory estimate.
     """
 
     affinities: str

@@ -2,7 +2,7 @@
 
 Faces between blocks, and surfaces of octree nodes, are counted in planes through the whole volume. Contacts follow
 three densities: of a block's inside, of the faces between blocks, and of what an octree node passes up, which goes with
-the surface that it has left open (docs/benchmarks.md: to the power 1.01).
+the surface that it has left open (docs/benchmarks.md: to the power 0.93).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from ..pipeline.geometry import BlockGrid, Box, Octree, Triple, triple
+from ..pipeline.networks.patch_grid import Axis, Patches
 
 
 @dataclass(frozen=True)
@@ -86,15 +87,9 @@ class Extent(ABC):
     def surface_of_children(self, level: int) -> int:
         """Counts the voxels on those faces of the children of nodes of a level that lie inside the volume."""
 
-    @property
-    def block(self) -> Triple:
-        """Returns the shape of the largest block."""
-        return _sides(self.grid, 0)
-
-    def patch_voxels(self, patch: Triple) -> int:
-        """Counts the voxels of the patches that blocks compute: all that touch them, and they overlap by half."""
-        a_block = math.prod((-(-2 * b // p) + 1) * p for b, p in zip(self.block, patch, strict=True))
-        return self.tasks() * a_block
+    @abstractmethod
+    def patch_voxels(self, patches: Patches) -> int:
+        """Counts the voxels of the patches that blocks compute: one that counts in two blocks is computed twice."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +116,9 @@ class AllTasks(Extent):
     def surface_of_children(self, level: int) -> int:
         return self.open_surface(level - 1)
 
+    def patch_voxels(self, patches: Patches) -> int:
+        return math.prod(patches.shape) * math.prod(map(sum, _patches_a_block(self.grid, patches)))
+
 
 @dataclass(frozen=True)
 class LargestTask(Extent):
@@ -130,11 +128,11 @@ class LargestTask(Extent):
         return 1
 
     def voxels(self, inside: Box | None = None) -> int:
-        whole = math.prod(self.block)
+        whole = math.prod(_sides(self.grid, 0))
         return whole if inside is None else min(whole, inside.voxels)
 
     def faces(self) -> int:
-        return _planes([min(1, n - 1) for n in self.grid.shape], self.block)
+        return _planes([min(1, n - 1) for n in self.grid.shape], _sides(self.grid, 0))
 
     def inner_faces(self, level: int) -> int:
         octree = Octree(self.grid)
@@ -143,6 +141,9 @@ class LargestTask(Extent):
 
     def surface_of_children(self, level: int) -> int:
         return Octree(self.grid).most_surface_of_children(level)
+
+    def patch_voxels(self, patches: Patches) -> int:
+        return math.prod(patches.shape) * math.prod(map(max, _patches_a_block(self.grid, patches)))
 
 
 @dataclass(frozen=True)
@@ -155,10 +156,6 @@ class OneTask(Extent):
 
     index: Triple
 
-    @property
-    def block(self) -> Triple:
-        return self.grid.box(self.index).shape
-
     def tasks(self, level: int = 0) -> int:
         return 1
 
@@ -167,7 +164,7 @@ class OneTask(Extent):
         return (box if inside is None else box.intersect(inside)).voxels
 
     def faces(self) -> int:
-        return _planes([min(1, i) for i in self.index], self.block)
+        return _planes([min(1, i) for i in self.index], self.grid.box(self.index).shape)
 
     def open_surface(self) -> int:
         """Counts the voxels on those faces of the block that lie inside the volume."""
@@ -181,6 +178,9 @@ class OneTask(Extent):
     def surface_of_children(self, level: int) -> int:
         return Octree(self.grid).surface_of_children(level, self.index)
 
+    def patch_voxels(self, patches: Patches) -> int:
+        return patches.over(self.grid.volume).computed(self.grid.box(self.index))
+
 
 def given_to_node(extent: Extent, level: int, growth: Growth) -> float:
     """Counts the contacts that octree nodes of a level start from.
@@ -190,6 +190,16 @@ def given_to_node(extent: Extent, level: int, growth: Growth) -> float:
     if level == 0:
         return growth.joined * extent.voxels()
     return growth.passed_up * extent.surface_of_children(level) + growth.across * extent.inner_faces(level)
+
+
+def patches_in_blocks(axis: Axis, volume: int, block: int) -> list[int]:
+    """Counts the patches along an axis that count in each block, for lengths in voxels."""
+    return [len(axis.counting(start, min(start + block, volume))) for start in range(0, volume, block)]
+
+
+def _patches_a_block(grid: BlockGrid, patches: Patches) -> list[list[int]]:
+    axes = zip(patches.over(grid.volume).axes, grid.volume, grid.block, strict=True)
+    return [patches_in_blocks(axis, volume, block) for axis, volume, block in axes]
 
 
 def _planes(planes: Sequence[int], sides: Triple) -> int:

@@ -122,13 +122,13 @@ def memory(setting: Setting) -> dict[str, Any]:
 
 def training_smoke(setting: Setting) -> dict[str, Any]:
     """A few steps in every way that a network may be trained, which must learn; the same patch drawn twice is equal."""
-    steps = 3 if setting.tiny else 12
-    found = {}
+    steps, found = 4, {}
+    small = {} if setting.tiny else {"patch": (10, 64, 64)}  # losses of pairs of voxels are slow to compile, and slow
     for name, changes in {
         "float32": {},
         "bfloat16, batch 8": {"precision": "bfloat16", "batch": 1 if setting.tiny else 8},
-        "descriptors": {"descriptors": (2.0, 6.0, 6.0)},
-        "maximin": {"maximin_weight": 0.1},
+        "descriptors": {"descriptors": (2.0, 6.0, 6.0), **small},
+        "maximin": {"maximin_weight": 0.1, **small},
     }.items():
         with tempfile.TemporaryDirectory() as folder:
             made = trainer(setting, Path(folder), steps=steps, **changes)
@@ -144,6 +144,7 @@ def training_smoke(setting: Setting) -> dict[str, Any]:
             assert torch.equal(one.targets, two.targets), "a patch drawn twice differs"
             assert {tensor.device.type for tensor in one.tensors()} == {setting.device}
             found[name] = [round(values[0], 3), round(values[-1], 3)]
+            print(found, flush=True)
     return found
 
 
@@ -269,20 +270,17 @@ def seconds_of(setting: Setting, call: Callable[[], Any], repeats: int = 7) -> f
 def engine(name: str, device: str, precision: str = "float32", compiled: bool = False) -> Any:
     """An engine of a shipped network, or of one of the paper's shape; on a GPU compiled only where asked."""
     from petavox.pipeline.affinities.checkpoint import find_checkpoint, load_checkpoint
-    from petavox.pipeline.affinities.engine import Engine
-    from petavox.pipeline.affinities.network import NetworkConfig, ResidualSymmetricUNet
+    from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
+    from petavox.pipeline.networks.engine import Engine
 
     torch.manual_seed(0)
     network = ResidualSymmetricUNet(NetworkConfig()) if name == "paper" else load_checkpoint(find_checkpoint(name))[1]
-    made = Engine(network, 3, device, precision, 1, 2)  # type: ignore[arg-type]
-    if device == "cuda" and not compiled:
-        made._network = made._eager
-    return made
+    return Engine(network, 3, device, precision, 1, 2, compiled)  # type: ignore[arg-type]
 
 
 def made_predictor(name: str, device: str, batch: int) -> Any:
     from petavox.pipeline.affinities.checkpoint import find_checkpoint, load_checkpoint
-    from petavox.pipeline.affinities.inference import Inference, Predictor
+    from petavox.pipeline.affinities.prediction import Inference, Predictor
 
     config, network = load_checkpoint(find_checkpoint(name))
     assert config.normalisation is not None
@@ -297,11 +295,11 @@ def made_predictor(name: str, device: str, batch: int) -> Any:
 
 def trainer(setting: Setting, folder: Path, **changes: Any) -> Any:
     """A trainer on stripes of noise, of patches as those of SNEMI3D."""
-    from petavox.pipeline.affinities.augmentation import AugmentationConfig
-    from petavox.pipeline.affinities.network import NetworkConfig
-    from petavox.pipeline.affinities.normalisation import Normalisation
+    from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
+    from petavox.pipeline.affinities.network_config import NetworkConfig
     from petavox.pipeline.affinities.sampling import TrainingVolume
     from petavox.pipeline.affinities.training import Trainer, TrainingConfig
+    from petavox.pipeline.networks.normalisation import Normalisation
 
     shape, patch = ((8, 64, 64), (4, 32, 32)) if setting.tiny else ((40, 512, 512), (18, 160, 160))
     random = np.random.default_rng(0)

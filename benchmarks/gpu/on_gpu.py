@@ -1,6 +1,6 @@
 """What a machine with a GPU does with its quarter of an hour: a list of steps, each a process of its own.
 
-    python -P benchmarks/gpu/on_gpu.py measure|train --seconds S --data FOLDER --out FOLDER [--device cpu --tiny]
+    python -P benchmarks/gpu/on_gpu.py measure|measure2|train --seconds S --data FOLDER --out FOLDER [--tiny]
 
 A step that raises, hangs or is killed costs its own time alone; a step that no longer fits into the seconds that are
 left is skipped. Every step adds a line of JSON to OUT/steps.jsonl as soon as it ends. The exit status is 0 whatever
@@ -55,6 +55,18 @@ MEASURE: tuple[Group, ...] = (
     (Step("training_rates", 60),),
     (Step("network_rates", 80),),
 )
+MEASURE2: tuple[Group, ...] = (
+    (Step("environment", 30), Step("unpack", 40, "data"), Step("training_smoke", 32)),
+    (Step("answers_by_device", 30, "predicting"), Step("tile", 25, "predicting")),
+    (Step("predict_large", 40, "predicting"),),
+    (Step("predict_three", 40, "predicting"),),
+    (Step("predict_small", 40, "predicting"),),
+    (Step("predict_alone", 40, "predicting"),),
+    (Step("predict_default_blocks", 40, "predicting"),),
+    (Step("predict_half_precision", 40, "predicting"),),
+    (Step("predict_half_overlap", 45, "predicting"),),
+)
+"""What the second visit measured: prediction with storage, the most telling first."""
 FAULTS: Group = (
     Step("raises", 20, "faults"),
     Step("hangs", 3, "faults"),
@@ -145,7 +157,7 @@ def do_step(module: str, name: str, setting: Setting) -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("what", choices=("measure", "train", "step", "faults"))
+    parser.add_argument("what", choices=("measure", "measure2", "train", "step", "faults"))
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seconds", type=float, default=200.0)
     parser.add_argument("--data", type=Path, required=True)
@@ -170,7 +182,8 @@ def main() -> None:
         run_groups(((Step("unpack", 60, "data"),),), setting, deadline)
         trainings.train_all(setting, deadline)
     else:
-        run_groups(MEASURE if given.what == "measure" else (FAULTS, MEASURE[0]), setting, deadline)
+        groups = {"measure": MEASURE, "measure2": MEASURE2, "faults": (FAULTS, MEASURE[0])}
+        run_groups(groups[given.what], setting, deadline)
 
 
 if __name__ == "__main__":

@@ -84,13 +84,23 @@ def lines_of(out: Path) -> dict[str, dict[str, object]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=int, default=300)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--only", help="one call")
+    given = parser.parse_args()
+    seconds = given.seconds
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if given.only:
+            out, output = rehearse(given.only, seconds, folder)
+            print(output[-9000:])
+            sys.exit(not all(line["ok"] for line in lines_of(out).values()))
         found = lines_of(rehearse("measure", 60, folder, "faults")[0])
         assert [found[step]["ok"] for step in ("raises", "hangs", "crashes", "talks")] == [False, False, False, True]
         assert found["environment"]["ok"], found
         out, output = rehearse("measure", seconds, folder)
+        wrong = {step: line for step, line in lines_of(out).items() if not line["ok"]}
+        print(output[-6000:])
+        assert not wrong, json.dumps(wrong, indent=1)
+        out, output = rehearse("measure2", seconds, folder)
         wrong = {step: line for step, line in lines_of(out).items() if not line["ok"]}
         print(output[-6000:])
         assert not wrong, json.dumps(wrong, indent=1)

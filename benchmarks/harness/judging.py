@@ -26,7 +26,6 @@ from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.evaluation.contingency import Contingency, count
 from petavox.pipeline.evaluation.scores import Scores, score
 from petavox.pipeline.geometry import Box, Triple, triple
-from petavox.pipeline.networks.normalisation import as_tensor
 from petavox.pipeline.networks.orientations import Count
 from petavox.pipeline.networks.read_ahead import reading
 from petavox.pipeline.segment import SegmentGraph, oversegment, recount, recuts
@@ -90,18 +89,18 @@ class Place:
         predictor = self._predictor(config, kept, 1, "mean")
         totals = {way: torch.zeros((3, *self.box.shape)) for way in WAYS}
         shape, depth = triple(self.volume.image.shape), self.box.shape[0]
-        with reading(self.volume.read, shape, predictor.grid.span(self.box), depth) as image:
-            for boxes in batched(map(predictor.grid.box, predictor.grid.touching(self.box)), BATCH):
+        grid = predictor.patches.over(shape)
+        indices = list(grid.touching(self.box))
+        with reading(self.volume.read, shape, [grid.box(i) for i in indices], depth, predictor.device) as image:
+            for together in batched(iter(indices), BATCH):
                 patches = torch.zeros((BATCH, 1, *self.patch))
-                for patch, box in zip(patches, boxes, strict=False):
-                    patch[0] = self.volume.normalisation.apply(as_tensor(image.patch(box)))
+                for patch, index in zip(patches, together, strict=False):
+                    patch[0] = self.volume.normalisation.apply(image.patch(grid.box(index)))
                 answers = Remembered(predictor.engine)
                 for (variants, combine), total in totals.items():
                     found = look(answers.from_the_first(), patches, variants_of(variants), NEAREST, combine)
-                    for affinities, box in zip(found, boxes, strict=False):
-                        common = box.intersect(self.box)
-                        there, here = common.slices(box.start), common.slices(self.box.start)
-                        total[(slice(None), *here)] += affinities[(slice(None), *there)] * predictor.weights[there]
+                    for affinities, index in zip(found, together, strict=False):
+                        predictor.add(total, affinities, index, grid, self.box)
         grey_levels = {way: total.mul_(255).round_().clamp_(0, 255).to(torch.uint8) for way, total in totals.items()}
         return {f"{variants} {combine}": found.numpy() for (variants, combine), found in grey_levels.items()}
 

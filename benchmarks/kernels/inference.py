@@ -21,7 +21,7 @@ from petavox.cluster.worker import ENVIRONMENT
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.geometry import BlockGrid, Box, Triple
 from petavox.pipeline.networks.engine import Engine
-from petavox.pipeline.networks.patch_grid import PatchGrid
+from petavox.pipeline.networks.patch_grid import Patches
 from petavox.workflows.recipes.segmentation_recipe import Model
 
 from ..harness import measure
@@ -85,8 +85,8 @@ def timed(what: str, prepare: Callable[[int], Call], batch: int, cores: int, rep
 
 def computed(boxes: Iterator[Box]) -> int:
     """Voxels of the patches that these boxes need, each box by itself."""
-    grid = PatchGrid(PATCH)
-    return sum(prod(PATCH) * sum(1 for _ in grid.touching(box)) for box in boxes)
+    grid = Patches(PATCH).over(PATCH)
+    return sum(map(grid.computed, boxes))
 
 
 def extra(volume: Triple) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Pool:
 
     Args:
         name: "cpu" or "gpu".
-        jobs: what each is like, and how many there may be.
+        jobs: description of each job, and the fewest and most there may be.
         ready: calls that could run now.
         batch: jobs to submit at once; fewer after a refusal, since the limit of a user may leave room for some.
         failed_starts: rounds in a row in which jobs ended before their workers came up.
@@ -73,7 +73,7 @@ class Pool:
 
         Args:
             queue: the pool's jobs that are in the queue.
-            workers: of the pool, that are registered now.
+            workers: workers of the pool that are registered now.
             seen: names of all workers that ever registered.
             longest: seconds of the longest call so far.
             now: monotonic seconds.

@@ -17,7 +17,7 @@ class QueuedJob:
 
     Args:
         id: "131_0" where it is one of an array.
-        name: as its script says.
+        name: name of the job, as its script says.
         state: PENDING, RUNNING, COMPLETING, or what else the system calls it while the job is still to be waited for.
         left: seconds until its walltime, if it runs and has one.
         reason: why it waits, in the system's words.
@@ -43,11 +43,11 @@ class Header:
     """Describes what a script asks the batch system for.
 
     Args:
-        name: of the job.
+        name: name of the job.
         job: its resources, as the recipe describes them.
         logs: folder of the logs.
         log: name of the log of a single job; those of an array are named after the pool and their id.
-        array: how many jobs of one kind there are; None for a single job.
+        array: number of jobs of one kind; None for a single job.
         signal: seconds before its walltime at which the job gets the signal USR1.
         after: id of a job that this one takes over from, if that ends in any way but well.
         requeue: whether the system may start it again after its node was lost.

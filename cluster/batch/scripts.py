@@ -24,12 +24,12 @@ def worker_script(queue: BatchQueue, jobs: Jobs, pool: str, run: str, folder: Pa
     """Writes the script of an array of worker jobs.
 
     Args:
-        queue: that it is written for.
-        jobs: what each of them is like.
-        pool: that the workers belong to.
+        queue: batch system that the script is written for.
+        jobs: description of each job.
+        pool: pool that the workers belong to.
         run: its id.
-        folder: of the run's jobs, see `Folder`.
-        count: of jobs.
+        folder: folder of the run's jobs, see `Folder`.
+        count: number of jobs.
     """
     command = [
         *(sys.executable, "-P", "-m", "petavox.cluster.batch.worker"),
@@ -52,11 +52,11 @@ def driver_script(
     """Writes the script of a driver's job.
 
     Args:
-        queue: that it is written for.
-        job: what it is like.
+        queue: batch system that the script is written for.
+        job: description of the job.
         run: its id.
-        folder: of the run's jobs, see `Folder`.
-        command: that drives the run; it gets the signal USR1 when the walltime is near.
+        folder: folder of the run's jobs, see `Folder`.
+        command: command that drives the run; it gets the signal USR1 when the walltime is near.
         after: a job that this one takes over from, if that ends in any way but well.
     """
     header = Header(

@@ -49,7 +49,7 @@ class BatchWorkers:
     """Brings the workers of a cluster.
 
     Args:
-        queue: of the batch system.
+        queue: queue of the batch system.
         place: its pools are `Jobs`; its directory is one that all nodes see.
         roster: hears of the workers.
     """

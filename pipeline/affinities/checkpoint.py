@@ -6,8 +6,12 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from ..errors import AffinityError, CheckpointError
+from ..geometry import Triple
 from ..networks.checkpoint import StoredNetwork, find_folder, load_weights, models_by_name, read_config
+from ..networks.patch_grid import Patches
 from .network_config import NetworkConfig
 from .offsets import NEAREST, Offsets, check_offsets
 
@@ -15,8 +19,42 @@ if TYPE_CHECKING:
     from .unet import ResidualSymmetricUNet
 
 
+class Prediction(BaseModel):
+    """The patches that a network is used with, where they are others than it was trained on.
+
+    Args:
+        overlap, rim: see `Patches`.
+        patch: their shape, in voxels; that of the training unless given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    overlap: Triple
+    rim: Triple | None = None
+    patch: Triple | None = None
+
+
 class CheckpointConfig(StoredNetwork[NetworkConfig]):
-    """Everything about an affinity network but its weights."""
+    """Everything about an affinity network but its weights.
+
+    Args:
+        prediction: patches that it is used with; those of the training, overlapping by half, unless given.
+    """
+
+    prediction: Prediction | None = Field(default=None, exclude_if=lambda patches: patches is None)
+
+    def patches(self, shape: Triple | None = None, overlap: Triple | None = None, rim: Triple | None = None) -> Patches:
+        """The patches that it is used with where a recipe asks for these.
+
+        Raises:
+            RequestError: see `Patches`.
+        """
+        own = self.prediction
+        if own is None:
+            return Patches(shape or self.patch, overlap, rim)
+        if overlap is None:
+            overlap, rim = own.overlap, rim or own.rim
+        return Patches(shape or own.patch or self.patch, overlap, rim)
 
 
 def shipped_models() -> Path:

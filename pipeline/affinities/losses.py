@@ -51,7 +51,7 @@ def maximin_loss(logits: Tensor, targets: Tensor, labels: Sequence[Tensor], tota
     Args:
         logits: (N, 3, Z, Y, X), of the edges along z, y, x.
         targets: uint8 of the same shape.
-        labels: of each patch, (Z, Y, X) of the same device: the objects that the targets were made of.
+        labels: labels of each patch, (Z, Y, X) of the same device: the objects that the targets were made of.
         total: over all processes.
     """
     shares = [
@@ -68,7 +68,7 @@ def descriptor_loss(logits: Tensor, descriptors: Tensor, total: Total = alone) -
 
     Args:
         logits: (N, 10, Z, Y, X), of which the sigmoid is the answer.
-        descriptors: of the same shape, not a number where they are unknown.
+        descriptors: descriptors of the same shape, not a number where they are unknown.
         total: over all processes.
     """
     known = descriptors.isfinite()

@@ -20,7 +20,7 @@ class Channels:
     """Says where the nearest-neighbour affinities of z, y and x lie in an array of affinities.
 
     Args:
-        order: for z, y and x the channel that holds it.
+        order: channel that holds z, y and x.
         signs: for each of them +1 if the value at p belongs to the edge between p and the voxel before it, −1 if it
             belongs to that between p and the voxel after it.
 
@@ -92,10 +92,10 @@ def read_nearest(
 
     Args:
         read: reads a box of some channels as (C, Z, Y, X).
-        box: what to read, inside the volume.
+        box: box to read, inside the volume.
         volume: shape of the volume.
         channels: where the three lie.
-        name: of the volume, for errors.
+        name: name of the volume, for errors.
 
     Returns:
         (3, Z, Y, X) uint8. Edges that leave the volume are 0.

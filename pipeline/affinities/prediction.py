@@ -1,16 +1,19 @@
 """A network used on a volume, block by block, so that the result does not depend on the blocks.
 
-Strategy: patches lie on one global grid (`PatchGrid`). A block computes every patch that touches it, in global order,
-and adds the patch's weighted affinities, cropped to the block, to a float32 accumulator. What a voxel is made of, and
-in which order it is added up, is therefore the same in whichever block the voxel lies. On a CPU the result is equal bit
-for bit, given the same number of patches in a batch; a GPU's kernels may differ in the last bits.
+Strategy: patches lie on one grid over the volume (`PatchGrid`). A block computes every patch that counts in it, in
+global order, and adds the patch's weighted affinities, cropped to the block, to a float32 accumulator. What a voxel is
+made of, and in which order it is added up, is therefore the same in whichever block the voxel lies. On a CPU the result
+is equal bit for bit, given the same number of patches in a batch; a GPU's kernels may differ in the last bits.
+
+Image, patches and accumulator stay on the device: grey values go there slab by slab while patches are computed, and
+grey levels of affinities come back slab by slab while the next patches are (`Device`).
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Literal, TypeVar
@@ -21,11 +24,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry import Box, Triple
-from ..networks.engine import Engine, Precision, usable_device
-from ..networks.normalisation import Normalisation, as_tensor
+from ..networks.device import Device, usable_device
+from ..networks.engine import Engine, Precision
+from ..networks.normalisation import Normalisation
 from ..networks.orientations import Count
-from ..networks.patch_grid import PatchGrid, blending_weights
-from ..networks.read_ahead import Grey, Read, reading
+from ..networks.patch_grid import Patches, PatchGrid
+from ..networks.read_ahead import Read, reading
 from .network_config import NetworkConfig, check_patch
 from .offsets import NEAREST
 from .unet import ResidualSymmetricUNet
@@ -37,19 +41,20 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Inference:
-    """How a network is used.
+    """Says how a network is used.
 
     Args:
         patch: shape of a patch, in voxels: even, and divisible by the network's `multiple`.
-        normalisation: of the volume's grey values.
+        normalisation: normalisation of the volume's grey values.
         fill_value: grey value of voxels that hold no image; a patch that holds nothing else has affinity 0.
         batch: patches that are computed together on a CPU; from two on, torch takes its faster kernels for small maps.
             A GPU gets as many as it has memory for, at least these.
         device: "cpu" or "cuda"; "auto" is the GPU where torch can use one.
         precision: "bfloat16" computes the convolutions in it, by autocast.
-        variants: in how many ways, flipped and transposed, each patch is looked at.
-        combine: what becomes of the affinities that these find.
-        compile: whether a CPU runs the network compiled; a GPU always does.
+        variants: number of orientations, flipped and transposed, in which each patch is predicted.
+        combine: rule that combines the affinities of the variants.
+        compile: whether the network is compiled before it is run.
+        overlap, rim: of patches, see `Patches`.
     """
 
     patch: Triple
@@ -61,6 +66,13 @@ class Inference:
     variants: Count
     combine: Combine
     compile: bool = False
+    overlap: Triple | None = None
+    rim: Triple | None = None
+
+    @property
+    def patches(self) -> Patches:
+        """The patches of this use."""
+        return Patches(self.patch, self.overlap, self.rim)
 
 
 class Predictor:
@@ -68,31 +80,31 @@ class Predictor:
 
     Args:
         network: with the nearest offsets first; it is changed and belongs to the predictor from here on.
-        inference: how it is used.
+        inference: way in which the network is used.
 
     Raises:
-        RequestError: the patch, or a variant of it, does not fit the network; or it has an odd length.
+        RequestError: the patch, or a variant of it, does not fit the network; or its overlap does not fit the patch.
     """
 
     def __init__(self, network: ResidualSymmetricUNet, inference: Inference) -> None:
         self.inference, self.variants = inference, variants_of(inference.variants)
         for variant in self.variants:
             check_patch(variant.shape(inference.patch), network.config)
-        self.device = usable_device() if inference.device == "auto" else inference.device
-        self.grid = PatchGrid(inference.patch)
-        z, y, x = (torch.from_numpy(blending_weights(length)).to(self.device) for length in inference.patch)
-        self.weights = z[:, None, None] * y[:, None] * x
+        self.device = Device(usable_device() if inference.device == "auto" else inference.device)
+        self.patches = inference.patches
         memory = patch_memory(network.config, inference)
         batch, compiled = inference.batch, inference.compile
-        self.engine = Engine(network, CHANNELS, self.device, inference.precision, memory, batch, compiled)
+        self.engine = Engine(network, CHANNELS, self.device.name, inference.precision, memory, batch, compiled)
+        self._weights: dict[bytes, Tensor] = {}
 
     def predict(self, read: Read, volume: Triple, block: Box, depth: int) -> NDArray[np.uint8]:
         """Affinities of a block (3, Z, Y, X) at once; see `slabs`."""
-        return np.concatenate([found for _, found in self.slabs(read, volume, block, depth, block.shape[0])], axis=1)
+        slabs = self.slabs(read, volume, block, depth, block.shape[0])
+        return np.concatenate([arrived() for _, arrived in slabs], axis=1)
 
     def slabs(
         self, read: Read, volume: Triple, block: Box, depth: int, found_depth: int
-    ) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
+    ) -> Iterator[tuple[Box, Callable[[], NDArray[np.uint8]]]]:
         """Affinities of a block in slabs along z, each as soon as no patch that is left changes it.
 
         Args:
@@ -104,47 +116,57 @@ class Predictor:
             found_depth: likewise of a slab of affinities.
 
         Yields:
-            The voxels of a slab, and uint8 (3, Z, Y, X), round(255 · affinity), of their edges to the next lower voxel
-            along z, y and x. Edges that leave the volume have a value, too, that means nothing.
+            The voxels of a slab, and a function that any thread may call: it waits for the device and gives uint8
+            (3, Z, Y, X), round(255 · affinity), of their edges to the next lower voxel along z, y and x. Edges that
+            leave the volume have a value, too, that means nothing.
         """
-        total = torch.zeros((CHANNELS, *block.shape), device=self.device)
+        grid = self.patches.over(volume)
+        indices = list(grid.touching(block))
         slabs = deque(block.slabs(found_depth))
-        with reading(read, volume, self.grid.span(block), depth) as image:
-            boxes = (self.grid.box(index) for index in self.grid.touching(block))
-            seen = ((box, image.patch(box)) for box in boxes)
-            for batch in batched((patch for patch in seen if self._holds_image(patch[1])), self.engine.batch):
-                ready = batch[0][0].start[0] + self.grid.rim[0]
+        boxes = [grid.box(index) for index in indices]
+        with reading(read, volume, boxes, depth, self.device, self.inference.fill_value) as image:
+            total = torch.zeros((CHANNELS, *block.shape), device=self.device.name)
+            seen = ((index, box) for index, box in zip(indices, boxes, strict=True) if image.holds_image(box))
+            for batch in batched(seen, self.engine.batch):
+                ready = grid.reach(batch[0][0]).start[0]
                 while slabs[0].stop[0] <= ready:
                     slab = slabs.popleft()
-                    yield slab, _grey_levels(total, slab, block)
-                for (box, _), affinities in zip(batch, self._compute([grey for _, grey in batch]), strict=False):
-                    self._add(total, affinities, box, block)
-        for slab in slabs:
-            yield slab, _grey_levels(total, slab, block)
+                    yield slab, self._grey_levels(total, slab, block)
+                found = self._compute([image.patch(box) for _, box in batch])
+                for (index, _), affinities in zip(batch, found, strict=False):
+                    self.add(total, affinities, index, grid, block)
+            for slab in slabs:
+                yield slab, self._grey_levels(total, slab, block)
 
-    def _holds_image(self, grey: Grey) -> bool:
-        fill = self.inference.fill_value
-        return fill is None or bool((grey != fill).any())
-
-    def _compute(self, patches: list[Grey]) -> Tensor:
+    def _compute(self, patches: list[Tensor]) -> Tensor:
         """Affinities (N, 3, Z, Y, X) of patches; the batch is always full, since kernels may depend on its size."""
-        greys = [as_tensor(grey) for grey in patches]
-        images = torch.zeros((self.engine.batch, 1, *self.inference.patch), dtype=greys[0].dtype)
-        for image, grey in zip(images, greys, strict=False):
+        shape = (self.engine.batch, 1, *self.inference.patch)
+        images = torch.zeros(shape, dtype=patches[0].dtype, device=self.device.name)
+        for image, grey in zip(images, patches, strict=False):
             image[0] = grey
-        scaled = self.inference.normalisation.apply(images.to(self.device))
-        return look(self.engine, scaled, self.variants, NEAREST, self.inference.combine)
+        with torch.inference_mode():
+            scaled = self.inference.normalisation.apply(images)
+            return look(self.engine, scaled, self.variants, NEAREST, self.inference.combine)
 
-    def _add(self, total: Tensor, affinities: Tensor, box: Box, block: Box) -> None:
-        common = box.intersect(block)
-        there, here = common.slices(box.start), common.slices(block.start)
-        total[(slice(None), *here)] += affinities[(slice(None), *there)] * self.weights[there]
+    def add(self, total: Tensor, affinities: Tensor, index: Triple, grid: PatchGrid, block: Box) -> None:
+        """Adds the affinities (3, Z, Y, X) of a patch, as much as each voxel of it counts, to those of a block."""
+        common = grid.reach(index).intersect(block)
+        there, here = common.slices(grid.box(index).start), common.slices(block.start)
+        total[(slice(None), *here)] += affinities[(slice(None), *there)] * self._weights_of(grid, index)[there]
 
+    def _weights_of(self, grid: PatchGrid, index: Triple) -> Tensor:
+        """How much each voxel (Z, Y, X) of a patch counts, on the device; few patches differ from all others in it."""
+        axes = grid.weights(index)
+        key = b"".join(weights.tobytes() for weights in axes)
+        if key not in self._weights:
+            z, y, x = (torch.from_numpy(weights).to(self.device.name) for weights in axes)
+            self._weights[key] = z[:, None, None] * y[:, None] * x
+        return self._weights[key]
 
-def _grey_levels(total: Tensor, slab: Box, block: Box) -> NDArray[np.uint8]:
-    """Of a slab, in whose place in the total they are made; that is not needed any more."""
-    found = total[(slice(None), *slab.slices(block.start))]
-    return found.mul_(255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+    def _grey_levels(self, total: Tensor, slab: Box, block: Box) -> Callable[[], NDArray[np.uint8]]:
+        """Of a slab, in whose place in the total they are made; that is not needed any more."""
+        found = total[(slice(None), *slab.slices(block.start))]
+        return self.device.download(found.mul_(255).round_().clamp_(0, 255).to(torch.uint8))
 
 
 def batched(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
@@ -153,18 +175,22 @@ def batched(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def working_memory(network: NetworkConfig, inference: Inference, block: Triple, grey_bytes: int) -> int:
+def working_memory(network: NetworkConfig, inference: Inference, block: Triple, grey_bytes: int, depth: int) -> int:
     """The most bytes that predicting a block takes, known in advance: the block, its image, and one batch of patches.
 
     Args:
-        network: what is used.
-        inference: how.
+        network: network that is used.
+        inference: way in which it is used.
         block: shape of a block, in voxels.
         grey_bytes: bytes of a stored grey value.
+        depth: planes of a slab that is read.
     """
-    image = prod(b + 2 * p for b, p in zip(block, inference.patch, strict=True)) * grey_bytes
-    # The accumulator, the result, at worst all of it in one slab, and the reading of an image before it is mirrored.
-    arrays = prod(block) * CHANNELS * (4 + 2) + 2 * image
+    z, y, x = (b + 2 * p for b, p in zip(block, inference.patch, strict=True))
+    kept = 1 if grey_bytes == 1 else 4
+    # A slab as it is read, as it is mirrored, and where in it there is image.
+    image = (z * kept + min(z, depth) * (grey_bytes + kept + 1)) * y * x
+    # The accumulator, the result, and at worst all of it in one slab.
+    arrays = prod(block) * CHANNELS * (4 + 2) + image
     return arrays + inference.batch * patch_memory(network, inference)
 
 

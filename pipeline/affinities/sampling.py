@@ -36,10 +36,10 @@ class TrainingVolume:
         image: grey values (Z, Y, X).
         labels: objects (Z, Y, X), 0 for background.
         mask: where the labels are known (Z, Y, X).
-        normalisation: of the grey values.
+        normalisation: normalisation of the grey values.
         validation: boxes that are validated on; nothing is learned from their labels.
         exclude: further boxes whose labels are not learned from.
-        weight: how often patches come from this volume, relative to the others.
+        weight: share of patches that come from this volume, relative to the others.
     """
 
     image: NDArray[np.generic]
@@ -85,8 +85,8 @@ class Example:
 
     Args:
         image: float32 (1, Z, Y, X).
-        targets: of the affinities, uint8 (C, Z, Y, X).
-        labels: that the targets are made of, int32 (Z, Y, X), `UNKNOWN` where they are.
+        targets: targets of the affinities, uint8 (C, Z, Y, X).
+        labels: labels that the targets are made of, int32 (Z, Y, X), `UNKNOWN` where they are.
         descriptors: float32 (10, Z, Y, X), not a number where there are none; or None.
     """
 
@@ -108,13 +108,13 @@ class PatchSampler:
     are made there.
 
     Args:
-        volumes: what to draw from.
-        shape: of a patch, in voxels.
-        offsets: of the target channels.
-        augmentation: how patches are varied.
+        volumes: volumes to draw patches from.
+        shape: shape of a patch, in voxels.
+        offsets: offsets of the target channels.
+        augmentation: changes that patches see.
         labelled: least fraction of known labels where a patch is taken from, before it is warped.
         erosion, erosion_depth: voxels by which labels are eroded in the plane and along z.
-        seed: of everything random.
+        seed: seed of everything random.
         device: where the volumes are kept and the patches made.
         descriptors: standard deviation of local shape descriptors along z, y, x, in voxels; or None.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import RequestError
 from ..geometry import Box, Triple, triple
-from ..networks.patch_grid import PatchGrid
+from ..networks.patch_grid import Patches
 from .network_config import NetworkConfig
 from .prediction import Inference, Predictor
 from .sampling import TrainingVolume
@@ -67,8 +67,8 @@ class Best:
     """The weights with the best validation score so far.
 
     Args:
-        score: theirs, see `SegmentationValidation`; 0 is perfect.
-        step: how many steps they have seen.
+        score: validation score, see `SegmentationValidation`; 0 is perfect.
+        step: number of steps that the weights have seen.
         weights: on the CPU.
     """
 
@@ -82,7 +82,7 @@ class SegmentationValidation:
 
     Args:
         volumes: with their validation boxes.
-        scoring: how they are segmented.
+        scoring: rule by which the boxes are segmented.
         judge: does that.
         patch: shape of the patches that are predicted.
         device, precision: see `Inference`.
@@ -100,7 +100,7 @@ class SegmentationValidation:
         device: Literal["cpu", "cuda"],
         precision: Literal["float32", "bfloat16"],
     ) -> None:
-        PatchGrid(patch)  # refuses what could only be trained on
+        Patches(patch)  # refuses what could only be trained on
         self.scoring, self.judge = scoring, judge
         self.boxes = [(volume, middle(box, scoring.shape)) for volume in volumes for box in volume.validation]
         for volume, box in self.boxes:

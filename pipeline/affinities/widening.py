@@ -25,7 +25,7 @@ def widen(network: ResidualSymmetricUNet, config: NetworkConfig) -> ResidualSymm
 
     Args:
         network: the trained one.
-        config: what `may_widen` allows; the weights of new feature maps are drawn by torch's generator.
+        config: wider config that `may_widen` allows; torch's generator draws the weights of new feature maps.
     """
     wider = ResidualSymmetricUNet(config)
     with torch.no_grad():

@@ -50,7 +50,7 @@ def grow_leaf(ids: Ids, sizes: Int64s, contacts: Contacts, faces: Faces, rule: J
         sizes: (m,) voxels of each.
         contacts: between fragments, by their index in `ids`.
         faces: (m,) uint8 the faces of the block, other than faces of the volume, that each touches.
-        rule: which are small and what they join.
+        rule: rule for small clusters and the neighbours that they join.
 
     Returns:
         The leaf, and for each fragment its cluster's index in the leaf.
@@ -87,9 +87,8 @@ class Share:
         joined, into: pairs of clusters that are one.
         moved_out, moved_out_to: clusters that belong to one on the other side now, and that one's index in the leaf
             there.
-        moved_in, moved_in_ids, moved_in_sizes: clusters that such ones of the other side belong to now; the ids and the
-            voxels of these.
-        contacts: of the rim, as far as they are between clusters of the block now.
+        moved_in, moved_in_ids, moved_in_sizes: clusters that took in some of the other side; ids and voxels of these.
+        contacts: contacts of the rim, as far as they are between clusters of the block now.
         ends: (m,) ids of the clusters that have contacts or links through the face, increasing.
     """
 
@@ -110,8 +109,8 @@ class Placement:
 
     Args:
         place: (n,) int32 index of the cluster's node in the region; of the k-th that moved out, −1 − k.
-        moved_face: of each that moved out, the bit of the face through which it went.
-        moved_to: of each that moved out, the index in the leaf beyond that face.
+        moved_face: bit of the face through which each cluster moved out.
+        moved_to: index of each cluster that moved out, in the leaf beyond that face.
         pairs: (m, 2) ids of clusters that became one, each with the id of the region's node.
     """
 
@@ -129,7 +128,7 @@ def as_region(leaf: Leaf, shares: Mapping[int, Share]) -> tuple[Region, Placemen
     3. Voxels and contacts are added up.
 
     Args:
-        leaf: of the block.
+        leaf: leaf of the block.
         shares: by the bit of the face, for every face of the block that is not one of the volume.
     """
     n, found = len(leaf.ids), list(shares.values())

@@ -117,7 +117,7 @@ def interior_contacts(
         affinities: (3, Z, Y, X) uint8 over the same voxels.
         block: where the arrays lie in the volume.
         volume: shape of the volume.
-        levels: of the histograms; 0 for none.
+        levels: levels of the histograms; 0 for none.
 
     Returns:
         The contacts in the order in which a scan of the block meets them.
@@ -153,7 +153,7 @@ def face_contacts(
         first_voxel: volume coordinates of the first voxel of the second block.
         volume: shape of the volume.
         axis: 0, 1 or 2.
-        levels: of the histograms; 0 for none.
+        levels: levels of the histograms; 0 for none.
 
     Returns:
         Contacts with a = label in the first block − 1 and b = label in the second − 1 (two separate ranges of names),

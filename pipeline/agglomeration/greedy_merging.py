@@ -76,7 +76,7 @@ def merge_closed(contacts: Contacts, sizes: Int64s, is_open: Bools, unsure: Bool
         sizes: (n,) voxels of each node.
         is_open: (n,) whether a node reaches beyond what is known.
         unsure: (n,) which open nodes must not grow here, see `small_supervoxels`.
-        rule: which contacts are eligible.
+        rule: rule by which contacts are eligible.
 
     Raises:
         TaskError: there are 2³⁰ contacts or more, or one with a histogram has 2³² voxel edges or more.

@@ -89,14 +89,14 @@ class Decision:
         given: the clusters it was given, by id, increasing.
         target: the id of the cluster that each of these is in now; if that is final, the segment's id, or 0 for dust.
         final: whether that cluster is final.
-        residual: what is passed up.
+        residual: undecided rest that is passed up.
         linked: (k, 2) supervoxels whose clusters were joined by links or because they were small, each with the
             smallest one.
         merges: (k, 2) supervoxels, the smaller id first, see `Merges`: those with a score of s or more join the
             supervoxels, after `linked`, to what the run gives at s.
         merge_score, merge_scale: of each merge; score / scale is in grey levels.
         segments, segment_sizes: the final clusters that are not dust.
-        dust: how many final clusters are dust.
+        dust: number of final clusters that are dust.
     """
 
     given: Ids
@@ -120,7 +120,7 @@ def decide(
     Args:
         parts: the regions below, with only those faces open that stay open.
         faces: the tables of all faces between blocks that lie between two of the parts.
-        join: which supervoxels are small and join a neighbour at once.
+        join: rule for small supervoxels, which join a neighbour at once.
         merge: merges what is closed.
         dust_size: a final segment with fewer voxels becomes background.
 

@@ -36,7 +36,7 @@ class Side:
 
     Args:
         ids, sizes, unsure: of the clusters of its leaf, see `Leaf`.
-        rim: of the face.
+        rim: rim of the face.
         face: the bit of the face.
     """
 
@@ -63,7 +63,7 @@ def sew(before: Side, behind: Side, contacts: Contacts, links: Int64s, rule: Joi
         before, behind: the two blocks.
         contacts: through the face: a by index in the block before, b in the block behind.
         links: (n, 2) clusters of both that are one, likewise.
-        rule: which clusters are small and what they join.
+        rule: rule for small clusters and the neighbours that they join.
     """
     first = len(before.ids)
     graph = Contacts.concatenate(

@@ -26,7 +26,7 @@ from .pair_table import EDGE_BITS
 
 Bools = npt.NDArray[np.bool_]
 Faces = npt.NDArray[np.uint8]
-"""For each of some clusters a mask of faces of a region, see `regions.face_bit`."""
+"""For each of some clusters a mask of faces of a region, see `octree_node.face_bit`."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def join_small(contacts: Contacts, sizes: Int64s, faces: Faces, rule: JoinRule) 
         contacts: between nodes 0…n − 1.
         sizes: (n,) voxels of each node, of an open one those known.
         faces: (n,) uint8 the faces through which a node reaches beyond what is known; 0 where it does not.
-        rule: which clusters are small and which edges count.
+        rule: size below which clusters are small, and affinity from which edges count.
     """
     small = sizes < rule.size
     followed = _followed(contacts.a, contacts.b, contacts.best, small, rule.affinity.least_affinity << EDGE_BITS)

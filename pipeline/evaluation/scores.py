@@ -25,14 +25,14 @@ class Scores:
 
     Args:
         adapted_rand_error: SNEMI3D convention: truth 0 ignored, unlabelled voxels inside truth are singletons.
-        precision: of the Rand index; falls with mergers.
-        recall: of the Rand index; falls with splits.
+        precision: precision of the Rand index; falls with mergers.
+        recall: recall of the Rand index; falls with splits.
         voi_split: H(segmentation | truth) in bits; truth 0 ignored, unlabelled voxels are one segment.
         voi_merge: H(truth | segmentation) in bits.
         cremi_score: sqrt((voi_split + voi_merge) · adapted_rand_error).
         voxels: voxels looked at (inside the mask), truth 0 included.
         truth_voxels: voxels inside truth objects; all errors are about these.
-        unlabelled_voxels: of the truth voxels, those that the segmentation left unlabelled.
+        unlabelled_voxels: truth voxels that the segmentation left unlabelled.
         truth_objects: truth objects in the scored box.
         segments: segments that touch a truth object.
         splits: the largest splits.
@@ -56,6 +56,13 @@ class Scores:
     def to_json(self) -> dict[str, Any]:
         """The scores as json.dump takes them: keys as the fields, places and boxes as lists z, y, x."""
         return asdict(self)
+
+    def _repr_html_(self) -> str:
+        """Shows the scores, without single mistakes, in a notebook."""
+        numbers = {name: value for name, value in asdict(self).items() if isinstance(value, int | float)}
+        texts = {name: f"{value:,}" if isinstance(value, int) else f"{value:.4f}" for name, value in numbers.items()}
+        rows = (f"<tr><td>{name.replace('_', ' ')}</td><td>{text}</td></tr>" for name, text in texts.items())
+        return f"<table>{''.join(rows)}</table>"
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Scores:

@@ -38,7 +38,7 @@ class BatchMaker:
         return examples
 
     def take(self, examples: list[Drawn]) -> list[Drawn]:
-        """The same examples, whose memory is not given to others before the training's stream has used them."""
+        """Hands over examples, whose memory is not given to others before the training's stream has used them."""
         if self._stream is not None:
             for example in examples:
                 for tensor in example.tensors():

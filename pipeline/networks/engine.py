@@ -1,9 +1,10 @@
-"""A network on its device, made ready to answer quickly: folded, channels last, compiled on a GPU and where that is
-asked for, and never for want of memory."""
+"""Runs a network on its device, made ready to answer quickly: folded, channels last, compiled where asked for.
+
+A GPU that runs out of memory is given fewer patches at once; only a single patch that does not fit is an error.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, Literal
@@ -12,44 +13,38 @@ import torch
 from torch import Tensor
 
 from ..errors import RequestError
+from .device import Name
 from .layers import Foldable
 
 log = logging.getLogger(__name__)
 
-Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]
 LARGEST_BATCH = 16
 """Patches that a GPU is given at most together."""
-
-
-def usable_device() -> Device:
-    """The GPU where this process sees one that this build of torch can compute on, else the CPU."""
-    if torch.cuda.is_available():
-        with contextlib.suppress(RuntimeError):  # a GPU may be seen and still be too old, or be kept by others
-            torch.ones(1, device="cuda").add(1).item()
-            return "cuda"
-    return "cpu"
+ENOUGH_BYTES = 2_400_000_000
+"""Of patches that keep a GPU busy; with more, it only takes longer to find its fastest kernels."""
 
 
 class Engine:
-    """Patches in, affinities out.
+    """Turns patches into affinities.
 
     Args:
         network: it is changed and belongs to the engine from here on.
         channels: the first of its outputs, which alone are computed.
         device: where.
-        precision: of the convolutions, by autocast.
-        patch_bytes: what the network takes for one patch, about.
-        batch: patches that a CPU is given together. A GPU gets at least as many, and up to `LARGEST_BATCH` where half
-            of its free memory holds them.
-        compiled: whether a CPU runs the network compiled, too.
+        precision: number format of the convolutions: by autocast on a CPU; on a GPU the weights have it, too.
+        patch_bytes: memory that the network takes for one patch, about.
+        batch: patches that a CPU is given together. A GPU gets at least as many, and up to `LARGEST_BATCH`, a power of
+            two, where they keep it busy and half of its free memory holds them.
+        compiled: whether the network is compiled first. That takes a GPU ten seconds or more in every process, and
+            makes the shipped networks faster there by a tenth or not at all.
     """
 
     def __init__(
         self,
         network: Foldable,
         channels: int,
-        device: Device,
+        device: Name,
         precision: Precision,
         patch_bytes: int,
         batch: int,
@@ -57,10 +52,11 @@ class Engine:
     ) -> None:
         folded = network.fold(channels)
         self.device, self._precision = device, precision
-        self._eager = folded.to(device=device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._type = torch.bfloat16 if device == "cuda" and precision == "bfloat16" else torch.float32
+        self._eager = folded.to(device=device, dtype=self._type, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._network: Callable[[Tensor], Tensor] = self._eager
         self.batch = self._together = batch
-        if device == "cuda" or compiled:
+        if compiled:
             # Without the cache of graphs, which would unpickle files from a folder that is easily guessed.
             options: dict[str, str | int | bool | Callable[..., Any]] = {"fx_graph_cache": False}
             if device == "cpu":
@@ -69,7 +65,8 @@ class Engine:
         if device == "cuda":
             torch.backends.cudnn.benchmark = True  # patches have one shape, so the fastest kernels are looked for once
             free, _ = torch.cuda.mem_get_info()
-            self.batch = self._together = max(batch, min(LARGEST_BATCH, free // 2 // patch_bytes))
+            fitting = max(1, min(LARGEST_BATCH, min(free // 2, ENOUGH_BYTES) // patch_bytes))
+            self.batch = self._together = max(batch, 1 << fitting.bit_length() - 1)
 
     def __call__(self, patches: Tensor) -> Tensor:
         """Affinities (N, C, Z, Y, X) in [0, 1] of patches (N, 1, Z, Y, X) on the device.
@@ -83,7 +80,8 @@ class Engine:
         """
         while True:
             try:
-                return torch.cat([self._answer(part) for part in torch.split(patches, self._together)])
+                answers = [self._answer(part) for part in torch.split(patches, self._together)]
+                return answers[0] if len(answers) == 1 else torch.cat(answers)
             except torch.OutOfMemoryError:
                 if self._together == 1:
                     raise
@@ -92,11 +90,9 @@ class Engine:
             torch.cuda.empty_cache()
 
     def _answer(self, patches: Tensor) -> Tensor:
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device, dtype=torch.bfloat16, enabled=self._precision == "bfloat16"),
-        ):
-            return self._logits(patches).float().sigmoid_()
+        mixed = self.device == "cpu" and self._precision == "bfloat16"
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=mixed):
+            return self._logits(patches.to(self._type)).float().sigmoid_()
 
     def _logits(self, patches: Tensor) -> Tensor:
         try:

@@ -16,8 +16,8 @@ class TrainingLog:
     """Appends to the log of a directory.
 
     Args:
-        directory: of the training.
-        done: how many steps are done; what was drawn of later ones, before an interruption, is forgotten.
+        directory: directory of the training.
+        done: number of steps done; curves of later steps, drawn before an interruption, are forgotten.
         report: is given every line.
     """
 

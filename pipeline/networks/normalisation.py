@@ -56,9 +56,9 @@ def estimate_normalisation(
         read: gives the grey values of a box inside the volume.
         shape: the volume's shape (Z, Y, X), in voxels.
         fill_value: grey value of voxels that hold no image, left out; None where every voxel counts.
-        samples: how many boxes are read.
+        samples: number of boxes that are read.
         sample_shape: their shape, in voxels.
-        seed: of the boxes' places.
+        seed: seed of the boxes' places.
 
     Raises:
         VolumeError: the sampled voxels all have one value, so that there is nothing to normalise by.

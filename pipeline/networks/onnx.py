@@ -49,11 +49,11 @@ class LayerGraph:
         """Write the graph as a file that appears whole or not at all.
 
         Args:
-            path: of the file.
-            config: of the checkpoint, kept in the file.
-            card: of the checkpoint, likewise.
+            path: path of the file.
+            config: config of the checkpoint, kept in the file.
+            card: card of the checkpoint, likewise.
             output: name of the graph's output.
-            channels: of the output.
+            channels: channels of the output.
             more: further metadata, by name.
         """
         helper, single = self._onnx.helper, self._onnx.TensorProto.FLOAT
@@ -119,8 +119,8 @@ def read_checkpoint(
     """Config, weights and card of a checkpoint that was exported.
 
     Args:
-        path: of the ONNX file.
-        kind: of the config.
+        path: path of the ONNX file.
+        kind: class of the config.
         names: gives the names of the weights of a config's network.
 
     Raises:

@@ -29,8 +29,8 @@ class Processes:
     """Names this process among those that train one network together.
 
     Args:
-        number: from 0 on; number 0 validates and writes.
-        count: how many there are.
+        number: number of this process, from 0 on; number 0 validates and writes.
+        count: number of processes.
     """
 
     number: int = 0

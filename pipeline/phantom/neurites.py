@@ -328,7 +328,7 @@ def capsules(
     """Every capsule that comes into the region [low, high) of straight tissue space, always in the same order.
 
     Args:
-        thickness: of a slab, and so the side of the largest prism, nm.
+        thickness: thickness of a slab, and so the side of the largest prism, nm.
         rows: (capacity, COLUMNS) float64, filled. labels: (capacity,) uint64, filled.
 
     Returns:

@@ -41,7 +41,7 @@ def label_mutex_fragments(
             voxel before it along axis c.
         long_range: (C, Z, Y, X) uint8 over the block; channel c at p is the edge between p and p − offsets[c]. Edges
             that leave the block are not used.
-        offsets: of the long-range channels, voxels z, y, x.
+        offsets: offsets of the long-range channels, voxels z, y, x.
         block: the block, in voxels of the volume.
         volume: shape of the volume.
         low: edges below this join nothing; a voxel whose every edge is below it is background.

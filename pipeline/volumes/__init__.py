@@ -7,12 +7,14 @@ Z, Y, X · volume: reading and writing boxes · creating: the volumes that we wr
 
 from .creating import create_volume
 from .opening import open_volume
-from .spec import VolumeSpec, check_write_boxes, default_chunks
-from .stores import CACHE_BYTES
+from .spec import CHUNK_TARGET, VolumeSpec, check_write_boxes, default_chunks
+from .stores import CACHE_BYTES, THREADS
 from .volume import Volume, check_same_frame
 
 __all__ = [
     "CACHE_BYTES",
+    "CHUNK_TARGET",
+    "THREADS",
     "Volume",
     "VolumeSpec",
     "check_same_frame",

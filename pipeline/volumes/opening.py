@@ -12,7 +12,7 @@ from ..errors import StorageError, VolumeError
 from ..geometry import Triple, triple
 from .metadata import SPATIAL, Frame, affinity_offsets, arrange, axis_letters, multiscales, ome_frame, plain_frame
 from .spec import Nanometres, VolumeSpec, nanometres
-from .stores import FAILURES, Found, Place, context, look, missing, reason, storage_error
+from .stores import FAILURES, THREADS, Found, Place, context, look, missing, reason, storage_error
 from .volume import Volume
 
 
@@ -23,6 +23,7 @@ def open_volume(
     voxel_size: Sequence[float] | None = None,
     axes: str | None = None,
     offsets: Sequence[Sequence[int]] | None = None,
+    threads: int = THREADS,
 ) -> Volume:
     """Open a volume: zarr v2 or v3, N5, neuroglancer precomputed, or an OME-NGFF group (its full resolution).
 
@@ -36,6 +37,7 @@ def open_volume(
         voxel_size: nm, z y x, instead of what the metadata says.
         axes: the array's axes in its own order, one letter each, such as "xyz", instead of what the metadata says.
         offsets: of affinities, (z, y, x) a channel, instead of what the metadata says.
+        threads: that decode and encode chunks; all volumes of a process that are opened with as many share them.
 
     Raises:
         VolumeError: nothing is there, or its axes, voxel size or type are missing or cannot be used.
@@ -43,7 +45,7 @@ def open_volume(
     """
     place = Place.of(path)
     array, group, level = _find_array(place)
-    store = _open_store(array, writable=writable)
+    store = _open_store(array, writable=writable, threads=threads)
     try:
         frame = _frame(array, group, level, store)
     except (KeyError, TypeError, ValueError) as error:
@@ -103,12 +105,12 @@ def _group_above(place: Place) -> tuple[Found | None, str]:
     return None, ""
 
 
-def _open_store(found: Found, *, writable: bool) -> Any:
+def _open_store(found: Found, *, writable: bool, threads: int) -> Any:
     import tensorstore as ts
 
     spec = {"driver": found.array_format, "kvstore": found.place.kvstore}
     try:
-        return ts.open(spec, open=True, read=True, write=writable, context=context()).result()
+        return ts.open(spec, open=True, read=True, write=writable, context=context(threads)).result()
     except FAILURES as error:
         said = reason(error)
         if said.startswith(("UNIMPLEMENTED", "INVALID_ARGUMENT", "FAILED_PRECONDITION")):

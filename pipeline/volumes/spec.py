@@ -139,8 +139,9 @@ def default_chunks(block: Triple, volume: Triple) -> tuple[Triple, Triple]:
     )
     counts = [-(-min(b, v) // c) for b, v, c in zip(block, volume, chunk, strict=True)]  # chunks of a block
     while math.prod(counts) * math.prod(chunk) > SHARD_VOXELS and max(counts) > 1:
-        # Split the axis that is longest in voxels by its smallest factor, so that shards stay near to cubes.
-        axis = max((a for a in range(3) if counts[a] > 1), key=lambda a: counts[a] * chunk[a])
+        # Split z first, so that a shard is written while those below it are computed; then the axis that is longest in
+        # voxels, so that shards stay near to cubes.
+        axis = 0 if counts[0] > 1 else max((a for a in (1, 2) if counts[a] > 1), key=lambda a: counts[a] * chunk[a])
         counts[axis] //= next(f for f in range(2, counts[axis] + 1) if counts[axis] % f == 0)
     return chunk, triple([n * c for n, c in zip(counts, chunk, strict=True)])
 

@@ -14,21 +14,27 @@ from ..errors import StorageError, VolumeError
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json", "info")
 REMOTE = ("s3://", "gs://", "http://", "https://")
 CACHE_BYTES = 64_000_000
+THREADS = 2
+"""That decode and encode chunks in a worker, which has one core."""
 FAILURES = (ValueError, OSError, RuntimeError, IndexError, NotImplementedError)  # what TensorStore raises
 Document = dict[str, Any]
 
 
 @cache
-def context() -> Any:
-    """The TensorStore context of this process: a bounded cache, few threads, and retries that come to an end."""
+def context(threads: int = THREADS) -> Any:
+    """A TensorStore context of this process: a bounded cache, few threads, and retries that come to an end.
+
+    Args:
+        threads: that decode and encode chunks.
+    """
     import tensorstore as ts
 
     retries = {"max_retries": 5, "initial_delay": "500ms", "max_delay": "8s"}
     return ts.Context(
         {
             "cache_pool": {"total_bytes_limit": CACHE_BYTES},
-            "data_copy_concurrency": {"limit": 2},
-            "file_io_concurrency": {"limit": 2},
+            "data_copy_concurrency": {"limit": threads},
+            "file_io_concurrency": {"limit": threads},
             "http_request_retries": retries,
             "gcs_request_retries": retries,
             "s3_request_retries": retries,

@@ -38,5 +38,6 @@ def plan_of(volume, block, *, workers=2, memory=4 * 10**9, density=None, directo
         memory=memory,
         density=density,
         density_note=None,
+        patches=None,
         truth_offset=None,
     )

@@ -76,11 +76,11 @@ class Tuning:
     """Holds the choice that `tune` made, and everything that it tried.
 
     Args:
-        grid: what was tried.
+        grid: values that were tried.
         trials: all of it, in the order in which it was tried.
         chosen: the best of them.
         parts: the half that chose, the other one, and the whole box; or the box alone.
-        recipe: of the run, with what was chosen, from the affinities on.
+        recipe: recipe of the run, with what was chosen, from the affinities on.
     """
 
     grid: Grid
@@ -104,12 +104,12 @@ def tune(
     """Choose the thresholds of a run's recipe on a part of its volume that has a truth.
 
     Args:
-        directory: of a run, or a cut, whose affinities are there.
-        grid: what is tried.
+        directory: directory of a run, or a cut, whose affinities are there.
+        grid: values to try.
         progress: is told of each low and high.
         box: voxels of the run's volume; all of the truth unless given.
         split: the axis along which the box is cut in two; its longest unless given. "none": the whole box chooses.
-        half: which one chooses.
+        half: half that chooses.
         context: voxels around the box, as far as the volume goes, that are segmented with it and not scored: objects
             may meet there.
         overrides: values laid over the run's recipe, "evaluate.truth=labels.zarr".

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +10,16 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from ...cluster.quantities import in_bytes, in_time
+from ...pipeline.geometry import BlockGrid
+from ..planning.patch_cost import computed_a_voxel, frugal_block
 from ..planning.plan import WORKER_BYTES
 
 if TYPE_CHECKING:
     from ..planning.estimate import Estimate, StageEstimate
     from ..planning.plan import Plan
+
+WORTH_SAYING = 0.95
+"""Blocks are proposed where they compute less than this part of what is computed in those asked for."""
 
 
 def plan_table(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> RenderableType:
@@ -33,6 +38,7 @@ def plan_table(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> Renderab
         "",
         f"{costs.tasks:,} tasks, {in_time(costs.seconds)} of one worker, {in_time(3600 * costs.hours)} of all; {disk}.",
         *costs.notes,
+        *_patches(plan),
         *(f"Cannot work: {line}" for line in refusals),
     )
 
@@ -57,9 +63,21 @@ def plan_json(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> dict[str,
             {"path": path, "shape": list(spec.array_shape), "dtype": spec.dtype, "bytes": spec.nbytes}
             for path, spec in plan.volumes.items()
         ],
+        "computed_a_voxel": None if plan.patches is None else computed_a_voxel(plan.grid, plan.patches),
         "notes": list(costs.notes),
         "refusals": list(refusals),
     }
+
+
+def _patches(plan: Plan) -> Iterator[str]:
+    """How much a network computes, and in which blocks it would compute less."""
+    if plan.patches is None:
+        return
+    asked, better = plan.grid, BlockGrid(plan.grid.volume, frugal_block(plan.grid, plan.patches))
+    now, then = (computed_a_voxel(grid, plan.patches) for grid in (asked, better))
+    yield f"The network computes {now:.1f} voxels for each one of the volume: patches overlap, and blocks share some."
+    if then < WORTH_SAYING * now:
+        yield f"In blocks of {list(better.block)} it would compute {then:.1f}."
 
 
 def _stages(costs: Estimate) -> Table:

@@ -6,9 +6,11 @@ import contextlib
 import errno
 import faulthandler
 import functools
+import multiprocessing
 import os
 import platform
 import resource
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -21,6 +23,8 @@ from ...pipeline.errors import PetavoxError, RequestError, StorageError
 from ...pipeline.geometry import Triple
 from ...tasks.contract import Outcome, TaskConfig
 
+_BROKEN = 70
+"""Exit status of a worker whose GPU is broken; its tasks are tried again in another process."""
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
@@ -75,7 +79,7 @@ class Attempt:
     """Describes one try at one task.
 
     Args:
-        outcome: what the task returned, unless it failed.
+        outcome: outcome that the task returned, unless it failed.
         seconds: from start to end.
         failure: why it failed, if it did.
     """
@@ -125,8 +129,23 @@ def _attempt(module: ModuleType, config: str, index: Triple) -> Attempt:
     try:
         outcome = module.run(_parsed(module, config), index)
     except Exception as error:
+        if multiprocessing.parent_process() is not None and _has_broken_gpu(error):
+            traceback.print_exc()
+            os._exit(_BROKEN)
         failure = Failure.of(error)
     return Attempt(outcome, time.perf_counter() - started, failure)
+
+
+def _has_broken_gpu(error: Exception) -> bool:
+    """Whether the GPU of this process answers no more: after some errors, every later call to it fails as well."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(error, RuntimeError) or not torch.cuda.is_initialized():
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 @contextlib.contextmanager

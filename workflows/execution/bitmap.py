@@ -15,8 +15,8 @@ class Bitmap:
         bits: one boolean each; copied.
 
     Attributes:
-        size: how many bits there are.
-        count: how many of them are set.
+        size: number of bits.
+        count: number of bits that are set.
     """
 
     def __init__(self, bits: npt.NDArray[np.bool_]) -> None:

@@ -18,7 +18,7 @@ class CrashBudget:
     """Counts the blocks of a stage that have been set aside against the share that may be, with their reasons.
 
     Args:
-        share: of the blocks that have ended, now or in earlier sessions.
+        share: share of the ended blocks that may be set aside, now or in earlier sessions.
     """
 
     def __init__(self, share: Decimal) -> None:

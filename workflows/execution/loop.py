@@ -62,7 +62,7 @@ class Loop:
 
     Args:
         stages: each after those that it needs.
-        fingerprints: of each stage, by name.
+        fingerprints: fingerprints of each stage, by name.
         ledger: has what is done already; every attempt is written there as soon as it ends.
         progress: is told of everything that ends.
         limits: see the recipe.

@@ -40,7 +40,7 @@ class Readiness:
 
     Args:
         stages: each after those that it needs.
-        done: which tasks of a stage are done already; asked for one stage after the other.
+        done: marks the tasks of a stage that are done already; called for one stage after the other.
     """
 
     def __init__(self, stages: Sequence[Stage], done: Callable[[Stage], npt.NDArray[np.bool_]]) -> None:

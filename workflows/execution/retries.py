@@ -20,7 +20,7 @@ class Retries:
     """Counts the tries of each task, and keeps failed tasks until their next try is due.
 
     Args:
-        pools: that tasks run in.
+        pools: pools that tasks run in.
         backoff: seconds before the first retry of a task; doubled for every further one.
     """
 

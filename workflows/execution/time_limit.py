@@ -16,7 +16,7 @@ class Hangs:
 
     Args:
         folder: none: nothing is watched.
-        limit: of one task, as in a recipe.
+        limit: limit of one task, as in a recipe.
 
     Attributes:
         reason: why a task failed that took longer.

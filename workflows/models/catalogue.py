@@ -38,7 +38,7 @@ class Entry:
 
     Args:
         source: "folder" for one that has no name.
-        parameters: how many numbers were learned.
+        parameters: number of learned numbers.
         summary: one line of its card.
     """
 

@@ -65,19 +65,43 @@ def train_from_recipe(
             training.
     """
     recipe = strict_toml.read(path, TrainingRecipe, overrides)
+    return train(recipe, directory, name=path.name, folder=path.parent, report=report)
+
+
+def train(
+    recipe: TrainingRecipe,
+    directory: Path,
+    *,
+    name: str,
+    folder: Path,
+    report: Callable[[dict[str, Any]], None] | None = None,
+) -> Path:
+    """Trains as a recipe says that has been read already; see `train_from_recipe`.
+
+    Args:
+        recipe: what is trained.
+        directory: of the training.
+        name: of the recipe, for the card.
+        folder: that the paths of volumes are relative to.
+        report: is given every line of the log.
+    """
     with joined_processes(recipe.training.device):
-        return _train(recipe, path, directory, report)
+        return _train(recipe, name, folder, directory, report)
 
 
 def _train(
-    recipe: TrainingRecipe, path: Path, directory: Path, report: Callable[[dict[str, Any]], None] | None
+    recipe: TrainingRecipe,
+    name: str,
+    folder: Path,
+    directory: Path,
+    report: Callable[[dict[str, Any]], None] | None,
 ) -> Path:
     network, start = recipe.network, None if recipe.start is None else find_checkpoint(recipe.start)
     if start is not None and "network" not in recipe.model_fields_set:
         network = read_checkpoint_config(start).network
-    volumes = [_load(volume, path.parent) for volume in recipe.volume]
+    volumes = [_load(volume, folder) for volume in recipe.volume]
     volumes += [_draw(phantom, recipe.voxel_size) for phantom in recipe.phantom]
-    provenance: dict[str, str | int | float] = {"recipe": path.name}
+    provenance: dict[str, str | int | float] = {"recipe": name}
     if start is not None:
         provenance |= {"start": start.name, "start_weights_sha256": read_checkpoint_config(start).weights_sha256}
     trainer = Trainer(

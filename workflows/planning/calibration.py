@@ -26,7 +26,7 @@ class Calibration(Section):
     """Holds the costs and the density that a few blocks of a plan's own data had.
 
     Args:
-    made_from: what the blocks were run with, by the recipe's names.
+    made_from: settings that the blocks were run with, by the recipe's names.
     block: index of the block that it was made at.
     window: voxels along each axis of the blocks that were run.
     fragments, contacts: for each voxel of them, before small supervoxels join.

@@ -81,7 +81,7 @@ def calibrate(plan: Plan, rates: Rates, note: Callable[[str], None]) -> Calibrat
     """Measure a plan's stages on some of its blocks.
 
     Args:
-        plan: of the run, which may exist and be at work; nothing in it changes.
+        plan: plan of the run, which may exist and be at work; nothing in it changes.
         rates: the table that the measured costs are set against.
         note: is told what is being run.
 

@@ -34,9 +34,9 @@ class StageEstimate:
 
     Args:
         name, grid: of the stage; tasks along each axis.
-        pool: of workers that run it.
-        workers: of that pool.
-        seconds: of all tasks together.
+        pool: pool of workers that run it.
+        workers: workers of that pool.
+        seconds: seconds of all tasks together.
         longest: seconds of the largest task.
         read, written: bytes in storage, of all tasks together.
         most_written: bytes of the largest task.
@@ -76,10 +76,10 @@ class Estimate:
 
     Args:
         stages: in the order of the plan.
-        growth: of the contact graph.
+        growth: growth of the contact graph.
         disks: for each place, a folder or a URL, bytes that are there when the run has ended.
         scratch: bytes besides while it runs: files are written whole beside their place before they get their names.
-        notes: what a reader has to know about these numbers.
+        notes: remarks that a reader of these numbers has to know.
     """
 
     stages: tuple[StageEstimate, ...]

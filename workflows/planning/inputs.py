@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError, VolumeError
+from ...pipeline.networks.patch_grid import Patches
 from ...pipeline.volumes import Volume, open_volume
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.checks import check_leaves
@@ -60,6 +61,17 @@ def weights_identity(model: Model) -> str:
 
     config = check_checkpoint_offsets(Path(checkpoint_folder(model)))
     return digest(config.model_dump(mode="json", exclude={"provenance": True, "network": {"descriptors"}}))
+
+
+def patches_of(model: Model) -> Patches:
+    """Returns the patches that the network computes: the recipe's, or those of its checkpoint."""
+    from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
+    from ...pipeline.affinities.network_config import check_patch
+
+    config = check_checkpoint_offsets(Path(checkpoint_folder(model)))
+    patches = config.patches(model.patch, model.overlap, model.rim)
+    check_patch(patches.shape, config.network)
+    return patches
 
 
 def offsets_of(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...cluster import PoolName
 from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.geometry import BlockGrid, Box, Triple
+from ...pipeline.networks.patch_grid import Patches
 from ...pipeline.volumes import VolumeSpec, check_write_boxes, default_chunks, open_volume
 from ...tasks.contract import Density
 from ..recipes.segmentation_recipe import Evaluate, Recipe
@@ -35,17 +36,18 @@ class Plan:
     """A recipe, checked and spelled out.
 
     Args:
-        recipe: as asked for, with what was found out added to it.
-        directory: of the run, absolute.
-        grid: of the blocks.
+        recipe: recipe as asked for, with the values that were found out added to it.
+        directory: directory of the run, absolute.
+        grid: grid of the blocks.
         stages: each after those that it needs.
-        places: of everything that the run writes.
-        volumes: what it makes, by path.
-        identities: of what it only reads, by the path that configs hold.
-        foundation: what must stay the same for the run to be continued in its directory.
+        places: places of everything that the run writes.
+        volumes: volumes that the run makes, by path.
+        identities: identities of the inputs, by the path that configs hold.
+        foundation: settings that must stay the same for the run to be continued in its directory.
         memory: bytes that a worker may use.
-        density: of the supervoxels' graph.
+        density: density of the supervoxels' graph.
         density_note: why the density is none that was sampled, if so.
+        patches: patches of the network, if there is one.
         truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
     """
 
@@ -60,6 +62,7 @@ class Plan:
     memory: int
     density: Density
     density_note: str | None
+    patches: Patches | None
     truth_offset: Triple | None
 
     def workers(self, pool: PoolName) -> int:
@@ -102,6 +105,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         memory=recipe.cluster.worker_memory("cpu"),
         density=inputs.density,
         density_note=inputs.density_note,
+        patches=inputs.patches,
         truth_offset=None if counting is None else counting.offset,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...cluster import PoolName
+from ...cluster.gpus import visible_gpus
 from ...cluster.quantities import in_bytes
 from ...pipeline.errors import RequestError
 from ..stages.stage import Stage
@@ -22,7 +23,7 @@ def check(plan: Plan, *, new: bool) -> None:
     """Refuses a plan that cannot work.
 
     Args:
-        plan: of a run.
+        plan: plan of a run.
         new: the run has not been started yet, so that its disk is still to be filled.
 
     Raises:
@@ -35,7 +36,8 @@ def check(plan: Plan, *, new: bool) -> None:
 
 def refusals(plan: Plan, costs: Estimate, *, new: bool) -> list[str]:
     """Lists the reasons why a plan cannot work, one sentence or two each; none if it can."""
-    return [*_memory(plan, costs), *_cores(plan), *_contacts(costs), *(_disk(plan, costs) if new else ())]
+    certain = [*_memory(plan, costs), *_cores(plan), *_gpus(plan), *_contacts(costs)]
+    return [*certain, *(_disk(plan, costs) if new else ())]
 
 
 def _memory(plan: Plan, costs: Estimate) -> Iterator[str]:
@@ -79,6 +81,18 @@ def _cores(plan: Plan) -> Iterator[str]:
                 f"A task of {stage.name} uses {stage.resources.threads} cores; jobs of its pool have {jobs.cores}."
                 f" Set cluster.pools.{_pool(stage)}.cores, or lower model.threads."
             )
+
+
+def _gpus(plan: Plan) -> Iterator[str]:
+    place, names = plan.recipe.cluster, visible_gpus()
+    wanted = max(1, place.gpus)
+    local = place.kind == "local" and any(stage.resources.gpu for stage in plan.stages)
+    if local and names is not None and wanted > len(names):
+        yield (
+            f"cluster.gpus must not exceed the GPUs that this process may see; found {wanted}, and"
+            f" {', '.join(names) or 'none'} in CUDA_VISIBLE_DEVICES or /dev. Lower it, or raise"
+            " cluster.workers_per_gpu for more processes on each GPU."
+        )
 
 
 def _contacts(costs: Estimate) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from ...pipeline.affinities.nearest import Channels
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError
+from ...pipeline.networks.patch_grid import Patches
 from ...pipeline.volumes import Volume, open_volume
 from ...tasks.contract import Density, TaskConfig
 from ..recipes.segmentation_recipe import Model, Recipe
@@ -18,6 +19,7 @@ from .inputs import (
     checkpoint_folder,
     mask_identity,
     offsets_of,
+    patches_of,
     supervoxels_identity,
     weights_identity,
     with_normalisation,
@@ -41,6 +43,7 @@ class Inputs:
         offsets: of the affinity channels; None where the supervoxels are another run's.
         affinity_bytes: of one affinity, as stored.
         predict: the config of the prediction, if there is one.
+        patches: of the network, if there is one.
     """
 
     recipe: Recipe
@@ -52,6 +55,7 @@ class Inputs:
     offsets: Offsets | None = None
     affinity_bytes: int = 1
     predict: TaskConfig | None = None
+    patches: Patches | None = None
 
 
 def find_inputs(recipe: Recipe, places: Places) -> Inputs:
@@ -87,6 +91,7 @@ def from_raw(recipe: Recipe, raw: str, model: Model, places: Places) -> Inputs:
         density_note=f"There are no affinities to sample: {ASSUMED}" if segmented else None,
         offsets=NEAREST,
         predict=_prediction(recipe, source.path, model, str(places.affinities)),
+        patches=patches_of(model),
     )
 
 
@@ -152,4 +157,6 @@ def _prediction(recipe: Recipe, raw: str, model: Model, affinities: str) -> Task
         variants=model.variants,
         combine=model.combine,
         compile=model.compile,
+        overlap=model.overlap,
+        rim=model.rim,
     )

@@ -43,8 +43,8 @@ class Cluster(Section):
             win over the preset's.
         kind: "local": processes of this machine. "serial": this process alone. "slurm": jobs of SLURM.
         workers: Worker processes on this machine.
-        gpus: Further worker processes on this machine, with a GPU each, that run the network. With `model.device` =
-            "cuda" there is at least one.
+        gpus: GPUs of this machine whose workers run the network. With `model.device` = "cuda" there is at least one.
+        workers_per_gpu: Worker processes that share a GPU: one reads and writes while another computes.
         memory: Memory of one worker on this machine; a worker that uses more is killed and replaced. Default: an equal
             share of the free memory.
         pools: The jobs of each kind of worker, on a batch system.
@@ -56,6 +56,7 @@ class Cluster(Section):
     kind: Literal["serial", "local", "slurm"] = "local"
     workers: PositiveInt = 2
     gpus: NonNegativeInt = 0
+    workers_per_gpu: PositiveInt = 1
     memory: Size | None = None
     pools: Pools = Pools()
     interface: str | None = None
@@ -85,7 +86,7 @@ class Cluster(Section):
         """Counts the workers that a pool has at most."""
         if jobs := self.jobs(pool):
             return jobs.maximum
-        return max(1, self.gpus) if pool == "gpu" else self.workers
+        return max(1, self.gpus) * self.workers_per_gpu if pool == "gpu" else self.workers
 
     @property
     def has_gpus(self) -> bool:
@@ -98,11 +99,14 @@ class Cluster(Section):
         """Describes the workers that are to be started for a run.
 
         Args:
-            directory: of the run.
+            directory: directory of the run.
             memory: bytes of a worker on this machine.
-            pools: that have anything to do.
+            pools: pools that have anything to do.
         """
-        sizes = {pool: self.jobs(pool) or Pool(self.most_workers(pool), memory) for pool in sorted(pools)}
+        sizes = {
+            pool: self.jobs(pool) or Pool(self.most_workers(pool), memory, self.workers_per_gpu)
+            for pool in sorted(pools)
+        }
         return Place(self.kind, sizes, directory, self.interface, self.dashboard)
 
     def jobs(self, pool: PoolName) -> Jobs | None:

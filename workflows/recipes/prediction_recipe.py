@@ -16,7 +16,7 @@ def prediction(raw: str, out: str, checkpoint: str, overrides: Sequence[str] = (
 
     Args:
         raw: path or URL of the raw volume; a relative path is meant from the current folder, as all of these.
-        out: of the affinities volume, which is made.
+        out: path or URL of the affinities volume, which is made.
         checkpoint: a model's name, or a folder.
         overrides: further values, "model.variants=8".
 

@@ -8,7 +8,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationInfo,
+    model_validator,
+)
 
 from ...cluster.quantities import Duration
 from ...pipeline.agglomeration.rules import AgglomerationRule
@@ -40,6 +48,7 @@ def _triple(value: Any) -> Any:
 InputPath = Annotated[str, AfterValidator(_against_recipe)]
 CheckpointName = Annotated[str, AfterValidator(_checkpoint)]
 Voxels = Annotated[Triple, BeforeValidator(_triple)]
+Overlap = Annotated[tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt], BeforeValidator(_triple)]
 Shape = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(_triple)]
 
 
@@ -88,8 +97,12 @@ class Model(Section):
         variants: Number of orientations in which each patch is predicted: 4 flips y and x, 8 exchanges y and x as well,
             16 flips z as well. Time grows with the number.
         combine: The value that an affinity gets from its variants: their mean, or the smallest of them.
-        compile: Compiles the network on CPUs as well, which needs a C++ compiler and a minute in each worker. GPUs
-            always do.
+        compile: Compiles the network before it is run, which takes up to minutes in each worker; on a CPU it needs a
+            C++ compiler.
+        overlap: Voxels that neighbouring patches share, along z, y, x. Default: the checkpoint's, or half a patch where
+            it has none.
+        rim: Voxels at the border of a patch that count nothing, along z, y, x. Default: the checkpoint's, or a third of
+            the overlap.
     """
 
     checkpoint: CheckpointName
@@ -104,6 +117,8 @@ class Model(Section):
     variants: Literal[1, 4, 8, 16] = Field(default=1, exclude_if=lambda count: count == 1)
     combine: Literal["mean", "min"] = Field(default="mean", exclude_if=lambda how: how == "mean")
     compile: bool = Field(default=False, exclude_if=lambda asked: not asked)
+    overlap: Overlap | None = Field(default=None, exclude_if=lambda overlap: overlap is None)
+    rim: Overlap | None = Field(default=None, exclude_if=lambda rim: rim is None)
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Model:
@@ -170,8 +185,8 @@ class Output(Section):
         segmentation: Path of the segmentation.
         affinities: Path of the predicted affinities.
         until: The last volume that is made. With "affinities" a run stops after the prediction.
-        chunk: Shape of the chunks of written volumes, in voxels; each chunk is then a file of its own. Default: chosen to
-            fit the blocks, with many chunks in a file.
+        chunk: Shape of the chunks of written volumes, in voxels; each chunk is then a file of its own. Default: chosen
+            to fit the blocks, with many chunks in a file.
     """
 
     segmentation: str = "segmentation.zarr"

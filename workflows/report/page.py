@@ -32,16 +32,16 @@ class ReportData:
     Args:
         title: names the run.
         recipe: the resolved recipe, TOML.
-        stages: what the ledger says of each stage, in order.
-        seconds: from the start of the run to its end.
+        stages: summary of each stage in the ledger, in order.
+        seconds: time from the start of the run to its end.
         segmentation: path of the segmentation, if there is one.
         raw, affinities, truth: paths of the volumes that there are, on the segmentation's grid of voxels.
         channels: where the nearest-neighbour affinities lie in their volume.
         truth_offset: where the truth's first voxel lies in the segmentation, voxels.
         scores: if there is a truth.
-        segment_sizes: how many segments have 1, 2–3, 4–7, … voxels.
+        segment_sizes: numbers of segments with 1, 2–3, 4–7, … voxels.
         failures: one line for each failed task worth showing.
-        versions: of what computed this, by name.
+        versions: versions of petavox, Python and packages, by name.
     """
 
     title: str

@@ -53,7 +53,7 @@ def check_leaves(directory: Path, settings: Mapping[str, Any]) -> str:
     """Make sure that a run's supervoxels are done, and are those that the settings ask for.
 
     Args:
-        directory: of the run.
+        directory: directory of the run.
         settings: values that the config of the supervoxels must have, by name.
 
     Returns:
@@ -87,6 +87,17 @@ def check_segmentation(directory: Path) -> None:
     check_run_directory(directory)
     with Ledger(directory / LEDGER, readonly=True) as ledger:
         _check_done(directory, ("relabel",), ledger.summaries())
+
+
+def check_supervoxels(directory: Path) -> None:
+    """Make sure that every block of a run has its supervoxels.
+
+    Raises:
+        RequestError: it is no run, starts from another one, or something is not done.
+    """
+    check_run_directory(directory)
+    with Ledger(directory / LEDGER, readonly=True) as ledger:
+        _check_done(directory, ("supervoxels",), ledger.summaries())
 
 
 def check_affinities(directory: Path) -> None:

@@ -33,7 +33,7 @@ class Ledger:
     """An open ledger; a context manager.
 
     Args:
-        path: of the SQLite file; made unless `readonly`.
+        path: path of the SQLite file; made unless `readonly`.
         readonly: only look: beside a driver that may be writing, on a disk of this machine alone; else when no driver
             is at work.
         check: is called before everything that is written; raises if this driver may not write any more.

@@ -49,8 +49,8 @@ class Holder:
     Args:
         host: name of the machine.
         process: number of the process there.
-        machine: which boot of which machine, and which process numbers count there.
-        started: of the process, by the machine's own count; process numbers come again.
+        machine: name of the machine, its boot, and the space of its process numbers.
+        started: start of the process, by the machine's own count; process numbers come again.
         since: date and time, for people.
         token: unlike that of any other driver.
     """
@@ -84,7 +84,7 @@ class Lock:
     """A lock that this process holds, until it is let go or taken over.
 
     Args:
-        directory: of the run.
+        directory: directory of the run.
         holder: this process.
     """
 

@@ -34,14 +34,14 @@ class StageStatus:
     """Says how far a stage is.
 
     Args:
-        name: of the stage.
-        tasks: how many it has.
+        name: name of the stage.
+        tasks: number of tasks.
         done: with nothing left to do: done, empty or masked.
         running: with workers now.
         failed: waiting for another try.
         aside: set aside.
         attempts: at all of them.
-        seconds: of all tasks that are done, together.
+        seconds: seconds of all tasks that are done, together.
         peak_memory: bytes that a worker's process held at most.
         rate: tasks a second of late; None where nothing has moved.
         gpu: whether its tasks run on GPU workers.
@@ -76,16 +76,16 @@ class Status:
     """Says how far a run is, and who works on it.
 
     Args:
-        stages: in order.
-        failures: of the first tasks set aside: stage, number, attempts, reason.
-        driver: that wrote this; None where it was read from the ledger.
-        seconds: that it has been at work.
-        workers: how many calls each pool could run at the same time.
-        gpu_share: of the time of GPU workers, what was spent on tasks; None where there are no such workers.
-        exit_status: how the driver ended, if it has.
+        stages: stages in order.
+        failures: first tasks that were set aside: stage, number, attempts, reason.
+        driver: driver that wrote this; None where it was read from the ledger.
+        seconds: time that the driver has been at work.
+        workers: number of calls that each pool could run at the same time.
+        gpu_share: share of the time of GPU workers that was spent on tasks; None where there are no such workers.
+        exit_status: exit status of the driver, if it has ended.
         recipe: digest of the recipe as the driver wrote it.
-        ingredients: of each stage, what its fingerprint was made from.
-        foundation: what the run was begun with.
+        ingredients: what the fingerprint of each stage was made from.
+        foundation: settings that the run was begun with.
     """
 
     stages: list[StageStatus]
@@ -150,10 +150,10 @@ class Bulletin:
     """Keeps the status file of a run.
 
     Args:
-        directory: of the run.
+        directory: directory of the run.
         driver: this process.
         ledger: whose stages are current; it tells what is recorded from now on.
-        stages: of the run.
+        stages: stages of the run.
         recipe: digest of the recipe.
     """
 

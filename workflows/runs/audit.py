@@ -58,8 +58,8 @@ class Findings:
 
     Args:
         checked: tasks whose pieces were looked at.
-        flawed: of each stage, which tasks left something that is not right.
-        silent: those of them whose pieces read without an error.
+        flawed: tasks of each stage that left a flawed result.
+        silent: flawed tasks whose results read without an error.
         listed: the first flaws.
     """
 
@@ -78,11 +78,11 @@ class Audit:
     """Describes how an audit ended.
 
     Args:
-        directory: of the run.
-        restored: what became of the ledger, if it was damaged.
-        findings: what is wrong, or was.
+        directory: directory of the run.
+        restored: how the ledger was restored, if it was damaged.
+        findings: flaws that were found, mended or not.
         redone: tasks that were run again; None where no repair was asked for, or needed.
-        ending: of the repair.
+        ending: end of the repair.
     """
 
     directory: Path
@@ -104,7 +104,7 @@ def audit(
     """Look at everything that a run has made, and make again what is missing or damaged if that is wanted.
 
     Args:
-        directory: of the run.
+        directory: directory of the run.
         progress: makes what is told of what happens.
         repair: whether to run flawed tasks again.
         overrides: values laid over the run's recipe, "cluster.workers=4".
@@ -213,8 +213,8 @@ def dependents(stages: Sequence[Stage], needed: Mapping[str, Mask]) -> Masks:
     """Finds the tasks that directly need one of the given tasks.
 
     Args:
-        stages: of the run.
-        needed: of some stages, by name, which of their tasks.
+        stages: stages of the run.
+        needed: the given tasks, by the name of their stage.
     """
     by_name = {stage.name: stage for stage in stages}
     found: Masks = {}

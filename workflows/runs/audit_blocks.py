@@ -27,11 +27,11 @@ class Flaw:
     """Describes a piece of storage that is not what the ledger says.
 
     Args:
-        index: of the task that left it.
-        path: of the volume, table or file.
+        index: index of the task that left it.
+        path: path of the volume, table or file.
         expected: checksum in the ledger.
         found: checksum in storage; None where it cannot be read.
-        reason: in words.
+        reason: reason in words.
     """
 
     index: Triple
@@ -77,8 +77,8 @@ def inspect_stage(
 
     Args:
         stage: whose tasks have left something.
-        done: which of them.
-        checksums: of what they left, by the ledger.
+        done: marks the tasks to inspect.
+        checksums: checksums of what they left, by the ledger.
         executor: runs `inspect`.
         advance: is told how many more tasks have been looked at.
 

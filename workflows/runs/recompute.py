@@ -55,9 +55,9 @@ def changes(before: Mapping[str, Ingredients], after: Fingerprints, settled: Map
     """Lists the stages that will be computed again, and why: which field, its old value and its new one.
 
     Args:
-        before: what each stage's fingerprint was made from.
+        before: what each stage's fingerprint was made from when it last ran.
         after: the same now.
-        settled: how many tasks of each stage have been done.
+        settled: number of tasks of each stage that have been done.
     """
     reasons: dict[str, list[str]] = {}
     dependents = []
@@ -81,7 +81,7 @@ def forced(stages: Sequence[Stage], names: Sequence[str]) -> dict[str, str]:
 
     Args:
         stages: each after those that it needs.
-        names: of stages; "agglomerate" stands for that task on every level.
+        names: names of stages; "agglomerate" stands for that task on every level.
 
     Raises:
         RequestError: there is no such stage.

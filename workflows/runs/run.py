@@ -38,8 +38,8 @@ def run(
     """Do everything that a recipe asks for and that is not done yet.
 
     Args:
-        recipe: what is asked for.
-        directory: of the run; made, or continued.
+        recipe: recipe of the run.
+        directory: directory of the run; made, or continued.
         progress: is told what happens.
         backoff: seconds before a failed task is tried again; doubled every time.
         force: stages that are computed again, with all that depends on them, though nothing has changed.

@@ -56,9 +56,9 @@ class Recut:
 
     Args:
         block: shape of its blocks, voxels.
-        tasks: how many tasks it took.
-        seconds: how long it took.
-        segments, supervoxels: how it differs from the reference.
+        tasks: number of tasks.
+        seconds: time that the cut took.
+        segments, supervoxels: differences from the reference.
     """
 
     block: Triple
@@ -77,8 +77,8 @@ class Verdict:
     """Holds the result of `verify`.
 
     Args:
-        box: what was looked at, in voxels of the run's volume.
-        reference: what the others were compared with, in words.
+        box: box that was compared, in voxels of the run's volume.
+        reference: result that the others were compared with, in words.
         recuts: the others.
     """
 
@@ -112,7 +112,7 @@ def verify(
     """Segment the affinities of a run again in other blocks, and compare.
 
     Args:
-        directory: of a run, or a cut, whose segmentation is done and whose affinities are there.
+        directory: directory of a run, or a cut, whose segmentation is done and whose affinities are there.
         box: the part to look at, voxels of the volume; all of it unless given.
         blocks: block shapes; two unlike the run's own unless given.
         scratch: folder for what is removed afterwards; beside the run unless given.

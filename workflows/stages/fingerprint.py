@@ -25,8 +25,8 @@ def ingredients(
 
     Args:
         stages: each after those that it needs.
-        directory: of the run, absolute.
-        identities: of what the run only reads, by the path or name that configs hold.
+        directory: directory of the run, absolute.
+        identities: identities of the run's inputs, by the path or name that configs hold.
     """
     result: dict[str, tuple[str, Ingredients]] = {}
     for stage in stages:

@@ -29,7 +29,7 @@ def plan_contingency(
 
     Args:
         segmentation: path of the segmentation, which need not exist yet.
-        spec: what it is, or will be.
+        spec: shape and type of the segmentation, which need not exist yet.
         truth, mask, offset, box, tolerance: see `evaluate_volumes`.
         block: shape of a block, voxels.
         tables: folder of the run's tables, if tables are to be written.

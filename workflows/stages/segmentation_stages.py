@@ -21,13 +21,13 @@ class SegmentationStages:
     """Builds the stages of a run, each after those that it needs.
 
     Args:
-        recipe: what is asked for.
-        grid: of the blocks.
+        recipe: recipe of the run.
+        grid: grid of the blocks.
         places: where everything goes.
-        frame: of the volumes that are made.
-        offsets: of the affinity channels; None where the supervoxels are another run's.
-        affinity_bytes: of one of them, as stored.
-        density: of the supervoxels' graph, for the memory of tasks.
+        frame: frame of the volumes that are made.
+        offsets: offsets of the affinity channels; None where the supervoxels are another run's.
+        affinity_bytes: bytes of one affinity, as stored.
+        density: density of the supervoxels' graph, for the memory of tasks.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SegmentationStages:
         model = self._recipe.model
         if model is None or model.device != "auto":
             return stage
-        return replace(stage, resources=replace(stage.resources, gpu=self._recipe.cluster.has_gpus))
+        return replace(stage, resources=stage.resources.on_gpu()) if self._recipe.cluster.has_gpus else stage
 
     def _supervoxels(self, offsets: Offsets, after_predict: bool) -> Stage:
         places, channels = self._places, Channels.of_offsets(offsets)

@@ -52,11 +52,11 @@ class Stage:
     Args:
         name: unique in the run; shown to the user.
         task: name of the task in `tasks`.
-        version: of the code that computes the result.
-        config: what every task of the stage is given.
-        grid: how many tasks there are along each axis.
-        needs: for each stage from which a task of this one reads anything, which of its indices, or `Whole`.
-        resources: what one task takes.
+        version: version of the code that computes the result.
+        config: config that every task of the stage is given.
+        grid: number of tasks along each axis.
+        needs: indices that a task of this stage needs of each earlier stage, or `Whole`.
+        resources: memory and cores that one task takes.
         outputs: volumes and folders that this stage alone writes.
         volumes: those of them that are made before any task runs, by path.
     """

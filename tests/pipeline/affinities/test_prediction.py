@@ -13,7 +13,7 @@ from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNe
 from petavox.pipeline.errors import RequestError, StorageError
 from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.networks.normalisation import Normalisation
-from petavox.pipeline.networks.patch_grid import NEGLIGIBLE, PatchGrid, mirrored
+from petavox.pipeline.networks.patch_grid import NEGLIGIBLE, Patches, mirrored
 
 NETWORK = NetworkConfig(widths=(4, 6), stride=(1, 2, 2))
 PATCH = (4, 8, 12)
@@ -54,7 +54,7 @@ def predict_by_blocks(predictor, raw, block):
 
 def predict_at_once(raw):
     """The definition, slowly: every patch of the grid, float64, weights of the published bump."""
-    grid, unfolded = PatchGrid(PATCH), network()
+    grid, unfolded = Patches(PATCH).over(raw.shape), network()
     total, norm = np.zeros((3, *raw.shape)), np.zeros(raw.shape)
     u = [np.arange(1, n + 1) / (n + 1) for n in PATCH]
     bump = np.exp(24 - sum(np.meshgrid(*(((v * (1 - v)) ** -1.5) for v in u), indexing="ij")))
@@ -97,6 +97,47 @@ def test_prediction_does_not_depend_on_the_blocks(ready, shape, block, batched, 
     np.testing.assert_array_equal(predict_by_blocks(ready[batched], raw, block), whole)
 
 
+@st.composite
+def overlaps(draw):
+    """A patch that the network takes, an overlap of up to half of it, and a rim that the overlap has room for."""
+    patch = (draw(st.integers(2, 5)), 4 * draw(st.integers(1, 3)), 4 * draw(st.integers(1, 3)))
+    overlap = tuple(draw(st.integers(0, length // 2)) for length in patch)
+    return {"patch": patch, "overlap": overlap, "rim": tuple(draw(st.integers(0, length // 2)) for length in overlap)}
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    patches=overlaps(),
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 25), st.integers(1, 25)),
+    block=st.tuples(st.integers(2, 6), st.integers(6, 20), st.integers(6, 20)),
+    seed=st.integers(0, 99),
+)
+@example({"patch": (4, 8, 12), "overlap": (2, 4, 6), "rim": (1, 1, 2)}, (9, 25, 25), (2, 6, 7), 0)
+@example({"patch": (4, 8, 12), "overlap": (0, 0, 0), "rim": None}, (6, 20, 20), (2, 7, 11), 0)
+def test_nor_does_it_with_any_overlap(patches, shape, block, seed):
+    raw, made = image(shape, seed), predictor(batch=2, **patches)
+    whole = predict_by_blocks(made, raw, shape)
+    np.testing.assert_array_equal(predict_by_blocks(made, raw, block), whole)
+
+
+def test_a_voxel_is_made_of_the_patches_of_its_overlap_by_their_weights():
+    raw, patches = image((9, 25, 30)), {"patch": (4, 8, 12), "overlap": (2, 4, 6), "rim": (1, 1, 2)}
+    made, unfolded = predictor(batch=2, **patches), network()
+    grid, expected = made.patches.over(raw.shape), np.zeros((3, *raw.shape))
+    padded = np.pad(raw, 16, mode="symmetric")
+    for axis, length in enumerate(raw.shape):
+        padded = np.take(padded, mirrored(-16, length + 16, length) + 16, axis)
+    for index in np.ndindex(*(axis.count for axis in grid.axes)):
+        box, (z, y, x) = grid.box(index), grid.weights(index)
+        seen = NORMALISATION.apply(torch.from_numpy(padded[box.shift((16, 16, 16)).slices()]))[None, None]
+        with torch.inference_mode():
+            answer = torch.sigmoid(unfolded(seen))[0, :3].double().numpy()
+        common = box.intersect(Box.of_shape(raw.shape))
+        weighted = answer * (z[:, None, None] * y[:, None] * x)
+        expected[:, *common.slices()] += weighted[:, *common.slices(box.start)]
+    assert np.abs(predict_by_blocks(made, raw, raw.shape) - 255 * expected).max() < 0.51
+
+
 @pytest.mark.parametrize("combine", ["mean", "min"])
 def test_neither_does_a_prediction_over_flips_and_transposes(combine):
     raw, made = image((5, 14, 13)), predictor(variants=16, combine=combine, batch=2)
@@ -130,7 +171,7 @@ def test_every_voxel_that_is_needed_is_read_once_in_slabs_inside_the_volume():
     made, block = predictor(), Box((2, 0, 10), (5, 12, 30))
     made.predict(reading, raw.shape, block, DEPTH)
     assert read.max() == 1
-    assert read[made.grid.span(block).intersect(Box.of_shape(raw.shape)).slices()].all()
+    assert read[made.patches.over(raw.shape).span(block).intersect(Box.of_shape(raw.shape)).slices()].all()
 
 
 def test_patches_are_computed_while_others_are_still_being_read():
@@ -153,7 +194,7 @@ def test_slabs_make_up_the_block_in_order_whatever_their_depth(found_depth):
     )
     assert list(boxes) == list(block.slabs(found_depth))
     whole = predictor(batch=2).predict(lambda b: raw[b.slices()], raw.shape, block, DEPTH)
-    np.testing.assert_array_equal(np.concatenate(found, axis=1), whole)
+    np.testing.assert_array_equal(np.concatenate([arrived() for arrived in found], axis=1), whole)
 
 
 def test_a_slab_is_given_before_what_it_does_not_need_is_read():
@@ -188,7 +229,7 @@ def test_arrays_stay_within_the_memory_known_in_advance(variants):
     made.predict(lambda box: raw[box.slices()].copy(), raw.shape, Box.of_shape(block, (4, 24, 32)), DEPTH)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < working_memory(NETWORK, settings, block, grey_bytes=1)
+    assert peak < working_memory(NETWORK, settings, block, grey_bytes=1, depth=DEPTH)
 
 
 def test_a_patch_that_the_network_cannot_take_is_refused_with_one_that_it_can():

@@ -6,7 +6,8 @@ from torch._dynamo.exc import TorchDynamoException
 
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import RequestError
-from petavox.pipeline.networks.engine import LARGEST_BATCH, Engine, usable_device
+from petavox.pipeline.networks.device import usable_device
+from petavox.pipeline.networks.engine import LARGEST_BATCH, Engine
 
 
 def network():
@@ -67,11 +68,16 @@ def test_a_patch_that_does_not_fit_by_itself_is_an_error(patches):
     assert given == [4, 2, 1]
 
 
-def test_a_gpu_runs_the_network_compiled_on_as_many_patches_as_fit(cuda):
-    made = engine(2, "cuda")
-    assert made.batch == 11
-    assert cuda == [made._eager]
+def test_a_gpu_gets_as_many_patches_as_fit_a_power_of_two(cuda):
+    assert engine(2, "cuda").batch == 8
     assert engine(12, "cuda").batch == 12
+
+
+def test_a_gpu_runs_the_network_compiled_only_where_that_is_asked_for(cuda):
+    engine(2, "cuda")
+    assert not cuda
+    made = engine(2, "cuda", compiled=True)
+    assert cuda == [made._eager]
 
 
 def test_a_large_gpu_does_not_get_ever_more(cuda, monkeypatch):

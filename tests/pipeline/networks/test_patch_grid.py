@@ -1,42 +1,90 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import Box
-from petavox.pipeline.networks.patch_grid import NEGLIGIBLE, PatchGrid, blending_weights, mirrored
+from petavox.pipeline.networks.patch_grid import (
+    NEGLIGIBLE,
+    FreeOverlap,
+    HalfOverlap,
+    Patches,
+    blending_weights,
+    mirrored,
+)
 
-lengths = st.integers(1, 12).map(lambda n: 2 * n)
-starts = st.tuples(*(st.integers(0, 12),) * 3)
-shapes = st.tuples(*(st.integers(1, 8),) * 3)
-
-
-def counts(grid, index, block):
-    """Whether a patch has any weight in a block."""
-    box = grid.box(index)
-    parts = box.intersect(block).slices(box.start) if not box.intersect(block).is_empty else [slice(0)] * 3
-    return all(blending_weights(length)[part].any() for length, part in zip(grid.patch, parts, strict=True))
+halves = st.integers(1, 12).map(lambda half: HalfOverlap(2 * half))
 
 
-@settings(max_examples=30)
-@given(patch=st.tuples(lengths, lengths, lengths), start=starts, shape=shapes)
-def test_a_block_s_patches_are_exactly_those_that_count_in_it_in_global_order(patch, start, shape):
-    grid, block = PatchGrid(patch), Box.of_shape(shape, start)
+@st.composite
+def free(draw):
+    """Patches of any overlap that they can have, along a volume of any length."""
+    patch = draw(st.integers(1, 24))
+    overlap = draw(st.integers(0, patch // 2))
+    return FreeOverlap(patch, overlap, draw(st.integers(0, overlap // 2)), draw(st.integers(1, 90)))
+
+
+def weights_at(axis, place, candidates):
+    """What each of some patches counts in a voxel of an axis."""
+    places = [place - axis.start(k) for k in candidates]
+    return [axis.weights(k)[p] if 0 <= p < axis.patch else 0 for k, p in zip(candidates, places, strict=True)]
+
+
+@given(axis=st.one_of(halves, free()), start=st.integers(0, 89), length=st.integers(1, 40))
+def test_the_patches_that_count_in_a_range_are_exactly_those_with_a_weight_there(axis, start, length):
+    last = getattr(axis, "volume", 130)
+    start, stop = min(start, last - 1), min(start + length, last)
+    candidates = range(getattr(axis, "count", 140))
+    there = [weights_at(axis, place, candidates) for place in range(start, max(stop, start + 1))]
+    expected = [k for k, weights in zip(candidates, zip(*there, strict=True), strict=True) if any(weights)]
+    assert list(axis.counting(start, max(stop, start + 1))) == expected
+
+
+@given(axis=free())
+def test_the_weights_of_all_patches_of_a_voxel_add_up_to_one_exactly(axis):
+    for place in range(axis.volume):
+        found = weights_at(axis, place, range(axis.count))
+        assert sum(found) == 1
+        assert 1 <= np.count_nonzero(found) <= 2
+        assert all(0 <= weight <= 1 for weight in found)
+
+
+@given(axis=halves, place=st.integers(0, 60))
+def test_the_weights_of_patches_that_overlap_by_half_add_up_to_one(axis, place):
+    assert sum(weights_at(axis, place, range(70))) == pytest.approx(1, abs=1e-6)
+
+
+@given(axis=free())
+def test_no_patch_reaches_out_of_the_volume_by_more_than_its_rim_unless_it_is_longer(axis):
+    first, last = axis.start(0), axis.start(axis.count - 1) + axis.patch
+    if axis.count == 1:
+        assert axis.patch >= axis.volume + 2 * axis.rim
+        assert -first == pytest.approx(last - axis.volume, abs=1)
+    else:
+        assert (first, last) == (-axis.rim, axis.volume + axis.rim)
+        assert all(0 < axis.start(k) - axis.start(k - 1) <= axis.step for k in range(1, axis.count))
+
+
+def test_a_patch_counts_nothing_at_its_rim_then_more_and_more_then_all():
+    axis = FreeOverlap(patch=12, overlap=6, rim=1, volume=100)
+    expected = np.array([0, 1, 2, 3, 4, 5, 5, 4, 3, 2, 1, 0]) / 5
+    np.testing.assert_allclose(axis.weights(3), expected, atol=1 / 512)
+
+
+@given(patches=st.tuples(free(), free(), free()), shape=st.tuples(*(st.integers(1, 30),) * 3))
+def test_a_block_s_patches_come_in_global_order_inside_its_span(patches, shape):
+    z, y, x = patches
+    grid = Patches((z.patch, y.patch, x.patch), (z.overlap, y.overlap, x.overlap), (z.rim, y.rim, x.rim)).over(
+        (z.volume, y.volume, x.volume)
+    )
+    block = Box.of_shape([min(s, axis.volume) for s, axis in zip(shape, patches, strict=True)])
     found = list(grid.touching(block))
-    candidates = list(np.ndindex(*(2 * (s + n) // p + 3 for s, n, p in zip(start, shape, patch, strict=True))))
-    assert found == [index for index in candidates if counts(grid, index, block)]
+    assert found == sorted(found)
     assert all(grid.span(block).contains(grid.box(index)) for index in found)
-
-
-@given(patch=st.tuples(lengths, lengths, lengths), voxel=starts)
-def test_the_weights_of_all_patches_of_a_voxel_add_up_to_one(patch, voxel):
-    grid = PatchGrid(patch)
-    weights = [blending_weights(length) for length in patch]
-    boxes = [grid.box(index) for index in grid.touching(Box.of_shape((1, 1, 1), voxel))]
-    places = [[v - a for v, a in zip(voxel, box.start, strict=True)] for box in boxes]
-    assert 1 <= len(places) <= 8
-    assert sum(weights[0][z] * weights[1][y] * weights[2][x] for z, y, x in places) == pytest.approx(1, abs=1e-6)
+    assert all(grid.box(index).contains(grid.reach(index)) for index in found)
+    assert all(not grid.reach(index).intersect(block).is_empty for index in found)
+    assert grid.computed(block) == len(found) * z.patch * y.patch * x.patch
 
 
 def test_weights_are_the_published_bump_up_to_their_sum():
@@ -57,4 +105,15 @@ def test_mirrored_positions_are_those_of_numpy_s_reflecting_pad(length, start, c
 @pytest.mark.parametrize("patch", [(3, 4, 4), (0, 4, 4)])
 def test_patches_that_cannot_overlap_by_half_are_refused(patch):
     with pytest.raises(RequestError, match="even"):
-        PatchGrid(patch)
+        Patches(patch)
+
+
+@pytest.mark.parametrize(("overlap", "rim"), [((5, 4, 4), None), ((4, 4, 4), (0, 0, 3)), ((-1, 0, 0), (0, 0, 0))])
+def test_an_overlap_that_does_not_fit_patch_or_rim_is_refused(overlap, rim):
+    with pytest.raises(RequestError, match="at least twice its rim, and at most half of the patch"):
+        Patches((9, 8, 8), overlap, rim)
+
+
+def test_a_rim_without_an_overlap_is_refused():
+    with pytest.raises(RequestError, match="belongs to an overlap"):
+        Patches((4, 4, 4), rim=(1, 1, 1))

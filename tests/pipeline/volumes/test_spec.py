@@ -63,8 +63,8 @@ def test_default_chunks_fit_any_block(block, volume):
     [
         ((32, 256, 256), (32, 256, 256)),
         ((50, 128, 320), (50, 128, 320)),
-        ((100, 1024, 1024), (128, 512, 512)),  # one block spans z, so that the shard may reach past the end
-        ((256, 1024, 1024), (256, 256, 512)),
+        ((100, 1024, 1024), (32, 1024, 1024)),  # one block spans z, so that the shard may reach past the end
+        ((128, 2048, 1024), (32, 1024, 1024)),
     ],
 )
 def test_the_shard_is_the_block_or_an_equal_part_of_it(block, shard):

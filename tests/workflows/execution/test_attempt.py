@@ -128,3 +128,35 @@ def test_without_a_folder_nothing_is_watched():
     with Hangs(None, "3s") as hangs:
         assert hangs.watch(1)[0] is None
         assert hangs.trace(1) == ""
+
+
+class Torch(ModuleType):
+    """A torch whose GPU has been used, and is broken or not."""
+
+    def __init__(self, broken):
+        super().__init__("torch")
+        self.cuda = self
+        self.broken = broken
+
+    def is_initialized(self):
+        return True
+
+    def synchronize(self):
+        if self.broken:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_worker_with_a_broken_gpu_ends_so_that_its_task_is_tried_elsewhere(monkeypatch, broken):
+    ended = []
+    monkeypatch.setitem(sys.modules, "torch", Torch(broken))
+    monkeypatch.setattr(attempt.multiprocessing, "parent_process", lambda: "the nanny")
+    monkeypatch.setattr(attempt.os, "_exit", ended.append)
+    attempt.measure(raising(RuntimeError("CUDA error: misaligned address")), "{}", [(0, 0, 0)], Terms(60))
+    assert ended == ([70] if broken else [])
+
+
+def test_a_driver_with_a_broken_gpu_goes_on_to_say_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", Torch(broken=True))
+    report = attempt.measure(raising(RuntimeError("CUDA error: misaligned address")), "{}", [(0, 0, 0)], Terms(60))
+    assert "misaligned address" in report.attempts[0].failure.reason

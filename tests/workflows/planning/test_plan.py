@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +15,11 @@ from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNe
 from petavox.pipeline.errors import AffinityError, CheckpointError, RequestError, VolumeError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.networks.checkpoint import save_checkpoint
+from petavox.pipeline.networks.patch_grid import Patches
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.tasks.work import AllTasks, Growth
 from petavox.workflows.planning.estimate import work_of
+from petavox.workflows.planning.patch_cost import computed
 from petavox.workflows.planning.plan import make_plan
 from petavox.workflows.planning.refusals import check
 from petavox.workflows.recipes import strict_toml
@@ -105,6 +110,37 @@ def test_variants_are_nothing_that_a_run_without_them_knows_of(folder):
     assert "variants = 8" in strict_toml.dump(turned.recipe)
 
 
+def test_an_overlap_is_nothing_that_a_run_without_one_knows_of_and_computes_less(folder):
+    asked = ["model.overlap=[1, 2, 2]", "model.rim=[0, 1, 1]"]
+    plain, chosen = plan(folder), plan(folder, *asked)
+    assert not {"model.overlap", "model.rim"} & plain.foundation.keys()
+    assert not {"overlap", "rim"} & plain.stages[0].config.model_dump().keys()
+    assert (chosen.stages[0].config.overlap, chosen.stages[0].config.rim) == ((1, 2, 2), (0, 1, 1))
+    assert computed(chosen.grid, chosen.patches, largest=False) < computed(plain.grid, plain.patches, largest=False)
+
+
+def test_a_checkpoint_says_with_which_patches_it_is_used_unless_the_recipe_does(folder):
+    before = plan(folder)
+    read = json.loads((folder / "network" / "config.json").read_text())
+    (folder / "network" / "config.json").write_text(json.dumps({**read, "prediction": {"overlap": [1, 2, 2]}}))
+    after, asked = plan(folder), plan(folder, "model.overlap=[2, 4, 4]", "model.patch=[4, 16, 16]")
+    assert before.patches == Patches((4, 8, 8))
+    assert after.patches == Patches((4, 8, 8), (1, 2, 2))
+    assert asked.patches == Patches((4, 16, 16), (2, 4, 4))
+    assert after.foundation["model.checkpoint"] != before.foundation["model.checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "complaint"), [("0", "found 2, and 0 in"), ("", "found 2, and none in"), ("0,1", None)]
+)
+def test_more_gpus_than_there_are_are_refused_with_the_cure(folder, monkeypatch, visible, complaint):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    made = plan(folder, "cluster.gpus=2", "cluster.kind=local", "cluster.workers_per_gpu=3", "cluster.memory=8GB")
+    assert made.workers("gpu") == 6
+    with pytest.raises(RequestError, match=complaint) if complaint else contextlib.nullcontext():
+        check(made, new=True)
+
+
 @pytest.mark.parametrize(
     ("cluster", "has_gpus"),
     [
@@ -185,6 +221,8 @@ def test_a_checkpoint_for_other_offsets_is_refused(folder):
         (["evaluate.truth=affinities.zarr"], "Labels are integers"),
         (["output.chunk=[5, 5, 5]"], r"whole chunks.*Use blocks of"),
         (["evaluate.offset=[1, 0, 0]"], "truth"),
+        (["model.overlap=[1, 2, 6]"], "at most half of the patch"),
+        (["model.patch=[4, 8, 10]"], "must be divisible by"),
     ],
 )
 def test_what_cannot_work_is_refused(folder, overrides, complaint):
