@@ -49,7 +49,7 @@ class Config(TaskConfig, AgglomerationRule):
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """States what a node needs: a leaf its clusters and contacts, other nodes what their children pass up."""
+    """States what a node needs: a leaf its clusters and contacts, other nodes what comes up, by its open surface."""
     contact = 250 + 16 * config.levels
     if config.level == 0:
         voxels = Box.of_shape(config.block).voxels

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import google_crc32c
+import numpy as np
 
 from ..pipeline import checksums, tables
 from ..pipeline.errors import StorageError
@@ -30,6 +31,13 @@ class Piece(Protocol):
     def is_blank(self) -> bool:
         """Tells whether the piece reads as something never written, which raises no error."""
 
+    def clear(self) -> None:
+        """Make it as if never written, where its task leaves out what is blank and would not write over it.
+
+        Raises:
+            PetavoxError: it cannot be written.
+        """
+
 
 @dataclass(frozen=True)
 class Part:
@@ -45,6 +53,11 @@ class Part:
         volume = open_volume(self.path)
         return bool((volume.read(self.box) == volume.spec.fill_value).all())
 
+    def clear(self) -> None:
+        volume = open_volume(self.path, writable=True)
+        shape = self.box.shape if volume.spec.channels is None else (volume.spec.channels, *self.box.shape)
+        volume.write(self.box, np.full(shape, volume.spec.fill_value, volume.spec.dtype))
+
 
 @dataclass(frozen=True)
 class Table:
@@ -57,6 +70,9 @@ class Table:
 
     def is_blank(self) -> bool:
         return False
+
+    def clear(self) -> None:
+        """Do nothing: its task writes it as a whole."""
 
 
 @dataclass(frozen=True)
@@ -74,3 +90,6 @@ class File:
 
     def is_blank(self) -> bool:
         return False
+
+    def clear(self) -> None:
+        """Do nothing: its task writes it as a whole."""

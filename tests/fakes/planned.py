@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from petavox.pipeline.affinities.nearest import Channels
 from petavox.pipeline.geometry import BlockGrid
 from petavox.pipeline.volumes import VolumeSpec
 from petavox.tasks.contract import Density
@@ -39,5 +40,7 @@ def plan_of(volume, block, *, workers=2, memory=4 * 10**9, density=None, directo
         density=density,
         density_note=None,
         patches=None,
+        channels=Channels(),
         truth_offset=None,
+        scale=None,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError, VolumeError
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import Volume, open_volume
+from ...pipeline.volumes import Volume, check_mask, open_volume
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.checks import check_leaves
 from ..stages.fingerprint import digest
@@ -22,8 +22,8 @@ def supervoxels_identity(recipe: Recipe, run: str) -> str:
     return check_leaves(Path(run), settings)
 
 
-def with_normalisation(model: Model, source: Volume) -> Model:
-    """Fills in the grey levels' mean and deviation: as the recipe says, or sampled over the whole volume."""
+def with_normalisation(model: Model, source: Volume, mask: Volume | None) -> Model:
+    """Fills in the grey levels' mean and deviation: as the recipe says, or sampled over the volume inside the mask."""
     from ...pipeline.networks.normalisation import estimate_normalisation
 
     if source.spec.channels is not None:
@@ -33,19 +33,19 @@ def with_normalisation(model: Model, source: Volume) -> Model:
         )
     if model.mean is not None:
         return model
-    found = estimate_normalisation(source.read, source.spec.shape, fill_value=source.spec.fill_value)
+    inside = None if mask is None else lambda box: mask.read(box) != 0
+    spec = source.spec
+    found = estimate_normalisation(source.read, spec.shape, fill_value=spec.fill_value, inside=inside)
     return model.model_copy(update={"mean": found.mean, "deviation": found.deviation})
 
 
-def mask_identity(path: str, source: Volume) -> str:
-    """The identity of a mask, once it is known to fit the raw data."""
-    mask = open_volume(path)
-    if mask.spec.array_shape != source.spec.array_shape:
-        raise VolumeError(
-            f"The mask must have the shape of the raw data: {path} is {mask.spec.array_shape}, {source.path} is"
-            f" {source.spec.array_shape}. Make one for the whole volume."
-        )
-    return mask.identity()
+def mask_of(recipe: Recipe, source: Volume) -> Volume | None:
+    """The mask that says where to predict, once it is known to fit the raw data."""
+    if recipe.input.mask is None:
+        return None
+    mask = open_volume(recipe.input.mask)
+    check_mask(mask, source)
+    return mask
 
 
 def checkpoint_folder(model: Model) -> str:

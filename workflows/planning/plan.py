@@ -20,6 +20,7 @@ from ..stages.places import Places
 from ..stages.segmentation_stages import SegmentationStages
 from ..stages.stage import Frame, Stage
 from .sources import find_inputs
+from .voxel_scale import VoxelScale
 
 if TYPE_CHECKING:
     from ...tasks import contingency
@@ -48,7 +49,9 @@ class Plan:
         density: density of the supervoxels' graph.
         density_note: why the density is none that was sampled, if so.
         patches: patches of the network, if there is one.
+        channels: where the nearest-neighbour affinities lie in their volume.
         truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
+        scale: the voxels of the raw data against those of the network's training, if a network is used.
     """
 
     recipe: Recipe
@@ -63,7 +66,9 @@ class Plan:
     density: Density
     density_note: str | None
     patches: Patches | None
+    channels: Channels
     truth_offset: Triple | None
+    scale: VoxelScale | None
 
     def workers(self, pool: PoolName) -> int:
         """Counts the workers that the recipe gives to a pool."""
@@ -106,7 +111,9 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         density=inputs.density,
         density_note=inputs.density_note,
         patches=inputs.patches,
+        channels=Channels() if inputs.offsets is None else Channels.of_offsets(inputs.offsets),
         truth_offset=None if counting is None else counting.offset,
+        scale=inputs.scale,
     )
 
 

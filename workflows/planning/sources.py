@@ -17,7 +17,7 @@ from ..recipes.segmentation_recipe import Model, Recipe
 from ..stages.places import Places
 from .inputs import (
     checkpoint_folder,
-    mask_identity,
+    mask_of,
     offsets_of,
     patches_of,
     supervoxels_identity,
@@ -25,6 +25,7 @@ from .inputs import (
     with_normalisation,
 )
 from .sampled_density import sample_density
+from .voxel_scale import VoxelScale, scale_of
 
 ASSUMED = "memory, hours and bytes are those of the densest graph known, of noisy affinities with high = 0.9999."
 
@@ -43,7 +44,8 @@ class Inputs:
         offsets: of the affinity channels; None where the supervoxels are another run's.
         affinity_bytes: of one affinity, as stored.
         predict: the config of the prediction, if there is one.
-        patches: of the network, if there is one.
+        patches: patches of the network, if there is one.
+        scale: the voxels of the raw data against those of the network's training, if a network is used.
     """
 
     recipe: Recipe
@@ -56,6 +58,7 @@ class Inputs:
     affinity_bytes: int = 1
     predict: TaskConfig | None = None
     patches: Patches | None = None
+    scale: VoxelScale | None = None
 
 
 def find_inputs(recipe: Recipe, places: Places) -> Inputs:
@@ -74,13 +77,14 @@ def find_inputs(recipe: Recipe, places: Places) -> Inputs:
 def from_raw(recipe: Recipe, raw: str, model: Model, places: Places) -> Inputs:
     """Finds raw data, the network that predicts affinities from them, and the mask of the prediction."""
     source = open_volume(raw)
-    model = with_normalisation(model, source)
+    mask = mask_of(recipe, source)
+    model = with_normalisation(model, source, mask)
     identity, weights = source.identity(), weights_identity(model)
     identities = {raw: identity, source.path: identity, checkpoint_folder(model): weights}
     foundation = {"input.raw": identity}
-    if recipe.input.mask is not None:
-        identities[recipe.input.mask] = foundation["input.mask"] = mask_identity(recipe.input.mask, source)
-    settings = model.model_dump(mode="json") | {"checkpoint": weights}
+    if recipe.input.mask is not None and mask is not None:
+        identities[recipe.input.mask] = foundation["input.mask"] = mask.identity()
+    settings = model.model_dump(mode="json", exclude={"accept_voxel_size"}) | {"checkpoint": weights}
     segmented = recipe.output.until == "segmentation"
     return Inputs(
         recipe=recipe.model_copy(update={"model": model}),
@@ -92,6 +96,7 @@ def from_raw(recipe: Recipe, raw: str, model: Model, places: Places) -> Inputs:
         offsets=NEAREST,
         predict=_prediction(recipe, source.path, model, str(places.affinities)),
         patches=patches_of(model),
+        scale=scale_of(model, source),
     )
 
 

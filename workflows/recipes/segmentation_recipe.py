@@ -119,6 +119,8 @@ class Model(Section):
     compile: bool = Field(default=False, exclude_if=lambda asked: not asked)
     overlap: Overlap | None = Field(default=None, exclude_if=lambda overlap: overlap is None)
     rim: Overlap | None = Field(default=None, exclude_if=lambda rim: rim is None)
+    # Voxels of the raw data may be 1.5 times as large or small as those that the network was trained on, or more.
+    accept_voxel_size: bool = Field(default=False, exclude_if=lambda asked: not asked)
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Model:

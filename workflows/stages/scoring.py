@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from ...pipeline.errors import RequestError, VolumeError
 from ...pipeline.geometry import Box, Triple, triple
-from ...pipeline.volumes import Volume, VolumeSpec, open_volume
+from ...pipeline.volumes import (
+    Planned,
+    Volume,
+    VolumeSpec,
+    check_mask,
+    check_same_voxel_size,
+    open_volume,
+    place_in,
+)
 
 if TYPE_CHECKING:
     from ...tasks import contingency
@@ -42,12 +50,13 @@ def plan_contingency(
     true = open_volume(truth)
     _check_labels(segmentation, spec)
     _check_labels(truth, true.spec)
-    _check_voxel_size(segmentation, spec, true)
+    scored_volume = Planned(segmentation, spec)
+    check_same_voxel_size(scored_volume, true)
     if mask is not None:
-        _check_mask(true, open_volume(mask))
+        check_mask(open_volume(mask), true)
     if tolerance is not None and tolerance < 0:
         raise RequestError(f"A boundary tolerance is at least 0 nm; found {tolerance}.")
-    place = _offset(spec, true) if offset is None else triple(offset)
+    place = place_in(true, scored_volume) if offset is None else triple(offset)
     scored = _scored_box(segmentation, spec, true, place, box)
     return contingency.Config(
         volume=spec.shape,
@@ -69,34 +78,6 @@ def _check_labels(path: str, spec: VolumeSpec) -> None:
         raise VolumeError(
             f"Labels are integers on axes z, y, x; {path} holds {spec.dtype}{channels}. Name a label volume."
         )
-
-
-def _check_voxel_size(segmentation: str, spec: VolumeSpec, true: Volume) -> None:
-    if any(abs(a - b) > 1e-6 * max(a, b) for a, b in zip(spec.voxel_size, true.spec.voxel_size, strict=True)):
-        raise VolumeError(
-            f"Segmentation and truth must have one voxel size; {segmentation} has {spec.voxel_size} nm (z, y, x), "
-            f"{true.path} has {true.spec.voxel_size} nm. Resample the truth, or correct its metadata."
-        )
-
-
-def _check_mask(true: Volume, mask: Volume) -> None:
-    if mask.spec.shape != true.spec.shape or mask.spec.channels is not None:
-        raise VolumeError(
-            f"The mask lies on the truth's frame; {mask.path} has shape {mask.spec.shape}, "
-            f"{true.path} {true.spec.shape}. Crop both to the same box."
-        )
-
-
-def _offset(spec: VolumeSpec, true: Volume) -> Triple:
-    """Where the truth begins in the segmentation, from the positions of both in nm."""
-    positions = zip(true.spec.translation, spec.translation, spec.voxel_size, strict=True)
-    steps = [(of_truth - of_segmentation) / size for of_truth, of_segmentation, size in positions]
-    if any(abs(step - round(step)) > 1e-3 for step in steps):
-        raise VolumeError(
-            f"Truth and segmentation must share one grid of voxels; by its metadata {true.path} begins "
-            f"{tuple(round(step, 3) for step in steps)} voxels (z, y, x) into the segmentation. Give the offset."
-        )
-    return triple([round(step) for step in steps])
 
 
 def _scored_box(segmentation: str, spec: VolumeSpec, true: Volume, offset: Triple, box: Box | None) -> Box:

@@ -117,7 +117,7 @@ def test_a_mask_says_where_to_predict_and_must_have_the_shape_of_the_raw_data(fo
     create_volume(folder / "flat.zarr", VolumeSpec((1, 16, 32), "uint8", (30.0, 6.0, 6.0)))
     status, _, said = petavox("--set", "input.mask=flat.zarr")
     assert status == 2
-    assert "must have the shape of the raw data" in said
+    assert "must have the same shape" in said
     (stage,) = petavox("--set", "input.mask=mask.zarr")[1]["stages"]
     assert (stage["done"], stage["masked"]) == (1, 7)
     status, _, said = petavox()
