@@ -14,9 +14,9 @@ from ..pipeline.agglomeration.linkages import merge_by
 from ..pipeline.agglomeration.octree_node import ALL_FACES, FaceTable, Region, decide, face_bit
 from ..pipeline.agglomeration.rules import AgglomerationRule
 from ..pipeline.agglomeration.small_supervoxels import JoinRule
-from ..pipeline.geometry import BlockGrid, Box, Octree, Triple
+from ..pipeline.geometry import Box, Octree, Triple
 from . import block_tables
-from .contract import Density, Outcome, Resources, TaskConfig
+from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Piece
 from .work import Extent, Growth, Work, given_to_node
 
@@ -25,12 +25,10 @@ _TABLES = 20_000_000  # bytes that reading and writing tables take, however smal
 _PASSED_UP = 4  # contacts, for each that crosses an open face: clusters that reach it touch one another inside, too
 
 
-class Config(TaskConfig, AgglomerationRule):
+class Config(GridConfig, AgglomerationRule):
     """Configures the agglomeration of one node of the octree.
 
     Args:
-    volume: shape of the volume.
-    block: shape of a block.
     level: level of the node; its index counts nodes of this level.
     join_size, join_affinity: see `JoinRule`; thresholds are decimals.
     levels: levels of the contacts' histograms; 0 where the linkage needs none. All other keys: see `AgglomerationRule`.
@@ -38,8 +36,6 @@ class Config(TaskConfig, AgglomerationRule):
     tables: folder of the run's tables.
     """
 
-    volume: Triple
-    block: Triple
     level: int
     join_size: int = 0
     join_affinity: str = "1"
@@ -54,7 +50,7 @@ def resources(config: Config, density: Density) -> Resources:
     if config.level == 0:
         voxels = Box.of_shape(config.block).voxels
         return Resources(memory=_TABLES + round(voxels * (density.joined * contact + density.clusters * 100)))
-    surface = Octree(BlockGrid(config.volume, config.block)).most_surface_of_children(config.level)
+    surface = Octree(config.grid).most_surface_of_children(config.level)
     return Resources(memory=_TABLES + round(_PASSED_UP * density.crossing * surface * (contact + 100)))
 
 
@@ -91,7 +87,7 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
 
 
 def _given(config: Config, index: Triple) -> tuple[list[Region], Placement | None]:
-    octree = Octree(BlockGrid(config.volume, config.block))
+    octree = Octree(config.grid)
     if config.level:
         return [_child(config, octree, index, child) for child in octree.children(config.level, index)], None
     region, placement = region_of_block(config.leaves, octree.grid.shape, index, config.levels)
@@ -122,7 +118,7 @@ def region_of_block(leaves: str, blocks: Triple, index: Triple, levels: int) -> 
 def _faces(config: Config, index: Triple) -> list[FaceTable]:
     if config.level == 0:
         return []
-    faces = Octree(BlockGrid(config.volume, config.block)).inner_faces(config.level, index)
+    faces = Octree(config.grid).inner_faces(config.level, index)
     return [block_tables.read_face(config.leaves, block, axis, config.levels) for axis, block in faces]
 
 

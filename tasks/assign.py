@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from ..pipeline.agglomeration.contacts import Int64s
 from ..pipeline.agglomeration.octree_node import Ids, look_up
-from ..pipeline.geometry import BlockGrid, Octree, Triple
+from ..pipeline.geometry import Octree, Triple
 from . import block_tables
-from .contract import Density, Outcome, Resources, TaskConfig
+from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Piece
 from .work import Extent, Growth, Work, given_to_node
 
@@ -20,25 +20,21 @@ _GIVEN = 100  # bytes, for each contact that crosses an open face of a child: it
 _KNOWN = 40  # likewise in the parent's table, where these are looked up
 
 
-class Config(TaskConfig):
+class Config(GridConfig):
     """Configures the assignment of final segments to the clusters of one node of the octree.
 
     Args:
-    volume: shape of the volume.
-    block: shape of a block.
     level: level of the node, at least 1.
     tables: folder of the run's tables.
     """
 
-    volume: Triple
-    block: Triple
     level: int
     tables: str
 
 
 def resources(config: Config, density: Density) -> Resources:
     """A node holds ids and segments of what its children, and those of its parent, pass up."""
-    octree = Octree(BlockGrid(config.volume, config.block))
+    octree = Octree(config.grid)
     surface = _GIVEN * octree.most_surface_of_children(config.level)
     if config.level < octree.height:
         surface += _KNOWN * octree.most_surface_of_children(config.level + 1)
@@ -51,7 +47,7 @@ def work(config: Config, extent: Extent, growth: Growth) -> Work:
 
 
 def run(config: Config, index: Triple) -> Outcome:
-    given, segments = segments_of(config.tables, Octree(BlockGrid(config.volume, config.block)), config.level, index)
+    given, segments = segments_of(config.tables, Octree(config.grid), config.level, index)
     written = block_tables.write_assignment(config.tables, config.level, index, given, segments)
     return Outcome(counts={"table_bytes": written.bytes}, checksum=written.checksum)
 

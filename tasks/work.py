@@ -7,6 +7,7 @@ the surface that it has left open (docs/benchmarks.md: to the power 0.93).
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -100,11 +101,11 @@ class AllTasks(Extent):
         return math.prod(Octree(self.grid).shape(level))
 
     def voxels(self, inside: Box | None = None) -> int:
-        return math.prod(self.grid.volume) if inside is None else inside.voxels
+        return self.grid.covered.voxels if inside is None else inside.voxels
 
     def faces(self, level: int = 0) -> int:
         """Counts the voxels on the faces between octree nodes of a level."""
-        return _planes([n - 1 for n in Octree(self.grid).shape(level)], self.grid.volume)
+        return _planes([n - 1 for n in Octree(self.grid).shape(level)], self.grid.covered.shape)
 
     def inner_faces(self, level: int) -> int:
         return self.faces(level - 1) - self.faces(level)
@@ -192,14 +193,15 @@ def given_to_node(extent: Extent, level: int, growth: Growth) -> float:
     return growth.passed_up * extent.surface_of_children(level) + growth.across * extent.inner_faces(level)
 
 
-def patches_in_blocks(axis: Axis, volume: int, block: int) -> list[int]:
-    """Counts the patches along an axis that count in each block, for lengths in voxels."""
-    return [len(axis.counting(start, min(start + block, volume))) for start in range(0, volume, block)]
+def patches_in_blocks(axis: Axis, start: int, stop: int, block: int) -> list[int]:
+    """Counts the patches along an axis that count in each block, from one voxel to the end of what blocks cover."""
+    cuts = [start, *range((start // block + 1) * block, stop, block), stop]
+    return [len(axis.counting(a, b)) for a, b in itertools.pairwise(cuts)]
 
 
 def _patches_a_block(grid: BlockGrid, patches: Patches) -> list[list[int]]:
-    axes = zip(patches.over(grid.volume).axes, grid.volume, grid.block, strict=True)
-    return [patches_in_blocks(axis, volume, block) for axis, volume, block in axes]
+    axes = zip(patches.over(grid.volume).axes, grid.covered.start, grid.covered.stop, grid.block, strict=True)
+    return [patches_in_blocks(axis, start, stop, block) for axis, start, stop, block in axes]
 
 
 def _planes(planes: Sequence[int], sides: Triple) -> int:
@@ -210,4 +212,4 @@ def _planes(planes: Sequence[int], sides: Triple) -> int:
 def _sides(grid: BlockGrid, level: int) -> Triple:
     """Returns the shape of the largest octree node of a level, in voxels."""
     spans = Octree(grid).spans[level]
-    return triple([min(b * n, v) for b, n, v in zip(grid.block, spans, grid.volume, strict=True)])
+    return triple([min(b * n, v) for b, n, v in zip(grid.block, spans, grid.covered.shape, strict=True)])

@@ -35,18 +35,16 @@ TASK = '''
 
 from ..pipeline import checksums
 from ..pipeline.evaluation.foreground import foreground
-from ..pipeline.geometry import BlockGrid, Box
+from ..pipeline.geometry import Box
 from ..pipeline.volumes import open_volume
-from .contract import Outcome, Resources, TaskConfig
+from .contract import GridConfig, Outcome, Resources
 from .outputs import Part
 from .work import Work
 
 VERSION = 1
 
 
-class Config(TaskConfig):
-    volume: tuple[int, int, int]
-    block: tuple[int, int, int]
+class Config(GridConfig):
     segmentation: str
     marked: str
 
@@ -60,14 +58,14 @@ def work(config, extent, growth):
 
 
 def run(config, index):
-    box = BlockGrid(config.volume, config.block).box(index)
+    box = config.grid.box(index)
     marks = foreground(open_volume(config.segmentation).read(box))
     open_volume(config.marked, writable=True).write(box, marks)
     return Outcome(voxels=box.voxels, checksum=checksums.of_array(marks))
 
 
 def pieces(config, index):
-    return (Part(config.marked, BlockGrid(config.volume, config.block).box(index)),)
+    return (Part(config.marked, config.grid.box(index)),)
 '''
 STAGE = """
     def _foreground(self):

@@ -193,7 +193,7 @@ class Run(Shown):
         check_affinities(self.path)
         if self._places.affinities is None:
             raise RequestError(f"{self.path} starts from the supervoxels of another run: open {self._parent} for them.")
-        return Volume(open_volume(self._places.affinities))
+        return Volume(self._places.affinities.open())
 
     @property
     def supervoxels(self) -> Volume:
@@ -212,7 +212,7 @@ class Run(Shown):
     def raw(self) -> Volume | None:
         """The grey values that the run starts from; None where it starts from affinities or supervoxels."""
         raw = self._recipe.input.raw
-        return None if raw is None else Volume(open_volume(raw))
+        return None if raw is None else Volume(raw.open())
 
     @property
     def scores(self) -> Scores | None:

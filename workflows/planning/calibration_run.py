@@ -27,12 +27,13 @@ from ... import cluster
 from ...cluster import Completion
 from ...pipeline.errors import RequestError, StorageError, TaskError
 from ...pipeline.geometry import BlockGrid, Box, Triple, triple
-from ...pipeline.volumes import Volume, create_volume, default_chunks, open_volume
+from ...pipeline.volumes import Volume, VolumeSource, create_volume, default_chunks
 from ...tasks.work import AllTasks, Growth, OneTask
 from ..execution import attempt
 from ..execution.attempt import Report
 from ..recipes.segmentation_recipe import Evaluate, Input, Output, Recipe
 from ..run_directory.scratch import scratch_folder
+from ..stages.places import Places
 from ..stages.stage import Stage
 from .calibration import Calibration, exceeds_blocks, made_from
 from .estimate import work_of
@@ -96,11 +97,11 @@ def calibrate(plan: Plan, rates: Rates, note: Callable[[str], None]) -> Calibrat
             "A calibration runs all stages from affinities or raw data on; this run starts from the supervoxels of"
             f" {recipe.input.run}. Plan without --calibrate."
         )
-    block = _find_block(open_volume(recipe.input.raw or str(plan.places.affinities)), grid)
+    block = _find_block((recipe.input.raw or _affinities(plan.places)).open(), grid)
     with _scratch(plan.directory) as folder, one_worker(plan.memory, folder) as run:
         source = _on_the_volume(recipe, block, folder / "volume", run, note)
         around, mirrored = _window(grid, block), recipe.input.raw is not None
-        affinities = _copy(open_volume(source.affinities), grid, block, around, folder, mirrored=mirrored)
+        affinities = _copy(source.affinities, grid, block, around, folder, mirrored=mirrored)
         scored = _scored(recipe.evaluate, plan.stages, around)
         window = make_plan(_window_recipe(recipe, affinities, scored), folder / "window")
         for path, spec in window.volumes.items():
@@ -127,9 +128,9 @@ def calibrate(plan: Plan, rates: Rates, note: Callable[[str], None]) -> Calibrat
 
 @dataclass(frozen=True)
 class _Source:
-    """Holds the measurements of tasks on the grid of the volume itself, and the path of the affinities."""
+    """Holds the measurements of tasks on the grid of the volume itself, and the affinities there."""
 
-    affinities: str
+    affinities: Volume
     measured: Sequence[tuple[Stage, Measured]]
 
 
@@ -151,7 +152,7 @@ def _on_the_volume(recipe: Recipe, block: Triple, directory: Path, run: Runner, 
             note(f"Measuring supervoxels on block {list(block)}")
             for _ in range(2):
                 measured[stage.name] = stage, run(stage, block)
-    return _Source(str(plan.places.affinities), list(measured.values()))
+    return _Source(_affinities(plan.places).open(), list(measured.values()))
 
 
 def _window(grid: BlockGrid, block: Triple) -> Box:
@@ -178,12 +179,17 @@ def _window_recipe(recipe: Recipe, affinities: str, evaluate: Evaluate | None) -
     """Returns the recipe of a run over the window as a volume of its own, with affinities in place."""
     return recipe.model_copy(
         update={
-            "input": Input(affinities=affinities, offsets=recipe.input.offsets),
+            "input": Input(affinities=VolumeSource(path=affinities), offsets=recipe.input.offsets),
             "model": None,
             "output": Output(chunk=recipe.output.chunk),
             "evaluate": evaluate,
         }
     )
+
+
+def _affinities(places: Places) -> VolumeSource:
+    assert places.affinities is not None  # of no plan that starts from another run
+    return places.affinities
 
 
 def _fill(values: npt.NDArray[Any], index: Triple, place: Box) -> npt.NDArray[Any]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError, VolumeError
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import Volume, check_mask, open_volume
+from ...pipeline.volumes import Volume, check_mask
 from ..recipes.segmentation_recipe import Model, Recipe
+from ..run_directory.affinities import region_of
 from ..run_directory.checks import check_leaves
 from ..stages.fingerprint import digest
 from ..stages.segmentation_stages import supervoxel_settings
@@ -16,7 +17,12 @@ from ..stages.segmentation_stages import supervoxel_settings
 
 def supervoxels_identity(recipe: Recipe, run: str) -> str:
     """Returns the identity of the supervoxels that a run has left, once they are known to be those of the recipe."""
-    settings = {"block": list(recipe.blocks.shape), **supervoxel_settings(recipe)}
+    region = region_of(recipe)
+    settings = {
+        "block": list(recipe.blocks.shape),
+        "region": None if region is None else {"start": list(region.start), "stop": list(region.stop)},
+        **supervoxel_settings(recipe),
+    }
     if not settings["levels"]:
         del settings["levels"]  # histograms may be there, unread
     return check_leaves(Path(run), settings)
@@ -29,7 +35,7 @@ def with_normalisation(model: Model, source: Volume, mask: Volume | None) -> Mod
     if source.spec.channels is not None:
         raise VolumeError(
             f"Raw data has the axes z, y, x; {source.path} has {source.spec.channels} channels besides."
-            " If these are affinities, name the volume as [input] affinities; else take one channel out of it."
+            " If these are affinities, name the volume as [input] affinities; else take one of them: channel = 0"
         )
     if model.mean is not None:
         return model
@@ -43,7 +49,7 @@ def mask_of(recipe: Recipe, source: Volume) -> Volume | None:
     """The mask that says where to predict, once it is known to fit the raw data."""
     if recipe.input.mask is None:
         return None
-    mask = open_volume(recipe.input.mask)
+    mask = recipe.input.mask.open()
     check_mask(mask, source)
     return mask
 

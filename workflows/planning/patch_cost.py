@@ -19,20 +19,21 @@ def computed(grid: BlockGrid, patches: Patches, largest: bool) -> int:
 
 
 def computed_a_voxel(grid: BlockGrid, patches: Patches) -> float:
-    """Counts the voxels that are computed for each voxel of the volume."""
-    return computed(grid, patches, largest=False) / math.prod(grid.volume)
+    """Counts the voxels that are computed for each voxel that blocks cover."""
+    return computed(grid, patches, largest=False) / grid.covered.voxels
 
 
 def frugal_block(grid: BlockGrid, patches: Patches) -> Triple:
     """Finds the block shape that computes least, among shapes of whole usual chunks near the grid's own."""
-    axes = zip(patches.over(grid.volume).axes, grid.volume, grid.block, CHUNK_TARGET, strict=True)
-    return triple([_frugal(axis, volume, block, chunk) for axis, volume, block, chunk in axes])
+    ends = zip(grid.covered.start, grid.covered.stop, strict=True)
+    axes = zip(patches.over(grid.volume).axes, ends, grid.block, CHUNK_TARGET, strict=True)
+    return triple([_frugal(axis, *end, block, chunk) for axis, end, block, chunk in axes])
 
 
-def _frugal(axis: Axis, volume: int, block: int, chunk: int) -> int:
+def _frugal(axis: Axis, start: int, stop: int, block: int, chunk: int) -> int:
     """A length that computes least; of several, the nearest to the one that is asked for."""
-    if block >= volume:
+    if block >= stop:
         return block
     first, last = math.ceil(block / NEAR / chunk), math.floor(block * NEAR / chunk)
     lengths = [block, *(n * chunk for n in range(max(1, first), last + 1))]
-    return min(lengths, key=lambda length: (sum(patches_in_blocks(axis, volume, length)), abs(length - block)))
+    return min(lengths, key=lambda length: (sum(patches_in_blocks(axis, start, stop, length)), abs(length - block)))

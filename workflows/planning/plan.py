@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from ...cluster import PoolName
 from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.geometry import BlockGrid, Box, Triple
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import VolumeSpec, check_write_boxes, default_chunks, open_volume
+from ...pipeline.volumes import VolumeSpec, check_write_boxes, default_chunks
 from ...tasks.contract import Density
 from ..recipes.segmentation_recipe import Evaluate, Recipe
 from ..stages.places import Places
@@ -89,9 +88,9 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     directory = directory.absolute()
     places = Places.of(recipe, directory)
     inputs = find_inputs(recipe, places)
-    grid = BlockGrid(inputs.source.spec.shape, recipe.blocks.shape)
+    grid = inputs.grid
     frame = Frame(inputs.source.spec, *_chunks(recipe.output.chunk, grid))
-    counting = _contingency(recipe, places, frame.labels("uint64"))
+    counting = _contingency(recipe, grid, places, frame.labels("uint64"))
     stages = SegmentationStages(
         inputs.recipe, grid, places, frame, inputs.offsets, inputs.affinity_bytes, inputs.density
     ).build(inputs.predict, counting)
@@ -106,7 +105,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         places=places,
         volumes=volumes,
         identities={**inputs.identities, **_scored_identities(recipe.evaluate)},
-        foundation={**inputs.foundation, "blocks.shape": list(recipe.blocks.shape)},
+        foundation={**inputs.foundation, **_blocks(recipe)},
         memory=recipe.cluster.worker_memory("cpu"),
         density=inputs.density,
         density_note=inputs.density_note,
@@ -125,14 +124,20 @@ def look_through(plan: Plan) -> None:
             through; there the first such block ends the run.
     """
     source = plan.recipe.input.affinities
-    if source is None or math.prod(plan.grid.volume) > LOOKED_THROUGH:
+    if source is None or plan.grid.covered.voxels > LOOKED_THROUGH:
         return
     supervoxels = next(stage.config for stage in plan.stages if stage.task == "supervoxels").model_dump()
     if supervoxels["bytes_per_affinity"] == 1:
         return
-    volume, channels = open_volume(source), Channels(supervoxels["order"], supervoxels["signs"])
+    volume, channels = source.open(), Channels(supervoxels["order"], supervoxels["signs"])
     for index in plan.grid.indices():
         read_nearest(volume.read, plan.grid.box(index), plan.grid.volume, channels, volume.path)
+
+
+def _blocks(recipe: Recipe) -> dict[str, Any]:
+    """Lists the settings of the blocks, by the recipe's names."""
+    box = {} if recipe.input.box is None else {"input.box": [list(corner) for corner in recipe.input.box]}
+    return {"blocks.shape": list(recipe.blocks.shape), **box}
 
 
 def _chunks(asked: Triple | None, grid: BlockGrid) -> tuple[Triple, Triple | None]:
@@ -148,7 +153,9 @@ def _movable(recipe: Recipe, directory: Path) -> Recipe:
     return recipe.model_copy(update={"input": beside})
 
 
-def _contingency(recipe: Recipe, places: Places, segmentation: VolumeSpec) -> contingency.Config | None:
+def _contingency(
+    recipe: Recipe, grid: BlockGrid, places: Places, segmentation: VolumeSpec
+) -> contingency.Config | None:
     from ..stages.scoring import plan_contingency
 
     wanted = recipe.evaluate
@@ -158,7 +165,8 @@ def _contingency(recipe: Recipe, places: Places, segmentation: VolumeSpec) -> co
         places.segmentation,
         segmentation,
         wanted.truth,
-        block=recipe.blocks.shape,
+        block=grid.block,
+        region=grid.region,
         tables=places.tables,
         mask=wanted.mask,
         offset=wanted.offset,
@@ -168,5 +176,5 @@ def _contingency(recipe: Recipe, places: Places, segmentation: VolumeSpec) -> co
 
 
 def _scored_identities(wanted: Evaluate | None) -> dict[str, str]:
-    paths = [] if wanted is None else [wanted.truth, wanted.mask]
-    return {path: open_volume(path).identity() for path in paths if path is not None}
+    volumes = [] if wanted is None else [wanted.truth, wanted.mask]
+    return {volume.path: volume.open().identity() for volume in volumes if volume is not None}

@@ -10,10 +10,12 @@ from typing import Any
 from ...pipeline.affinities.nearest import Channels
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError
+from ...pipeline.geometry import BlockGrid
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import Volume, open_volume
+from ...pipeline.volumes import Volume, VolumeSource, open_volume
 from ...tasks.contract import Density, TaskConfig
 from ..recipes.segmentation_recipe import Model, Recipe
+from ..run_directory.affinities import region_of
 from ..stages.places import Places
 from .inputs import (
     checkpoint_folder,
@@ -37,6 +39,7 @@ class Inputs:
     Args:
         recipe: as asked for, with what was found out added to it.
         source: the volume whose frame the run's own volumes have.
+        grid: grid of the blocks.
         identities: of everything that the run only reads, by the path that configs hold.
         foundation: what the affinities of every block rest on, by the recipe's names.
         density: of the supervoxels' graph.
@@ -50,6 +53,7 @@ class Inputs:
 
     recipe: Recipe
     source: Volume
+    grid: BlockGrid
     identities: Mapping[str, str]
     foundation: Mapping[str, Any]
     density: Density
@@ -74,43 +78,46 @@ def find_inputs(recipe: Recipe, places: Places) -> Inputs:
     return from_run(recipe, str(recipe.input.run), places)
 
 
-def from_raw(recipe: Recipe, raw: str, model: Model, places: Places) -> Inputs:
+def from_raw(recipe: Recipe, raw: VolumeSource, model: Model, places: Places) -> Inputs:
     """Finds raw data, the network that predicts affinities from them, and the mask of the prediction."""
-    source = open_volume(raw)
+    source = raw.open()
     mask = mask_of(recipe, source)
     model = with_normalisation(model, source, mask)
     identity, weights = source.identity(), weights_identity(model)
-    identities = {raw: identity, source.path: identity, checkpoint_folder(model): weights}
-    foundation = {"input.raw": identity}
+    identities = {raw.path: identity, source.path: identity, checkpoint_folder(model): weights}
+    foundation = {"input.raw": identity, **_laid_over("input", raw)}
     if recipe.input.mask is not None and mask is not None:
-        identities[recipe.input.mask] = foundation["input.mask"] = mask.identity()
+        identities[recipe.input.mask.path] = foundation["input.mask"] = mask.identity()
+        foundation |= _laid_over("input.mask", recipe.input.mask)
     settings = model.model_dump(mode="json", exclude={"accept_voxel_size"}) | {"checkpoint": weights}
     segmented = recipe.output.until == "segmentation"
     return Inputs(
         recipe=recipe.model_copy(update={"model": model}),
         source=source,
+        grid=_grid(recipe, source),
         identities=identities,
         foundation=foundation | {f"model.{key}": value for key, value in settings.items()},
         density=Density(),
         density_note=f"There are no affinities to sample: {ASSUMED}" if segmented else None,
         offsets=NEAREST,
-        predict=_prediction(recipe, source.path, model, str(places.affinities)),
+        predict=_prediction(recipe, raw, model, str(places.affinities)),
         patches=patches_of(model),
         scale=scale_of(model, source),
     )
 
 
-def from_affinities(recipe: Recipe, affinities: str) -> Inputs:
+def from_affinities(recipe: Recipe, affinities: VolumeSource) -> Inputs:
     """Finds affinities that exist, and samples the density of their supervoxels."""
-    source = open_volume(affinities)
-    identity = source.identity()
+    source = affinities.open()
+    identity, grid = source.identity(), _grid(recipe, source)
     offsets, affinity_bytes = offsets_of(recipe, source)
-    density, note = _sampled(recipe, source, offsets)
+    density, note = _sampled(recipe, source, grid, offsets)
     return Inputs(
         recipe=recipe,
         source=source,
-        identities={affinities: identity, source.path: identity},
-        foundation={"input.affinities": identity},
+        grid=grid,
+        identities={affinities.path: identity, source.path: identity},
+        foundation={"input.affinities": identity, **_laid_over("input", affinities)},
         density=density,
         density_note=note,
         offsets=offsets,
@@ -125,6 +132,7 @@ def from_run(recipe: Recipe, run: str, places: Places) -> Inputs:
     return Inputs(
         recipe=recipe,
         source=source,
+        grid=_grid(recipe, source),
         identities=dict.fromkeys((source.path, places.fragments, places.leaves), identity),
         foundation={"input.run": identity},
         density=Density(),
@@ -132,18 +140,28 @@ def from_run(recipe: Recipe, run: str, places: Places) -> Inputs:
     )
 
 
-def _sampled(recipe: Recipe, source: Volume, offsets: Offsets) -> tuple[Density, str | None]:
+def _grid(recipe: Recipe, source: Volume) -> BlockGrid:
+    return BlockGrid(source.spec.shape, recipe.blocks.shape, region_of(recipe))
+
+
+def _laid_over(name: str, volume: VolumeSource) -> dict[str, Any]:
+    """Lists the metadata that a recipe lays over a volume, as JSON gives them back."""
+    values = ((key, list(value) if isinstance(value, tuple) else value) for key, value in volume.laid_over.items())
+    return {f"{name}.{key}": value for key, value in values}
+
+
+def _sampled(recipe: Recipe, source: Volume, grid: BlockGrid, offsets: Offsets) -> tuple[Density, str | None]:
     """Samples the density of the supervoxels' graph; returns a note where it is assumed."""
     if recipe.supervoxels.method != "watershed":
         return Density(), f"Supervoxels of method '{recipe.supervoxels.method}' are not sampled: {ASSUMED}"
     with contextlib.suppress(AffinityError):  # the look through the volume, or the task, names the block
-        found = sample_density(source, Channels.of_offsets(offsets), recipe.supervoxels)
+        found = sample_density(source, grid.covered, Channels.of_offsets(offsets), recipe.supervoxels)
         if found is not None:
             return found, None
     return Density(), f"Nothing lies at the three places of {source.path} that were sampled: {ASSUMED}"
 
 
-def _prediction(recipe: Recipe, raw: str, model: Model, affinities: str) -> TaskConfig:
+def _prediction(recipe: Recipe, raw: VolumeSource, model: Model, affinities: str) -> TaskConfig:
     from ...pipeline.networks.normalisation import Normalisation
     from ...tasks import predict
 
@@ -153,6 +171,7 @@ def _prediction(recipe: Recipe, raw: str, model: Model, affinities: str) -> Task
         checkpoint=checkpoint_folder(model),
         affinities=affinities,
         block=recipe.blocks.shape,
+        region=recipe.input.region,
         normalisation=Normalisation.model_validate({"mean": model.mean, "deviation": model.deviation}),
         patch=model.patch,
         batch=model.batch,

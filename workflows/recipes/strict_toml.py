@@ -103,7 +103,8 @@ def _nearest(keys: Sequence[str], model: type[BaseModel]) -> str:
     """Where an unknown key may have been meant to go."""
     table, key = keys[:-1], keys[-1]
     known = {path[-1]: path for path in _paths(model) if list(path[:-1]) == list(table)}
-    elsewhere = {path[-1]: path for path in _paths(model)}
+    below_first = sorted(_paths(model), key=lambda path: list(path[: len(table)]) != list(table))
+    elsewhere = {path[-1]: path for path in reversed(below_first)}
     for candidates in (known, elsewhere):
         if match := difflib.get_close_matches(key, list(candidates), n=1):
             return f"Did you mean '{'.'.join(candidates[match[0]])}'?"

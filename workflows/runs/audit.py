@@ -180,7 +180,7 @@ def _advance(progress: Progress, name: str) -> Callable[[int], None]:
 def _box(plan: Plan, stage: Stage, index: Triple) -> Box:
     """The voxels that a task is about."""
     if stage.grid == (1, 1, 1):
-        return Box.of_shape(plan.grid.volume)
+        return plan.grid.covered
     level: int = getattr(stage.config, "level", 0)
     return Octree(plan.grid).box(level, index)
 

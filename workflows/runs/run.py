@@ -193,7 +193,7 @@ def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
         stages=tuple(ledger.summaries()),
         seconds=ledger.seconds(),
         segmentation=places.segmentation if places.segmentation in plan.volumes else None,
-        affinities=places.affinities,
+        affinities=None if places.affinities is None else places.affinities.path,
         scores=None if recipe.evaluate is None or result.failed else scores_task.read(places.scores),
     )
     write_report(
@@ -215,6 +215,7 @@ def _pictured(plan: Plan) -> Volumes | None:
         channels=plan.channels,
         truth=None if plan.recipe.evaluate is None else plan.recipe.evaluate.truth,
         truth_offset=plan.truth_offset or (0, 0, 0),
+        segmented=plan.grid.region,
     )
 
 
