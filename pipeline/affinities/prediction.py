@@ -71,7 +71,7 @@ class Inference:
 
     @property
     def patches(self) -> Patches:
-        """The patches of this use."""
+        """Returns the patches of this use."""
         return Patches(self.patch, self.overlap, self.rim)
 
 
@@ -195,7 +195,7 @@ def working_memory(network: NetworkConfig, inference: Inference, block: Triple, 
 
 
 def patch_memory(network: NetworkConfig, inference: Inference) -> int:
-    """The most bytes that one patch takes while it is computed."""
+    """Returns the most bytes that one patch takes while it is computed."""
     patch = prod(inference.patch)
     # A module holds four feature maps at a time, the skips one more at each level, wider but smaller.
     features = patch // prod(network.stride) * max(network.widths[0], 1) * 4 * 6

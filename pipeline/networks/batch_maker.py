@@ -29,7 +29,7 @@ class BatchMaker:
         self._stream = torch.cuda.Stream() if device == "cuda" else None  # type: ignore[no-untyped-call]
 
     def make(self, draw: Callable[[], list[Drawn]]) -> list[Drawn]:
-        """The examples that are drawn, complete on their device."""
+        """Returns the examples that are drawn, complete on their device."""
         if self._stream is None:
             return draw()
         with torch.cuda.stream(self._stream):

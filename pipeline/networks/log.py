@@ -28,7 +28,7 @@ class TrainingLog:
         self._events = EventFile(directory, done + 1)
 
     def add(self, **line: Any) -> None:
-        """A line; of one with a step, all numbers and lists of numbers can be drawn."""
+        """Writes a line; of one with a step, all numbers and lists of numbers can be drawn."""
         with self._path.open("ab") as file:
             file.write(self._separator + json.dumps(line).encode() + b"\n")
         self._separator = b""

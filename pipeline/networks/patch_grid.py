@@ -31,7 +31,7 @@ class Axis(Hashable, Protocol):
     """Patches along one axis, numbered from 0 in their order."""
 
     def start(self, patch: int) -> int:
-        """The first voxel of a patch; it may lie outside the volume."""
+        """Returns the first voxel of a patch; it may lie outside the volume."""
         ...
 
     def weights(self, patch: int) -> NDArray[np.float32]:
@@ -39,7 +39,7 @@ class Axis(Hashable, Protocol):
         ...
 
     def counting(self, start: int, stop: int) -> range:
-        """The patches that count in any voxel of a range."""
+        """Returns the patches that count in any voxel of a range."""
         ...
 
 
@@ -178,7 +178,7 @@ class PatchGrid:
     axes: tuple[Axis, ...]
 
     def box(self, index: Triple) -> Box:
-        """The voxels of a patch; they may lie outside the volume."""
+        """Returns the voxels of a patch; they may lie outside the volume."""
         return Box.of_shape(self.patch, [axis.start(k) for axis, k in zip(self.axes, index, strict=True)])
 
     def weights(self, index: Triple) -> tuple[NDArray[np.float32], ...]:
@@ -186,7 +186,7 @@ class PatchGrid:
         return tuple(_weights(axis, k) for axis, k in zip(self.axes, index, strict=True))
 
     def reach(self, index: Triple) -> Box:
-        """The voxels in which a patch counts: all of it but its rim."""
+        """Returns the voxels in which a patch counts: all of it but its rim."""
         counting = [np.flatnonzero(weights) for weights in self.weights(index)]
         start = self.box(index).start
         return Box(
@@ -195,12 +195,12 @@ class PatchGrid:
         )
 
     def touching(self, block: Box) -> Iterator[Triple]:
-        """The patches that count in a voxel of a block, in global order: z slowest."""
+        """Yields the patches that count in a voxel of a block, in global order: z slowest."""
         z, y, x = self._ranges(block)
         yield from itertools.product(z, y, x)
 
     def span(self, block: Box) -> Box:
-        """The smallest box that holds every patch that counts in a block; it may reach outside the volume."""
+        """Returns the smallest box that holds every patch that counts in a block; it may reach outside the volume."""
         ranges = self._ranges(block)
         first, last = (triple([numbers[end] for numbers in ranges]) for end in (0, -1))
         return Box(self.box(first).start, self.box(last).stop)

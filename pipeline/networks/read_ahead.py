@@ -50,7 +50,7 @@ class Image:
         self._coming: list[tuple[Box, Future[None]]] = []
 
     def patch(self, box: Box) -> Tensor:
-        """The grey values (Z, Y, X) of a patch, on the device: bytes as bytes, all else as float32.
+        """Returns the grey values (Z, Y, X) of a patch, on the device: bytes as bytes, all else as float32.
 
         Raises:
             StorageError: and whatever else reading raised.

@@ -77,19 +77,19 @@ class Phantom:
         self.config = config or PhantomConfig()
 
     def read(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        """The image, uint8, and the neurite of each voxel, uint64 (0: membrane), both (Z, Y, X)."""
+        """Returns the image, uint8, and the neurite of each voxel, uint64 (0: membrane), both (Z, Y, X)."""
         image, labels = np.empty(box.shape, np.uint8), np.empty(box.shape, np.uint64)
         self._render(box, image, labels)
         return image, labels
 
     def raw(self, box: Box) -> np.ndarray:
-        """The image alone: (Z, Y, X) uint8."""
+        """Returns the image alone: (Z, Y, X) uint8."""
         image = np.empty(box.shape, np.uint8)
         self._render(box, image, None)
         return image
 
     def labels(self, box: Box) -> np.ndarray:
-        """The labels alone: (Z, Y, X) uint64. Cheaper than `read`."""
+        """Returns the labels alone: (Z, Y, X) uint64. Cheaper than `read`."""
         labels = np.empty(box.shape, np.uint64)
         self._render(box, None, labels)
         return labels
