@@ -16,6 +16,7 @@ from ..pipeline.affinities.nearest import Channels, read_nearest
 from ..pipeline.errors import PetavoxError
 from ..pipeline.files import write_text
 from ..pipeline.geometry import Box, Triple
+from ..pipeline.labels import object_ids
 from .entries import Summary
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _pictures(data: ReportData) -> list[Picture]:
         shown.insert(0, ("Raw image", under))
     shown.append(("Segmentation: one colour a segment", pictures.overlay(under, labels)))
     if truth is not None:
-        true = view.panes(lambda box: _read_shifted(truth, box, data.truth_offset))
+        true = view.panes(lambda box: object_ids(_read_shifted(truth, box, data.truth_offset), "truth"))
         shown.append(("Truth: one colour an object, unrelated to those of the segments", pictures.overlay(under, true)))
     return [_picture(caption, view, panes) for caption, panes in shown]
 
