@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import dask
-from distributed import Nanny, Scheduler, SpecCluster
+from distributed import Scheduler, SpecCluster
 
 from ..pipeline.errors import ClusterError
 from . import credentials
 from .dask_executor import SETTINGS, DaskExecutor
 from .executor import Function, PoolName
 from .gpus import visible_gpus
+from .nanny import Nanny
 from .place import Place, Pool
 from .roster import Roster, Worker
 from .scratch import private_folder

@@ -97,27 +97,48 @@ class Box:
 
 @dataclass(frozen=True)
 class BlockGrid:
-    """Blocks of one shape over a volume, anchored at its origin; the last ones are cut at the volume's end.
+    """Blocks of one shape over a volume or a region of it, anchored at the volume's origin, cut where that ends.
+
+    Block (0, 0, 0) is the first one that touches the region.
 
     Args:
         volume: shape of the volume, in voxels.
         block: shape of a block, in voxels.
+        region: the voxels that blocks cover; all of the volume unless given.
 
     Raises:
-        RequestError: a size is not positive.
+        RequestError: a size is not positive, or the region is empty or leaves the volume.
     """
 
     volume: Triple
     block: Triple
+    region: Box | None = None
 
     def __post_init__(self) -> None:
         if min(self.volume) < 1 or min(self.block) < 1:
             raise RequestError(f"Sizes must be at least 1: the volume is {self.volume}, a block is {self.block}.")
+        whole = Box.of_shape(self.volume)
+        if self.region is not None and (min(self.region.shape) < 1 or not whole.contains(self.region)):
+            raise RequestError(
+                f"A box must lie inside the volume and hold a voxel: the volume is {whole}, the box {self.region}"
+                " (z, y, x, in voxels)."
+            )
+
+    @cached_property
+    def covered(self) -> Box:
+        """The voxels that blocks cover."""
+        return Box.of_shape(self.volume) if self.region is None else self.region
+
+    @cached_property
+    def first(self) -> Triple:
+        """How many blocks of the whole volume lie before block (0, 0, 0) along each axis."""
+        return triple([a // b for a, b in zip(self.covered.start, self.block, strict=True)])
 
     @cached_property
     def shape(self) -> Triple:
         """Counts the blocks along each axis."""
-        return triple([-(-v // b) for v, b in zip(self.volume, self.block, strict=True)])
+        ends = zip(self.covered.stop, self.block, self.first, strict=True)
+        return triple([-(-stop // b) - first for stop, b, first in ends])
 
     def __len__(self) -> int:
         z, y, x = self.shape
@@ -129,8 +150,15 @@ class BlockGrid:
 
     def box(self, index: Triple) -> Box:
         """The voxels of a block."""
-        start = triple([i * b for i, b in zip(index, self.block, strict=True)])
-        return Box.of_shape(self.block, start).intersect(Box.of_shape(self.volume))
+        return self.box_of(Box.of_shape((1, 1, 1), index))
+
+    def box_of(self, span: Box) -> Box:
+        """The voxels of a box of blocks, given in block indices."""
+        corners = (
+            triple([(i + f) * b for i, f, b in zip(corner, self.first, self.block, strict=True)])
+            for corner in (span.start, span.stop)
+        )
+        return Box(*corners).intersect(self.covered)
 
     def linear(self, index: Triple) -> int:
         """A block's place in `indices()`."""
@@ -144,11 +172,11 @@ class BlockGrid:
 
     def touching(self, box: Box) -> Iterator[Triple]:
         """The blocks that share at least one voxel with a box."""
-        inside = box.intersect(Box.of_shape(self.volume))
+        inside = box.intersect(self.covered)
         if inside.is_empty:
             return
-        first = [a // b for a, b in zip(inside.start, self.block, strict=True)]
-        last = [(a - 1) // b for a, b in zip(inside.stop, self.block, strict=True)]
+        first = [a // b - f for a, b, f in zip(inside.start, self.block, self.first, strict=True)]
+        last = [(a - 1) // b - f for a, b, f in zip(inside.stop, self.block, self.first, strict=True)]
         yield from itertools.product(*(range(a, b + 1) for a, b in zip(first, last, strict=True)))
 
 
@@ -214,6 +242,29 @@ class Octree:
         """The blocks that a node covers, as a box in block indices."""
         start = [i * span for i, span in zip(index, self.spans[level], strict=True)]
         return Box.of_shape(self.spans[level], start).intersect(Box.of_shape(self.grid.shape))
+
+    def box(self, level: int, index: Triple) -> Box:
+        """The voxels that a node covers."""
+        return self.grid.box_of(self.leaf_span(level, index))
+
+    def open_surface(self, level: int, index: Triple) -> int:
+        """Voxels on those faces of a node that lie inside what blocks cover."""
+        box, covered = self.box(level, index), self.grid.covered
+        ends = zip(box.start, box.stop, covered.start, covered.stop, strict=True)
+        planes = [(a > first) + (b < last) for a, b, first, last in ends]
+        return sum(n * box.voxels // side for n, side in zip(planes, box.shape, strict=True))
+
+    def surface_of_children(self, level: int, index: Triple) -> int:
+        """Voxels on the open surfaces of a node's children, all together."""
+        return sum(self.open_surface(level - 1, child) for child in self.children(level, index))
+
+    def most_surface_of_children(self, level: int) -> int:
+        """The most that `surface_of_children` has at any node of a level.
+
+        Along an axis nodes differ only by being first, last or in between, so one of each kind is looked at.
+        """
+        kinds = ({0, min(1, n - 1), n - 1} for n in self.shape(level))
+        return max(self.surface_of_children(level, triple(index)) for index in itertools.product(*kinds))
 
     def inner_faces(self, level: int, index: Triple) -> Iterator[tuple[int, Triple]]:
         """Faces between blocks that lie inside a node and inside none of its children.

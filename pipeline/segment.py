@@ -47,6 +47,11 @@ def segment(
 ) -> npt.NDArray[np.uint64]:
     """Segment affinities in memory: bit for bit what a blockwise run gives.
 
+        >>> affinities = petavox.open_run("runs/recipe").affinities[:]
+        >>> labels = petavox.segment(affinities, low=0.05, high=0.95, threshold=0.3)
+        >>> labels.shape, labels.dtype
+        ((16, 128, 128), dtype('uint64'))
+
     Args:
         affinities: (3, Z, Y, X), uint8 or floats in [0, 1]; channel 0, 1, 2 at voxel p is the edge between p and the
             voxel before it along z, y, x.

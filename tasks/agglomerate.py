@@ -5,7 +5,6 @@ At level 0 a node is a block, and its graph that of the block's fragments once i
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -17,10 +16,10 @@ from ..pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
 from ..pipeline.agglomeration.multicut import MulticutRule, Solver, merge_multicut
 from ..pipeline.agglomeration.octree_node import ALL_FACES, FaceTable, Merge, Region, decide, face_bit
 from ..pipeline.agglomeration.small_supervoxels import JoinRule
-from ..pipeline.geometry import BlockGrid, Box, Octree, Triple
+from ..pipeline.geometry import Box, Octree, Triple
 from ..pipeline.thresholds import Threshold
 from . import block_tables
-from .contract import Density, Outcome, Resources, TaskConfig
+from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Piece
 
 VERSION = 3
@@ -28,12 +27,10 @@ _TABLES = 20_000_000  # bytes that reading and writing tables take, however smal
 _PASSED_UP = 4  # contacts, for each that crosses an open face: clusters that reach it touch one another inside, too
 
 
-class Config(TaskConfig):
+class Config(GridConfig):
     """Configures the agglomeration of one node of the octree.
 
     Args:
-    volume: shape of the volume.
-    block: shape of a block.
     level: level of the node; its index counts nodes of this level.
     join_size, join_affinity: see `JoinRule`; thresholds are decimals.
     linkage: kind of score by which contacts are judged.
@@ -46,8 +43,6 @@ class Config(TaskConfig):
     tables: folder of the run's tables.
     """
 
-    volume: Triple
-    block: Triple
     level: int
     join_size: int = 0
     join_affinity: str = "1"
@@ -68,15 +63,12 @@ class Config(TaskConfig):
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """States what a node needs: a leaf its clusters and contacts, other nodes what their children pass up."""
+    """States what a node needs: a leaf its clusters and contacts, other nodes what comes up, by its open surface."""
     contact = 250 + 16 * config.levels
     if config.level == 0:
         voxels = Box.of_shape(config.block).voxels
         return Resources(memory=_TABLES + round(voxels * (density.joined * contact + density.clusters * 100)))
-    sides = [b << (config.level - 1) for b in config.block]
-    z, y, x = (min(v, side) for v, side in zip(config.volume, sides, strict=True))
-    children = math.prod(min(2, -(-v // side)) for v, side in zip(config.volume, sides, strict=True))
-    surface = children * 2 * (z * y + z * x + y * x)
+    surface = Octree(config.grid).most_surface_of_children(config.level)
     return Resources(memory=_TABLES + round(_PASSED_UP * density.crossing * surface * (contact + 100)))
 
 
@@ -108,7 +100,7 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
 
 
 def _given(config: Config, index: Triple) -> tuple[list[Region], Placement | None]:
-    octree = Octree(BlockGrid(config.volume, config.block))
+    octree = Octree(config.grid)
     if config.level:
         return [_child(config, octree, index, child) for child in octree.children(config.level, index)], None
     region, placement = region_of_block(config.leaves, octree.grid.shape, index, config.levels)
@@ -139,7 +131,7 @@ def region_of_block(leaves: str, blocks: Triple, index: Triple, levels: int) -> 
 def _faces(config: Config, index: Triple) -> list[FaceTable]:
     if config.level == 0:
         return []
-    faces = Octree(BlockGrid(config.volume, config.block)).inner_faces(config.level, index)
+    faces = Octree(config.grid).inner_faces(config.level, index)
     return [block_tables.read_face(config.leaves, block, axis, config.levels) for axis, block in faces]
 
 

@@ -9,38 +9,39 @@ import numpy.typing as npt
 
 from ..pipeline.agglomeration.contacts import Int64s
 from ..pipeline.agglomeration.octree_node import Ids, look_up
-from ..pipeline.geometry import BlockGrid, Octree, Triple
+from ..pipeline.geometry import Octree, Triple
 from . import block_tables
-from .contract import Density, Outcome, Resources, TaskConfig
+from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Piece
 
 VERSION = 1
+_GIVEN = 100  # bytes, for each contact that crosses an open face of a child: its cluster, target and segment, looked up
+_KNOWN = 40  # likewise in the parent's table, where these are looked up
 
 
-class Config(TaskConfig):
+class Config(GridConfig):
     """Configures the assignment of final segments to the clusters of one node of the octree.
 
     Args:
-    volume: shape of the volume.
-    block: shape of a block.
     level: level of the node, at least 1.
     tables: folder of the run's tables.
     """
 
-    volume: Triple
-    block: Triple
     level: int
     tables: str
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """Ids and segments of what eight children and one parent pass up."""
-    z, y, x = (min(v, b << config.level) for v, b in zip(config.volume, config.block, strict=True))
-    return Resources(memory=round((z * y + z * x + y * x) * density.crossing * 400))
+    """A node holds ids and segments of what its children, and those of its parent, pass up."""
+    octree = Octree(config.grid)
+    surface = _GIVEN * octree.most_surface_of_children(config.level)
+    if config.level < octree.height:
+        surface += _KNOWN * octree.most_surface_of_children(config.level + 1)
+    return Resources(memory=round(surface * density.crossing))
 
 
 def run(config: Config, index: Triple) -> Outcome:
-    given, segments = segments_of(config.tables, Octree(BlockGrid(config.volume, config.block)), config.level, index)
+    given, segments = segments_of(config.tables, Octree(config.grid), config.level, index)
     written = block_tables.write_assignment(config.tables, config.level, index, given, segments)
     return Outcome(counts={"table_bytes": written.bytes}, checksum=written.checksum)
 

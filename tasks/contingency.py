@@ -7,35 +7,31 @@ from collections.abc import Iterator
 from ..pipeline import tables
 from ..pipeline.evaluation.boundaries import halo, ignore_boundaries
 from ..pipeline.evaluation.contingency import Contingency, Labels, Mask, count
-from ..pipeline.geometry import BlockGrid, Box, Triple
-from ..pipeline.volumes import CACHE_BYTES, open_volume
+from ..pipeline.geometry import Box, Triple
+from ..pipeline.volumes import CACHE_BYTES, VolumeSource, open_volume
 from . import block_tables
-from .contract import Density, Outcome, Resources, TaskConfig
+from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Piece
 
 VERSION = 1
 
 
-class Config(TaskConfig):
+class Config(GridConfig):
     """Configures the table of voxels that segments and truth objects of a block share.
 
     Args:
-    volume: shape of the segmentation.
-    block: shape of a block.
     segmentation: path of the segmentation.
-    truth: path of the truth, on the same grid of voxels; 0 is not scored.
-    mask: path of a volume on the truth's frame; where it is 0 nothing is looked at.
+    truth: the true labels, on the same grid of voxels; 0 is not scored.
+    mask: a volume on the truth's frame; where it is 0 nothing is looked at.
     offset: where the first voxel of truth and mask lies in the segmentation, voxels.
     start, stop: the scored box in voxels of the segmentation, inside the segmentation and inside the truth.
     tolerance: nm; truth voxels this close to a boundary in the same section are not scored.
     tables: folder of the run's tables.
     """
 
-    volume: Triple
-    block: Triple
     segmentation: str
-    truth: str
-    mask: str | None = None
+    truth: VolumeSource
+    mask: VolumeSource | None = None
     offset: Triple = (0, 0, 0)
     start: Triple
     stop: Triple
@@ -66,7 +62,7 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
 
 def blocks(config: Config) -> Iterator[Triple]:
     """Lists the blocks that have a table."""
-    return BlockGrid(config.volume, config.block).touching(Box(config.start, config.stop))
+    return config.grid.touching(Box(config.start, config.stop))
 
 
 def read_block(config: Config, index: Triple) -> Contingency:
@@ -84,7 +80,7 @@ def count_block(config: Config, index: Triple) -> Contingency:
 def read_truth(config: Config, part: Box) -> tuple[Labels, Mask | None]:
     """The truth over a part of the scored box, as it is scored, and the mask over it, if there is one."""
     in_truth = [-offset for offset in config.offset]
-    truth_volume = open_volume(config.truth)
+    truth_volume = config.truth.open()
     if config.tolerance is None:
         truth = truth_volume.read(part.shift(in_truth))
     else:
@@ -93,9 +89,9 @@ def read_truth(config: Config, part: Box) -> tuple[Labels, Mask | None]:
         seen = part.grow(halo(config.tolerance, voxel_size)).intersect(Box(config.start, config.stop))
         whole = truth_volume.read(seen.shift(in_truth))
         truth = ignore_boundaries(whole, config.tolerance, voxel_size)[part.slices(seen.start)]
-    mask = None if config.mask is None else open_volume(config.mask).read(part.shift(in_truth)) != 0
+    mask = None if config.mask is None else config.mask.open().read(part.shift(in_truth)) != 0
     return truth, mask
 
 
 def _part(config: Config, index: Triple) -> Box:
-    return BlockGrid(config.volume, config.block).box(index).intersect(Box(config.start, config.stop))
+    return config.grid.box(index).intersect(Box(config.start, config.stop))

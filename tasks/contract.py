@@ -5,13 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..pipeline.geometry import BlockGrid, Box, Triple
 
 
 class TaskConfig(BaseModel):
     """Base of every task's config: frozen, and an unknown key is an error. Paths are absolute strings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GridConfig(TaskConfig):
+    """Base of the configs of tasks over blocks.
+
+    Args:
+        volume: shape of the volume, voxels.
+        block: shape of a block.
+        region: the voxels that blocks cover; all of the volume unless given.
+    """
+
+    volume: Triple
+    block: Triple
+    region: Box | None = Field(default=None, exclude_if=lambda box: box is None)
+
+    @property
+    def grid(self) -> BlockGrid:
+        """The blocks."""
+        return BlockGrid(self.volume, self.block, self.region)
 
 
 @dataclass(frozen=True)

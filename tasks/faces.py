@@ -6,29 +6,25 @@ from ..pipeline.agglomeration.contacts import face_contacts
 from ..pipeline.agglomeration.octree_node import face_bit
 from ..pipeline.agglomeration.seams import Seam, sew
 from ..pipeline.agglomeration.small_supervoxels import JoinRule
-from ..pipeline.geometry import BlockGrid, Triple
+from ..pipeline.geometry import Triple
 from ..pipeline.thresholds import Threshold
 from . import block_tables
-from .contract import Density, Outcome, Resources, TaskConfig
+from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Piece
 
 VERSION = 3
 _CONTACTS_OF_A_CUT_ONE = 5
 
 
-class Config(TaskConfig):
+class Config(GridConfig):
     """Configures the seams of a block at its faces to the three blocks before it.
 
     Args:
-    volume: shape of the volume.
-    block: shape of a block.
     join_size, join_affinity: see `JoinRule`; a decimal.
     levels: levels of the contacts' histograms; 0 for none.
     tables: folder of the run's tables.
     """
 
-    volume: Triple
-    block: Triple
     join_size: int = 0
     join_affinity: str = "1"
     levels: int = 0
@@ -64,7 +60,7 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
 
 
 def _seam(config: Config, index: Triple, axis: int) -> Seam:
-    box = BlockGrid(config.volume, config.block).box(index)
+    box = config.grid.box(index)
     shape = [n for i, n in enumerate(box.shape) if i != axis]
     z, y, x = (i - (k == axis) for k, i in enumerate(index))
     before, last = block_tables.read_side(

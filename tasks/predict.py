@@ -28,9 +28,9 @@ from ..pipeline.affinities.variants import Combine
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.networks.normalisation import Normalisation
 from ..pipeline.networks.orientations import Count
-from ..pipeline.volumes import THREADS, VolumeSpec, open_volume
+from ..pipeline.volumes import THREADS, VolumeSource, VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
-from .outputs import Part, Piece
+from .outputs import Part, Piece, write_part
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +50,12 @@ class Config(TaskConfig):
     """Configures the affinities of a block.
 
     Args:
-    raw: path of the raw volume.
-    mask: path of a volume of its shape; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
+    raw: the raw volume.
+    mask: a volume of its shape; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
     checkpoint: folder of the checkpoint.
     affinities: path of the affinities volume, which exists.
     block: shape of a block.
+    region: the voxels whose affinities are wanted; all of the volume unless given.
     normalisation: normalisation of the raw volume's grey values.
     patch: shape of a patch; None: that of the checkpoint, as for its overlap and rim.
     threads: number of torch's threads on a CPU.
@@ -63,11 +64,12 @@ class Config(TaskConfig):
         unless set.
     """
 
-    raw: str
-    mask: str | None = Field(default=None, exclude_if=lambda path: path is None)
+    raw: VolumeSource
+    mask: VolumeSource | None = Field(default=None, exclude_if=lambda path: path is None)
     checkpoint: str
     affinities: str
     block: Triple
+    region: Box | None = Field(default=None, exclude_if=lambda box: box is None)
     normalisation: Normalisation
     patch: Triple | None
     batch: int
@@ -98,7 +100,7 @@ def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> Vol
 def resources(config: Config, _: Density) -> Resources:
     """One block with its image, one batch of patches, and torch itself."""
     checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
-    raw = open_volume(config.raw).spec
+    raw = config.raw.open().spec
     block = triple([min(b, v) for b, v in zip(config.block, raw.shape, strict=True)])
     inference = _inference(config, checkpoint, raw.fill_value)
     arrays = working_memory(checkpoint.network, inference, block, np.dtype(raw.dtype).itemsize, raw.chunk[0])
@@ -109,8 +111,8 @@ def resources(config: Config, _: Density) -> Resources:
 
 
 def run(config: Config, index: Triple) -> Outcome:
-    raw = open_volume(config.raw)
-    block = BlockGrid(raw.spec.shape, config.block).box(index)
+    raw = config.raw.open()
+    block = BlockGrid(raw.spec.shape, config.block, config.region).box(index)
     wanted = _wanted(config, block)
     if wanted is not None and not wanted.any():
         nothing = np.zeros((len(NEAREST), *block.shape), np.uint8)
@@ -126,7 +128,7 @@ def _predict(predictor: Predictor, config: Config, block: Box, wanted: Wanted) -
     """Affinities of a block, and whether there are any; these are written while others are still being computed."""
     on_gpu = predictor.device.name == "cuda"
     threads = min(STORAGE_THREADS, len(os.sched_getaffinity(0))) if on_gpu else THREADS
-    raw = open_volume(config.raw, threads=threads)
+    raw = config.raw.open(threads=threads)
     output = open_volume(config.affinities, writable=True, threads=threads)
     affinities = np.empty((len(NEAREST), *block.shape), np.uint8)
 
@@ -138,7 +140,7 @@ def _predict(predictor: Predictor, config: Config, block: Box, wanted: Wanted) -
             np.multiply(arrived(), wanted[here], out=affinities[here])
         any_there = bool(affinities[here].any())
         if any_there:
-            output.write(slab, affinities[here])
+            write_part(output, slab, affinities[here])
         return any_there
 
     depths = (raw.spec.chunk[0], output.spec.write_unit[0])
@@ -154,7 +156,7 @@ def _predict(predictor: Predictor, config: Config, block: Box, wanted: Wanted) -
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    block = BlockGrid(open_volume(config.affinities).spec.shape, config.block).box(index)
+    block = BlockGrid(open_volume(config.affinities).spec.shape, config.block, config.region).box(index)
     return (Part(config.affinities, block),)
 
 
@@ -162,7 +164,7 @@ def _wanted(config: Config, block: Box) -> Wanted:
     """For each affinity (3, Z, Y, X) of a block whether both ends of its edge are inside the mask, if there is one."""
     if config.mask is None:
         return None
-    mask = open_volume(config.mask)
+    mask = config.mask.open()
     around = Box(triple([max(0, a - 1) for a in block.start]), block.stop)
     missing = [(1 - (a - b), 0) for a, b in zip(block.start, around.start, strict=True)]
     inside = np.pad(mask.read(around) != 0, missing, mode="edge")

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 import petavox
 
@@ -93,6 +94,11 @@ def test_every_requirement_is_pinned_within_its_bound():
         assert PINNED[name].startswith("=="), name
         assert version(PINNED[name]) >= version(bound), name
     assert PINNED["torch"] == "==2.13.0"
+
+
+@pytest.mark.parametrize(("version", "good"), [("2.6.0", True), ("2.8.1", True), ("2.9.0", False), ("2.9.1", False)])
+def test_the_torch_whose_bfloat16_convolutions_are_slow_stays_out(version, good):
+    assert (version in SpecifierSet(REQUIRED["torch"])) == good
 
 
 def test_torchvision_and_what_needs_it_stay_out():

@@ -38,18 +38,6 @@ def sizes(base: Triple, block: Triple, doublings: int) -> Iterator[Triple]:
         yield shape[0], shape[1], shape[2]
 
 
-def open_surface(grid: BlockGrid, level: int, index: Triple) -> int:
-    """Voxels on those faces of an octree node that are not faces of the volume."""
-    span = Octree(grid).leaf_span(level, index)
-    start = [a * b for a, b in zip(span.start, grid.block, strict=True)]
-    stop = [min(a * b, v) for a, b, v in zip(span.stop, grid.block, grid.volume, strict=True)]
-    voxels = math.prod(b - a for a, b in zip(start, stop, strict=True))
-    return sum(
-        voxels // (stop[axis] - start[axis]) * ((start[axis] > 0) + (stop[axis] < grid.volume[axis]))
-        for axis in range(3)
-    )
-
-
 def nodes(grid: BlockGrid, tasks: list[Task]) -> list[dict[str, Any]]:
     """Every octree node: its open surface, the contacts that its children gave it, and what it passed up."""
     octree = Octree(grid)
@@ -63,7 +51,7 @@ def nodes(grid: BlockGrid, tasks: list[Task]) -> list[dict[str, Any]]:
         found.append(
             {
                 "level": level,
-                "surface": open_surface(grid, level, index),
+                "surface": octree.open_surface(level, index),
                 "given_contacts": sum(passed_up[level - 1, child] for child in children),
                 "residual_nodes": task.counts["residual_nodes"],
                 "residual_contacts": task.counts["residual_contacts"],

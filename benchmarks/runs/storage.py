@@ -185,7 +185,7 @@ def measure_stages(plan: Plan, repeats: int) -> list[Row]:
 def measure_volumes(plan: Plan, work: Path, repeats: int) -> list[Row]:
     """All codecs with one chunk shape in shards, then all chunk shapes with one codec, then two without shards."""
     places = plan.places
-    paths = {"affinities": places.affinities, "fragments": places.fragments, "segmentation": places.segmentation}
+    paths = {"affinities": str(places.affinities), "fragments": places.fragments, "segmentation": places.segmentation}
     rows = []
     for name, path in paths.items():
         block = _block(open_volume(path))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -54,10 +56,10 @@ def maximin_loss(logits: Tensor, targets: Tensor, labels: Sequence[Tensor], tota
         labels: labels of each patch, (Z, Y, X) of the same device: the objects that the targets were made of.
         total: over all processes.
     """
-    shares = [
-        pairs_decided(*(array.detach().cpu().numpy() for array in (strength.float().sigmoid(), known, objects)))
-        for strength, known, objects in zip(logits, targets, labels, strict=True)
-    ]
+    strengths = logits.detach().float().sigmoid()
+    arrays = [[array.cpu().numpy() for array in patch] for patch in zip(strengths, targets, labels, strict=True)]
+    with ThreadPoolExecutor(min(len(arrays), os.cpu_count() or 1)) as pool:
+        shares = list(pool.map(lambda patch: pairs_decided(*patch), arrays))
     within, between = (torch.from_numpy(np.stack(kind)).to(logits.device) for kind in zip(*shares, strict=True))
     edges = within * F.softplus(-logits.float()) + between * F.softplus(logits.float())
     return 0.5 * edges.sum() / total(edges.new_tensor(float(len(logits))))

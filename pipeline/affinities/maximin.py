@@ -39,8 +39,7 @@ def pairs_decided(
     levels = np.rint((1 - affinities) * FINEST).astype(np.uint16)
     order = np.argsort(levels, axis=None, kind="stable")  # a radix sort, ten times as fast as one of float32
     flat = np.ascontiguousarray(targets).ravel()
-    names = np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int64)
-    names[labels <= 0] = NONE
+    names = np.where(labels > 0, labels, NONE).astype(np.int64)
     shape = np.array(labels.shape, np.int64)
     within, between = _count(order, flat, names.ravel(), shape)
     return (_shares(within).reshape(affinities.shape), _shares(between).reshape(affinities.shape))

@@ -57,6 +57,13 @@ class Scores:
         """The scores as json.dump takes them: keys as the fields, places and boxes as lists z, y, x."""
         return asdict(self)
 
+    def _repr_html_(self) -> str:
+        """Shows the scores, without single mistakes, in a notebook."""
+        numbers = {name: value for name, value in asdict(self).items() if isinstance(value, int | float)}
+        texts = {name: f"{value:,}" if isinstance(value, int) else f"{value:.4f}" for name, value in numbers.items()}
+        rows = (f"<tr><td>{name.replace('_', ' ')}</td><td>{text}</td></tr>" for name, text in texts.items())
+        return f"<table>{''.join(rows)}</table>"
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Scores:
         """The inverse of to_json."""

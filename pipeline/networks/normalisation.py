@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -46,39 +47,74 @@ def estimate_normalisation(
     shape: Triple,
     *,
     fill_value: float | None = None,
+    inside: Callable[[Box], NDArray[np.bool_]] | None = None,
     samples: int = 64,
+    most_samples: int = 2048,
     sample_shape: Triple = (4, 64, 64),
     seed: int = 0,
 ) -> Normalisation:
     """Statistics of a volume from boxes drawn evenly over the whole of it, the same for the same seed.
 
+    Boxes are drawn until enough of their voxels hold image: an eighth of all that the first `samples` boxes have.
+
     Args:
         read: gives the grey values of a box inside the volume.
         shape: the volume's shape (Z, Y, X), in voxels.
         fill_value: grey value of voxels that hold no image, left out; None where every voxel counts.
-        samples: number of boxes that are read.
+        inside: gives for a box which of its voxels count (bool, the box's shape); None where all do.
+        samples: least number of boxes that are read.
+        most_samples: most boxes that are read, where few voxels hold image.
         sample_shape: their shape, in voxels.
         seed: seed of the boxes' places.
 
     Raises:
-        VolumeError: the sampled voxels all have one value, so that there is nothing to normalise by.
+        VolumeError: fewer voxels than a box has were found that hold image, or all have one value, so that there is
+            nothing to normalise by.
     """
     extent = triple([min(s, v) for s, v in zip(sample_shape, shape, strict=True)])
+    least = math.prod(extent)
     random = np.random.default_rng(seed)
-    count, total, squares = 0, 0.0, 0.0
-    for _ in range(samples):
+    drawn, count, total, squares = 0, 0, 0.0, 0.0
+    while drawn < samples or (count < samples * least // 8 and drawn < most_samples):
         start = triple([int(random.integers(0, v - e + 1)) for v, e in zip(shape, extent, strict=True)])
-        grey = read(Box.of_shape(extent, start)).astype(np.float64).ravel()
-        if fill_value is not None:
-            grey = grey[grey != fill_value]
+        drawn += 1
+        grey = _image(read, Box.of_shape(extent, start), fill_value, inside)
         count += grey.size
         total += float(grey.sum())
         squares += float(np.square(grey).sum())
-    mean = total / max(count, 1)
-    variance = squares / max(count, 1) - mean * mean
+    if count < least:
+        raise VolumeError(
+            f"Grey values are normalised by at least {least:,} voxels that hold image; {drawn:,} boxes of"
+            f" {list(extent)} voxels, drawn all over the volume, have {count:,} that are not"
+            f" {_left_out(fill_value, inside)}. State the mean and deviation in the recipe, or check the volume and the"
+            " mask."
+        )
+    mean = total / count
+    variance = squares / count - mean * mean
     if variance <= 1e-12 * max(mean * mean, 1e-12):
         raise VolumeError(
-            f"Grey values must vary to be normalised: all {count} sampled voxels that are not fill value {fill_value} "
-            f"have the value {mean:g}. State the mean and deviation in the recipe, or check the volume."
+            f"Grey values must vary to be normalised: all {count:,} sampled voxels that are not"
+            f" {_left_out(fill_value, inside)} have the value {mean:g}. State the mean and deviation in the recipe, or"
+            " check the volume."
         )
     return Normalisation(mean=round(mean, 4), deviation=round(float(np.sqrt(variance)), 4))
+
+
+def _image(
+    read: Callable[[Box], NDArray[np.generic]],
+    box: Box,
+    fill_value: float | None,
+    inside: Callable[[Box], NDArray[np.bool_]] | None,
+) -> NDArray[np.float64]:
+    """The grey values of those voxels of a box that hold image; outside a mask nothing is read."""
+    counted = None if inside is None else inside(box)
+    if counted is not None and not counted.any():
+        return np.empty(0)
+    grey = read(box).astype(np.float64)
+    grey = grey.ravel() if counted is None else grey[counted]
+    return grey if fill_value is None else grey[grey != fill_value]
+
+
+def _left_out(fill_value: float | None, inside: object) -> str:
+    parts = [] if fill_value is None else [f"fill value {fill_value:g}"]
+    return " or ".join([*parts, *([] if inside is None else ["outside the mask"])]) or "left out"

@@ -80,7 +80,8 @@ def arrange(axes: tuple[str, ...], shape: Sequence[int], path: str, *, keep_chan
         names = f"the axes {', '.join(axes)}" if axes else f"{len(shape)} unnamed axes"
         raise VolumeError(
             f"A volume has the axes z, y, x or c, z, y, x; {path} has {names} (shape {tuple(shape)}). "
-            f"If they are misnamed, name them in the array's own order: petavox convert {path} NEW.zarr --axes zyx"
+            "If they are misnamed, name them in the array's own order: in a recipe, beside the path, axes = 'zyx'; or "
+            f"in a copy: petavox convert {path} NEW.zarr --axes zyx"
         )
     return [axes.index(n) for n in (*dropped, *left, *SPATIAL)], len(dropped)
 

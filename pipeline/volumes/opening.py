@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -23,6 +24,7 @@ def open_volume(
     voxel_size: Sequence[float] | None = None,
     axes: str | None = None,
     offsets: Sequence[Sequence[int]] | None = None,
+    channel: int | None = None,
     threads: int = THREADS,
 ) -> Volume:
     """Open a volume: zarr v2 or v3, N5, neuroglancer precomputed, or an OME-NGFF group (its full resolution).
@@ -37,6 +39,7 @@ def open_volume(
         voxel_size: nm, z y x, instead of what the metadata says.
         axes: the array's axes in its own order, one letter each, such as "xyz", instead of what the metadata says.
         offsets: of affinities, (z, y, x) a channel, instead of what the metadata says.
+        channel: the one that is presented, from 0, of an array with several.
         threads: that decode and encode chunks; all volumes of a process that are opened with as many share them.
 
     Raises:
@@ -58,13 +61,16 @@ def open_volume(
         if offsets is not None
         else next((o for o in (affinity_offsets(s, place.path) for s in sources) if o), None)
     )
-    keep_channel = known_offsets is not None or any("petavox" in s for s in sources)
+    keep_channel = known_offsets is not None or channel is not None or any("petavox" in s for s in sources)
     view = _normalise(store, frame.axes, place.path, keep_channel=keep_channel)
+    if channel is not None:
+        view, known_offsets = _one_channel(view, channel, place.path), None
     size = nanometres(voxel_size) if voxel_size is not None else _three(frame.size)
     if size is None:
         raise VolumeError(
-            f"{place.path} does not say its voxel size, or not its unit. Give it in nm as z,y,x: "
-            f"petavox convert {place.path} NEW.zarr --voxel-size 30,6,6"
+            f"{place.path} does not say its voxel size, or not its unit. Say it in nm (z, y, x): in a recipe, beside "
+            f"the path, voxel_size = [30, 6, 6]; or in a copy: petavox convert {place.path} NEW.zarr "
+            "--voxel-size 30,6,6"
         )
     translation = _three(frame.translation) or (0.0, 0.0, 0.0)
     spec = _spec(view, size, translation, known_offsets)
@@ -77,7 +83,7 @@ def _find_array(place: Place) -> tuple[Found, Found | None, str]:
     if found.array_format is not None:
         return found, *_group_above(place)
     if not found.is_group:
-        raise missing(place)
+        return _scale(place) or _raise(missing(place))
     image = multiscales(found.attributes)
     level = str(image["datasets"][0]["path"]).strip("/") if image else "s0"
     inner = look(place / level)
@@ -85,6 +91,18 @@ def _find_array(place: Place) -> tuple[Found, Found | None, str]:
         meant = f"its level {level} is missing" if image else "it is not an OME-NGFF image and has no array s0"
         raise VolumeError(f"{place.path} is a group, but {meant}. Name one of its arrays: {place.path}/…")
     return inner, found, level
+
+
+def _raise(error: VolumeError) -> NoReturn:
+    raise error
+
+
+def _scale(place: Place) -> tuple[Found, None, str] | None:
+    """A precomputed volume at the scale whose folder is named, as in em/12_12_30."""
+    found = look(place.parent) if place.parent is not None else None
+    if found is None or place.name not in found.scales:
+        return None
+    return replace(found, scale=place.name), None, ""
 
 
 def _group_above(place: Place) -> tuple[Found | None, str]:
@@ -108,7 +126,8 @@ def _group_above(place: Place) -> tuple[Found | None, str]:
 def _open_store(found: Found, *, writable: bool, threads: int) -> Any:
     import tensorstore as ts
 
-    spec = {"driver": found.array_format, "kvstore": found.place.kvstore}
+    level = {} if found.scale is None else {"scale_metadata": {"key": found.scale}}
+    spec = {"driver": found.array_format, "kvstore": found.place.kvstore, **level}
     try:
         return ts.open(spec, open=True, read=True, write=writable, context=context(threads)).result()
     except FAILURES as error:
@@ -136,6 +155,16 @@ def _normalise(store: Any, axes: tuple[str, ...], path: str, *, keep_channel: bo
     for _ in range(dropped):
         view = view[view.domain.origin[0]]
     return view[ts.d[:].translate_to[0]]
+
+
+def _one_channel(view: Any, channel: int, path: str) -> Any:
+    channels = view.shape[0] if view.rank == 4 else 0
+    if not 0 <= channel < channels:
+        raise VolumeError(
+            f"Cannot take number {channel} of the channels of {path}: it has {channels or 'no'} channels, counted "
+            "from 0."
+        )
+    return view[channel]
 
 
 def _spec(view: Any, size: Nanometres, translation: Nanometres, offsets: tuple[Triple, ...] | None) -> VolumeSpec:

@@ -95,11 +95,19 @@ class Place:
 
 @dataclass(frozen=True)
 class Found:
-    """The metadata documents at a place, and the stamp of each: what changes when it is written anew."""
+    """The metadata documents at a place, and the stamp of each: what changes when it is written anew.
+
+    Args:
+        place: the folder or prefix.
+        documents: by name of the file.
+        stamps: by name of the file.
+        scale: key of the scale that is meant, of a precomputed volume; its first one unless given.
+    """
 
     place: Place
     documents: dict[str, Document]
     stamps: dict[str, str]
+    scale: str | None = None
 
     @property
     def array_format(self) -> str | None:
@@ -114,6 +122,11 @@ class Found:
         if "scales" in documents.get("info", {}):
             return "neuroglancer_precomputed"
         return None
+
+    @property
+    def scales(self) -> list[str]:
+        """Keys of the scales of a precomputed volume, the finest first."""
+        return [str(scale["key"]) for scale in self.documents.get("info", {}).get("scales", ())]
 
     @property
     def is_group(self) -> bool:

@@ -142,28 +142,3 @@ def _file_stamps(root: Path, budget: int) -> Iterator[tuple[str, int, int]]:
             elif not entry.name.endswith(".__lock"):
                 status = entry.stat()
                 yield str(Path(entry.path).relative_to(root)), status.st_mtime_ns, status.st_size
-
-
-def check_same_frame(a: Volume, b: Volume) -> None:
-    """Make sure that two volumes have the same voxels in the same places, to less than half a voxel.
-
-    Raises:
-        VolumeError: shape, voxel size or position differ; the message names both.
-    """
-    one, other = a.spec, b.spec
-    apart = np.abs(np.subtract(one.translation, other.translation)) * 2 >= one.voxel_size
-    for differs, what, mine, theirs in (
-        (one.shape != other.shape, "shape, in voxels", one.shape, other.shape),
-        (
-            not np.allclose(one.voxel_size, other.voxel_size, rtol=1e-4),
-            "voxel size, in nm",
-            one.voxel_size,
-            other.voxel_size,
-        ),
-        (apart.any(), "position of the first voxel, in nm", one.translation, other.translation),
-    ):
-        if differs:
-            raise VolumeError(
-                f"Volumes that go together must have the same {what} (z, y, x): {a.path} has {mine}, "
-                f"{b.path} has {theirs}. Correct the metadata of the wrong one, or convert it anew."
-            )

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from petavox.pipeline.affinities.nearest import Channels
 from petavox.pipeline.geometry import BlockGrid
 from petavox.tasks.contract import Density
 from petavox.workflows.planning.plan import Plan
@@ -37,5 +38,7 @@ def plan_of(volume, block, *, workers=2, memory=4 * 10**9, density=None, directo
         density_note=None,
         operations=0.0,
         patches=None,
+        channels=Channels(),
         truth_offset=None,
+        scale=None,
     )

@@ -25,7 +25,7 @@ from ...pipeline.geometry import Box, Triple, triple
 from ...pipeline.segment import SegmentGraph, oversegment, recount, recuts
 from ...pipeline.segmentation.supervoxels import Fragments
 from ...pipeline.thresholds import Threshold
-from ...pipeline.volumes import VolumeSpec, open_volume
+from ...pipeline.volumes import VolumeSpec
 from ...tasks import contingency
 from ..progress import Progress
 from ..recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, Supervoxels, load
@@ -126,7 +126,9 @@ def tune(
     before, place = stored.origin(recipe, directory)
     check_affinities(place)
     source = stored.affinities_of(before, place)
-    scoring = _scoring(recipe, directory, open_volume(str(source.affinities)).spec, box)
+    assert source.affinities is not None
+    affinities = source.affinities.open().spec
+    scoring = _scoring(recipe, directory, affinities, box, source.region)
     whole = Box(scoring.start, scoring.stop)
     if recipe.supervoxels.method != "watershed":
         raise RequestError(
@@ -135,8 +137,7 @@ def tune(
         )
     if min(context) < 0:
         raise RequestError(f"Context is counted in voxels along z, y, x; found {context}.")
-    volume = Box.of_shape(open_volume(str(source.affinities)).spec.shape)
-    segmented = whole.grow(context).intersect(volume)
+    segmented = whole.grow(context).intersect(source.region or affinities.box)
     if not stored.fits_in_memory(segmented):
         raise RequestError(
             f"What is segmented must fit in half of the free memory; {segmented} does not. Give a smaller --box, or"
@@ -170,7 +171,9 @@ class _Given:
         return count(truth, fragments.labels[box.slices(self.box.start)], mask=mask, origin=box.start)
 
 
-def _scoring(recipe: Recipe, directory: Path, affinities: VolumeSpec, box: Box | None) -> contingency.Config:
+def _scoring(
+    recipe: Recipe, directory: Path, affinities: VolumeSpec, box: Box | None, region: Box | None
+) -> contingency.Config:
     wanted = recipe.evaluate
     if wanted is None:
         raise RequestError(
@@ -189,6 +192,7 @@ def _scoring(recipe: Recipe, directory: Path, affinities: VolumeSpec, box: Box |
         box=box,
         tolerance=wanted.tolerance,
         block=spec.shape,
+        region=region,
     )
 
 

@@ -115,8 +115,9 @@ def _plain(trial: Trial) -> dict[str, Any]:
 
 def _movable(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe as it is written into a folder of the run: affinities of the run are named so that both move."""
-    affinities, folder = str(recipe.input.affinities), folder.absolute()
-    if "://" in affinities or not Path(affinities).is_relative_to(folder.parent):
+    affinities, folder = recipe.input.affinities, folder.absolute()
+    if affinities is None or "://" in affinities.path or not Path(affinities.path).is_relative_to(folder.parent):
         return recipe
-    source = recipe.input.model_copy(update={"affinities": os.path.relpath(affinities, folder)})
+    movable = affinities.model_copy(update={"path": os.path.relpath(affinities.path, folder)})
+    source = recipe.input.model_copy(update={"affinities": movable})
     return recipe.model_copy(update={"input": source})

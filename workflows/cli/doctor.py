@@ -29,7 +29,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Examines everything."""
-    return [*_versions(), *_machine(), _gpu(), *map(_batch_system, DIALECTS), _kernel_cache()]
+    return [*_versions(), *_machine(), *_gpu(), *map(_batch_system, DIALECTS), _kernel_cache()]
 
 
 def findings_table(findings: list[Finding]) -> Table:
@@ -57,14 +57,25 @@ def _machine() -> Iterator[Finding]:
     yield Finding("memory", f"{in_bytes(memory.available)} free of {in_bytes(memory.total)}")
 
 
-def _gpu() -> Finding:
+def _gpu() -> Iterator[Finding]:
     try:
         import torch
     except ImportError:
-        return Finding("GPU", "unknown without torch")
-    if not torch.cuda.is_available():
-        return Finding("GPU", "none; networks run on the CPU")
-    return Finding("GPU", ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))
+        yield Finding("GPU", "unknown without torch")
+        return
+    if torch.cuda.is_available():
+        yield Finding("GPU", ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())))
+    else:
+        yield Finding("GPU", "none; networks run on the CPU")
+    yield Finding("cuDNN", cudnn_version(torch.backends.cudnn.version()))  # type: ignore[no-untyped-call]
+
+
+def cudnn_version(number: int | None) -> str:
+    """The version of the library that computes convolutions on a GPU, from the number that torch has for it."""
+    if number is None:
+        return "none in this torch, which computes on CPUs alone"
+    large = 10_000 if number >= 10_000 else 1_000  # 91002 is 9.10.2, and 8902 was 8.9.2
+    return f"{number // large}.{number % large // 100}.{number % 100}"
 
 
 def _batch_system(kind: str) -> Finding:

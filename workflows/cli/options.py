@@ -60,11 +60,9 @@ def all_overrides(cluster: str | None, workers: int | None, overrides: Sequence[
 
 def run_directory(recipe: Path, run: Path | None) -> Path:
     """Finds the run directory of a recipe: as --run says, beside a recipe that a run keeps, or runs/NAME."""
-    from ..run_directory.layout import LEDGER
+    from ..run_directory.layout import directory_of
 
-    if run is not None:
-        return run
-    return recipe.parent if (recipe.parent / LEDGER).exists() else Path("runs") / recipe.stem
+    return directory_of(recipe) if run is None else run
 
 
 def parse_three(kind: Callable[[str], Number], text: str, option: str) -> list[Number]:

@@ -39,31 +39,10 @@ def status_table(found: Look) -> RenderableType:
         rate = "" if stage.rate is None else f"{stage.rate:.3g}"
         left = _duration(_time_left(found.status, stage)) if found.driver else ""
         table.add_row(stage.name, *(f"{count:,}" for count in counts), rate, left, in_bytes(stage.peak_memory))
-    failures = [
-        f"{name} task {number}, tried {tries} times: {why.splitlines()[0] if why else ''}"
-        for name, number, tries, why in found.status.failures
-    ]
+    failures = list(found.failures())
     compared = [f"With {found.recipe}:", *(f"  {line}" for line in found.changes)] if found.recipe else []
     more: list[RenderableType] = [line for block in (failures, compared) if block for line in ("", *block)]
-    return Group(_driver_line(found), "", table, *more)
-
-
-def _driver_line(found: Look) -> str:
-    status = found.status
-    if found.driver is None:
-        if found.lost is None:
-            return f"{found.directory}: no driver is at work."
-        return f"{found.directory}: no driver is at work; the last, {found.lost}, ended without a word."
-    workers = (
-        ", ".join(f"{count} {pool} workers" for pool, count in status.workers.items() if count or pool == "cpu")
-        or "no workers yet"
-    )
-    gpu = "" if status.gpu_share is None else f"; GPU workers were busy {status.gpu_share:.0%} of the time"
-    left = _duration(status.time_left)
-    return (
-        f"{found.directory}: {found.driver} has been at work for {_duration(status.seconds)} with {workers}{gpu};"
-        f" {f'about {left} left' if left else 'time left not known yet'}."
-    )
+    return Group(found.in_words(), "", table, *more)
 
 
 def status_json(found: Look) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ...pipeline.networks.normalisation import estimate_normalisation
 from ...pipeline.networks.processes import joined_processes
 from ...pipeline.phantom import Phantom, PhantomConfig
 from ...pipeline.segment import scores_at
+from ...pipeline.volumes import check_same_frame, largest_ratio, open_volume
 from ..recipes import strict_toml
 from ..recipes.training_recipe import RecipePhantom, RecipeVolume, TrainingRecipe
 from .card import training_card
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...pipeline.evaluation.scores import Scores
+
+LARGEST_RATIO = 1.05
+"""Of a volume's voxel size and the recipe's, from which on one of them is wrong."""
 
 
 def train_from_recipe(
@@ -65,19 +69,45 @@ def train_from_recipe(
             training.
     """
     recipe = strict_toml.read(path, TrainingRecipe, overrides)
+    return train(recipe, directory, name=path.name, folder=path.parent, report=report)
+
+
+def train(
+    recipe: TrainingRecipe,
+    directory: Path,
+    *,
+    name: str,
+    folder: Path,
+    report: Callable[[dict[str, Any]], None] | None = None,
+) -> Path:
+    """Trains as a recipe says that has been read already; see `train_from_recipe`.
+
+    Args:
+        recipe: what is trained.
+        directory: of the training.
+        name: of the recipe, for the card.
+        folder: that the paths of volumes are relative to.
+        report: is given every line of the log.
+    """
     with joined_processes(recipe.training.device):
-        return _train(recipe, path, directory, report)
+        return _train(recipe, name, folder, directory, report)
 
 
 def _train(
-    recipe: TrainingRecipe, path: Path, directory: Path, report: Callable[[dict[str, Any]], None] | None
+    recipe: TrainingRecipe,
+    name: str,
+    folder: Path,
+    directory: Path,
+    report: Callable[[dict[str, Any]], None] | None,
 ) -> Path:
     network, start = recipe.network, None if recipe.start is None else find_checkpoint(recipe.start)
     if start is not None and "network" not in recipe.model_fields_set:
         network = read_checkpoint_config(start).network
-    volumes = [_load(volume, path.parent) for volume in recipe.volume]
+    for labelled in recipe.volume:
+        _check_frame(labelled, folder, recipe.voxel_size)
+    volumes = [_load(volume, folder) for volume in recipe.volume]
     volumes += [_draw(phantom, recipe.voxel_size) for phantom in recipe.phantom]
-    provenance: dict[str, str | int | float] = {"recipe": path.name}
+    provenance: dict[str, str | int | float] = {"recipe": name}
     if start is not None:
         provenance |= {"start": start.name, "start_weights_sha256": read_checkpoint_config(start).weights_sha256}
     trainer = Trainer(
@@ -119,6 +149,19 @@ def _judge(affinities: NDArray[np.uint8], labels: NDArray[np.integer], scoring: 
     return scores_at(scoring.thresholds, affinities, labels, **rules)
 
 
+def _check_frame(volume: RecipeVolume, base: Path, voxel_size: Sequence[float]) -> None:
+    """Make sure that image, labels and mask have the same voxels, of the recipe's size, where the files say so."""
+    paths = (_located(name, base) for name in (volume.raw, volume.labels, volume.mask) if name is not None)
+    opened = [open_volume(path) for path in paths if not _is_tiff(path)]
+    for other in opened[1:]:
+        check_same_frame(opened[0], other)
+    if opened and largest_ratio(opened[0].spec.voxel_size, voxel_size) >= LARGEST_RATIO:
+        raise RequestError(
+            f"A training recipe's voxel_size is that of its volumes, in nm (z, y, x); it says {list(voxel_size)},"
+            f" {opened[0].path} has {list(opened[0].spec.voxel_size)}. Correct the recipe, or the volume's metadata."
+        )
+
+
 def _load(volume: RecipeVolume, base: Path) -> TrainingVolume:
     (raw, fill_value), (labels, _) = _read(volume.raw, base), _read(volume.labels, base)
     mask = labels == labels if volume.mask is None else _read(volume.mask, base)[0] != 0
@@ -150,13 +193,8 @@ def _draw(piece: RecipePhantom, voxel_size: tuple[float, float, float]) -> Train
 
 def _read(name: str, base: Path) -> tuple[NDArray[np.generic], float]:
     """A whole volume (Z, Y, X), and its fill value, from a volume that petavox opens, or a TIFF file, which has 0."""
-    expanded = os.path.expandvars(name)
-    if "$" in expanded:
-        raise RequestError(f"The path {name} names an environment variable that is not set.")
-    path = expanded if "://" in expanded else str(base / expanded)
-    if not path.lower().endswith((".tif", ".tiff")):
-        from ...pipeline.volumes import open_volume
-
+    path = _located(name, base)
+    if not _is_tiff(path):
         volume = open_volume(path)
         return volume.read(volume.spec.box), volume.spec.fill_value
     import tifffile
@@ -165,3 +203,15 @@ def _read(name: str, base: Path) -> tuple[NDArray[np.generic], float]:
         return tifffile.imread(path), 0
     except (OSError, ValueError) as error:
         raise VolumeError(f"The training volume {path} cannot be read: {error}") from error
+
+
+def _located(name: str, base: Path) -> str:
+    """A path of a recipe in a folder, its variables replaced; a URL stays as it is."""
+    expanded = os.path.expandvars(name)
+    if "$" in expanded:
+        raise RequestError(f"The path {name} names an environment variable that is not set.")
+    return expanded if "://" in expanded else str(base / expanded)
+
+
+def _is_tiff(path: str) -> bool:
+    return path.lower().endswith((".tif", ".tiff"))

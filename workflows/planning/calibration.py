@@ -106,7 +106,7 @@ def made_from(plan: Plan) -> dict[str, str]:
     recipe = plan.recipe
     sections: dict[str, Any] = {"blocks": recipe.blocks, "supervoxels": recipe.supervoxels, "model": recipe.model}
     sections["agglomeration"] = recipe.agglomeration
-    source = recipe.input.raw or recipe.input.affinities or str(recipe.input.run)
+    source = str(recipe.input.source or recipe.input.run)
     settings = {name: section.model_dump(mode="json") for name, section in sections.items() if section is not None}
     flat = {f"{name}.{key}": str(value) for name, section in settings.items() for key, value in section.items()}
     return {"input": source, **flat}

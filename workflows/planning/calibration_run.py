@@ -27,7 +27,7 @@ from ... import cluster
 from ...cluster import Completion
 from ...pipeline.errors import RequestError, StorageError, TaskError
 from ...pipeline.geometry import BlockGrid, Box, Triple, triple
-from ...pipeline.volumes import create_volume, default_chunks, open_volume
+from ...pipeline.volumes import VolumeSource, create_volume, default_chunks
 from ..execution import attempt
 from ..execution.attempt import Report
 from ..recipes.segmentation_recipe import Evaluate, Input, Output
@@ -137,7 +137,7 @@ def _window_plan(plan: Plan, block: Triple, source: _Source, folder: Path) -> Pl
     before = triple([max(0, i - 1) for i in block])
     last = triple([min(i + 1, n - 1) for i, n in zip(before, plan.grid.shape, strict=True)])
     box = Box(plan.grid.box(before).start, plan.grid.box(last).stop)
-    affinities = open_volume(str(source.plan.places.affinities))
+    affinities = _affinities(source.plan).open()
     chunk, shard = default_chunks(plan.grid.block, box.shape)
     spec = replace(affinities.spec, shape=box.shape, translation=(0, 0, 0), chunk=chunk, shard=shard)
     window = create_volume(folder / "affinities.zarr", spec)
@@ -149,7 +149,7 @@ def _window_plan(plan: Plan, block: Triple, source: _Source, folder: Path) -> Pl
         window.write(place, copied)
     recipe = plan.recipe.model_copy(
         update={
-            "input": Input(affinities=window.path, offsets=plan.recipe.input.offsets),
+            "input": Input(affinities=VolumeSource(path=window.path), offsets=plan.recipe.input.offsets),
             "model": None,
             "output": Output(chunk=plan.recipe.output.chunk),
             "evaluate": _evaluate(plan, box),
@@ -159,6 +159,11 @@ def _window_plan(plan: Plan, block: Triple, source: _Source, folder: Path) -> Pl
     for path, volume in made.volumes.items():
         create_volume(path, volume)
     return made
+
+
+def _affinities(plan: Plan) -> VolumeSource:
+    assert plan.places.affinities is not None  # of no plan that starts from another run
+    return plan.places.affinities
 
 
 def _fill(values: npt.NDArray[Any], index: Triple, place: Box) -> npt.NDArray[Any]:
@@ -217,8 +222,8 @@ def growth_of(plan: Plan, found: Mapping[str, Mapping[Triple, Measured]]) -> Gro
     def total(stage: str, count: str) -> int:
         return sum(task.counts[count] for task in found[stage].values())
 
-    voxels, faces = math.prod(plan.grid.volume), between(plan.grid, 0, largest=False)
-    surface = open_surface(plan.grid, 0, largest=False)
+    voxels, faces = plan.grid.covered.voxels, between(plan.grid, 0, largest=False)
+    surface = open_surface(plan.grid, 0)
     return Growth(
         contacts=total("supervoxels", "contacts") / voxels,
         joined=total("agglomerate-0", "given_contacts") / voxels,
@@ -279,7 +284,7 @@ def _factors(kind: str, cost: Cost, modelled: Cost, stated_memory: float) -> Cos
 
 def _find_block(plan: Plan) -> Triple:
     """The block nearest to the middle that holds data, among some that are spread over the volume."""
-    source = open_volume(plan.recipe.input.raw or str(plan.places.affinities))
+    source = (plan.recipe.input.raw or _affinities(plan)).open()
     grid = plan.grid
     axes = [sorted({n * eighth // 8 for eighth in (4, 2, 6, 1, 7)}) for n in grid.shape]
     middle = [n // 2 for n in grid.shape]

@@ -173,7 +173,9 @@ def _disk(stage: Stage, directory: Path) -> str:
 
 
 def _notes(plan: Plan, calibration: Calibration | None) -> tuple[str, ...]:
-    notes = [] if plan.density_note is None or calibration is not None else [plan.density_note]
+    notes = [] if plan.scale is None or plan.scale.note is None else [plan.scale.note]
+    if plan.density_note is not None and calibration is None:
+        notes.append(plan.density_note)
     if calibration is not None:
         notes += calibration.notes(plan)
     else:

@@ -7,8 +7,9 @@ from pathlib import Path
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError, VolumeError
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import Volume, open_volume
+from ...pipeline.volumes import Volume, check_mask, open_volume
 from ..recipes.segmentation_recipe import Model, Recipe
+from ..run_directory.affinities import region_of
 from ..run_directory.checks import check_leaves
 from ..stages.fingerprint import digest
 from ..stages.places import Places
@@ -17,42 +18,46 @@ from ..stages.segmentation_stages import supervoxel_settings
 
 def source_of(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
     """Opens the volume that a run starts from, and lists the identities of its inputs by the paths in configs."""
-    if recipe.input.run is None:
-        named = str(recipe.input.raw or places.affinities)
-        source = open_volume(named)
-        return source, dict.fromkeys((named, source.path), source.identity())
-    settings = {"block": list(recipe.blocks.shape), **supervoxel_settings(recipe)}
+    if recipe.input.source is not None:
+        source = recipe.input.source.open()
+        return source, dict.fromkeys((recipe.input.source.path, source.path), source.identity())
+    region = region_of(recipe)
+    settings = {
+        "block": list(recipe.blocks.shape),
+        "region": None if region is None else {"start": list(region.start), "stop": list(region.stop)},
+        **supervoxel_settings(recipe),
+    }
     if not settings["levels"]:
         del settings["levels"]  # histograms may be there, unread
-    left = check_leaves(Path(recipe.input.run), settings)
+    left = check_leaves(Path(str(recipe.input.run)), settings)
     source = open_volume(places.fragments)
     return source, dict.fromkeys((source.path, places.fragments, places.leaves), left)
 
 
-def with_normalisation(model: Model, source: Volume) -> Model:
-    """Fills in the grey levels' mean and deviation: as the recipe says, or sampled over the whole volume."""
+def with_normalisation(model: Model, source: Volume, mask: Volume | None) -> Model:
+    """Fills in the grey levels' mean and deviation: as the recipe says, or sampled over the volume inside the mask."""
     from ...pipeline.networks.normalisation import estimate_normalisation
 
     if source.spec.channels is not None:
         raise VolumeError(
             f"Raw data has the axes z, y, x; {source.path} has {source.spec.channels} channels besides."
-            " If these are affinities, name the volume as [input] affinities; else take one channel out of it."
+            " If these are affinities, name the volume as [input] affinities; else take one of them: channel = 0"
         )
     if model.mean is not None:
         return model
-    found = estimate_normalisation(source.read, source.spec.shape, fill_value=source.spec.fill_value)
+    inside = None if mask is None else lambda box: mask.read(box) != 0
+    spec = source.spec
+    found = estimate_normalisation(source.read, spec.shape, fill_value=spec.fill_value, inside=inside)
     return model.model_copy(update={"mean": found.mean, "deviation": found.deviation})
 
 
-def mask_identity(path: str, source: Volume) -> str:
-    """The identity of a mask, once it is known to fit the raw data."""
-    mask = open_volume(path)
-    if mask.spec.array_shape != source.spec.array_shape:
-        raise VolumeError(
-            f"The mask must have the shape of the raw data: {path} is {mask.spec.array_shape}, {source.path} is"
-            f" {source.spec.array_shape}. Make one for the whole volume."
-        )
-    return mask.identity()
+def mask_of(recipe: Recipe, source: Volume) -> Volume | None:
+    """The mask that says where to predict, once it is known to fit the raw data."""
+    if recipe.input.mask is None:
+        return None
+    mask = recipe.input.mask.open()
+    check_mask(mask, source)
+    return mask
 
 
 def checkpoint_folder(model: Model) -> str:

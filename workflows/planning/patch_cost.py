@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from ...pipeline.geometry import BlockGrid, Triple, triple
@@ -14,31 +15,33 @@ NEAR = 1.5
 
 def computed(grid: BlockGrid, patches: Patches, largest: bool) -> int:
     """Counts voxels of the patches that blocks compute: of all blocks, or of the block that computes most."""
-    axes = zip(patches.over(grid.volume).axes, grid.volume, grid.block, strict=True)
-    counts = [_counts(axis, volume, block) for axis, volume, block in axes]
+    axes = zip(patches.over(grid.volume).axes, grid.covered.start, grid.covered.stop, grid.block, strict=True)
+    counts = [_counts(axis, start, stop, block) for axis, start, stop, block in axes]
     return math.prod(patches.shape) * math.prod(max(each) if largest else sum(each) for each in counts)
 
 
 def computed_a_voxel(grid: BlockGrid, patches: Patches) -> float:
-    """Counts the voxels that are computed for each voxel of the volume."""
-    return computed(grid, patches, largest=False) / math.prod(grid.volume)
+    """Counts the voxels that are computed for each voxel that blocks cover."""
+    return computed(grid, patches, largest=False) / grid.covered.voxels
 
 
 def frugal_block(grid: BlockGrid, patches: Patches) -> Triple:
     """Finds the block shape that computes least, among shapes of whole usual chunks near the grid's own."""
-    axes = zip(patches.over(grid.volume).axes, grid.volume, grid.block, CHUNK_TARGET, strict=True)
-    return triple([_frugal(axis, volume, block, chunk) for axis, volume, block, chunk in axes])
+    ends = zip(grid.covered.start, grid.covered.stop, strict=True)
+    axes = zip(patches.over(grid.volume).axes, ends, grid.block, CHUNK_TARGET, strict=True)
+    return triple([_frugal(axis, *end, block, chunk) for axis, end, block, chunk in axes])
 
 
-def _frugal(axis: Axis, volume: int, block: int, chunk: int) -> int:
+def _frugal(axis: Axis, start: int, stop: int, block: int, chunk: int) -> int:
     """A length that computes least; of several, the nearest to the one that is asked for."""
-    if block >= volume:
+    if block >= stop:
         return block
     first, last = math.ceil(block / NEAR / chunk), math.floor(block * NEAR / chunk)
     lengths = [block, *(n * chunk for n in range(max(1, first), last + 1))]
-    return min(lengths, key=lambda length: (sum(_counts(axis, volume, length)), abs(length - block)))
+    return min(lengths, key=lambda length: (sum(_counts(axis, start, stop, length)), abs(length - block)))
 
 
-def _counts(axis: Axis, volume: int, block: int) -> list[int]:
-    """How many patches count in each block along an axis."""
-    return [len(axis.counting(start, min(start + block, volume))) for start in range(0, volume, block)]
+def _counts(axis: Axis, start: int, stop: int, block: int) -> list[int]:
+    """How many patches count in each block along an axis, from one voxel to the end of what blocks cover."""
+    cuts = [start, *range((start // block + 1) * block, stop, block), stop]
+    return [len(axis.counting(a, b)) for a, b in itertools.pairwise(cuts)]

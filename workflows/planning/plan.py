@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +15,16 @@ from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError
 from ...pipeline.geometry import BlockGrid, Box, Triple
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, open_volume
+from ...pipeline.volumes import Volume, VolumeSource, VolumeSpec, check_write_boxes, default_chunks
 from ...tasks.contract import Density, TaskConfig
 from ..recipes.segmentation_recipe import Model, Recipe
+from ..run_directory.affinities import region_of
 from ..stages.places import Places
 from ..stages.segmentation_stages import SegmentationStages
 from ..stages.stage import Stage
 from .inputs import (
     checkpoint_folder,
-    mask_identity,
+    mask_of,
     network_cost,
     offsets_of,
     source_of,
@@ -32,6 +32,7 @@ from .inputs import (
     with_normalisation,
 )
 from .sampled_density import sample_density
+from .voxel_scale import VoxelScale, scale_of
 
 if TYPE_CHECKING:
     from ...tasks import contingency
@@ -61,7 +62,9 @@ class Plan:
         density_note: why the density is none that was sampled, if so.
         operations: operations of the network for a voxel of a patch; 0 without one.
         patches: patches of the network, if there is one.
+        channels: where the nearest-neighbour affinities lie in their volume.
         truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
+        scale: the voxels of the raw data against those of the network's training, if a network is used.
     """
 
     recipe: Recipe
@@ -77,7 +80,9 @@ class Plan:
     density_note: str | None
     operations: float
     patches: Patches | None
+    channels: Channels
     truth_offset: Triple | None
+    scale: VoxelScale | None
 
     def workers(self, pool: PoolName) -> int:
         """Counts the workers that the recipe gives to a pool."""
@@ -98,27 +103,31 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     directory = directory.absolute()
     places = Places.of(recipe, directory)
     source, identities = source_of(recipe, places)
-    grid = BlockGrid(source.spec.shape, recipe.blocks.shape)
+    grid = BlockGrid(source.spec.shape, recipe.blocks.shape, region_of(recipe))
     chunk, shard = _chunks(recipe, grid)
     segmentation, segmented = _labels(source.spec, "uint64", chunk, shard), recipe.output.until == "segmentation"
     volumes = {places.segmentation: segmentation} if segmented else {}
-    predict, offsets, affinity_bytes = None, None, 1
+    predict, offsets, affinity_bytes, scale = None, None, 1, None
     network: tuple[float, Patches | None] = (0.0, None)
     if recipe.input.run is None and segmented:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
-    if recipe.model is not None:
-        model, offsets = with_normalisation(recipe.model, source), NEAREST
+    raw = recipe.input.raw
+    if recipe.model is not None and raw is not None:
+        mask = mask_of(recipe, source)
+        if recipe.input.mask is not None and mask is not None:
+            identities[recipe.input.mask.path] = mask.identity()
+        model, offsets = with_normalisation(recipe.model, source, mask), NEAREST
         recipe = recipe.model_copy(update={"model": model})
-        predict, volumes[str(places.affinities)] = _prediction(recipe, model, source, places, chunk, shard)
-        if recipe.input.mask is not None:
-            identities[recipe.input.mask] = mask_identity(recipe.input.mask, source)
+        predict = _prediction(recipe, model, raw, places)
+        volumes[str(places.affinities)] = _affinities(source.spec, chunk, shard)
         identities[checkpoint_folder(model)], network = weights_identity(model), network_cost(model)
+        scale = scale_of(model, source)
     elif recipe.input.affinities is not None:
         offsets, affinity_bytes = offsets_of(recipe, source)
     for spec in volumes.values():
         check_write_boxes(grid, spec)
-    counting = _contingency(recipe, places, segmentation, identities)
-    density, density_note = _density(recipe, source, offsets)
+    counting = _contingency(recipe, grid, places, segmentation, identities)
+    density, density_note = _density(recipe, source, grid, offsets)
     stages = SegmentationStages(recipe, grid, places, offsets, affinity_bytes, density).build(predict, counting)
     return Plan(
         recipe=_movable(recipe, directory),
@@ -134,11 +143,13 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         density_note=density_note,
         operations=network[0],
         patches=network[1],
+        channels=Channels() if offsets is None else Channels.of_offsets(offsets),
         truth_offset=None if counting is None else counting.offset,
+        scale=scale,
     )
 
 
-def _density(recipe: Recipe, source: Volume, offsets: Offsets | None) -> tuple[Density, str | None]:
+def _density(recipe: Recipe, source: Volume, grid: BlockGrid, offsets: Offsets | None) -> tuple[Density, str | None]:
     """The density of the supervoxels' graph, and a note where it is assumed and not sampled."""
     if recipe.output.until == "affinities":
         return Density(), None
@@ -148,7 +159,7 @@ def _density(recipe: Recipe, source: Volume, offsets: Offsets | None) -> tuple[D
     if recipe.supervoxels.method != "watershed":
         return Density(), f"Supervoxels of method '{recipe.supervoxels.method}' are not sampled: {assumed}"
     with contextlib.suppress(AffinityError):  # the look through the volume, or the task, names the block
-        found = sample_density(source, Channels.of_offsets(offsets), recipe.supervoxels)
+        found = sample_density(source, grid.covered, Channels.of_offsets(offsets), recipe.supervoxels)
         if found is not None:
             return found, None
     return Density(), f"Nothing lies at the three places of {source.path} that were sampled: {assumed}"
@@ -162,12 +173,12 @@ def look_through(plan: Plan) -> None:
             through; there the first such block ends the run.
     """
     source = plan.recipe.input.affinities
-    if source is None or math.prod(plan.grid.volume) > LOOKED_THROUGH:
+    if source is None or plan.grid.covered.voxels > LOOKED_THROUGH:
         return
     supervoxels = next(stage.config for stage in plan.stages if stage.task == "supervoxels").model_dump()
     if supervoxels["bytes_per_affinity"] == 1:
         return
-    volume, channels = open_volume(source), Channels(supervoxels["order"], supervoxels["signs"])
+    volume, channels = source.open(), Channels(supervoxels["order"], supervoxels["signs"])
     for index in plan.grid.indices():
         read_nearest(volume.read, plan.grid.box(index), plan.grid.volume, channels, volume.path)
 
@@ -189,19 +200,24 @@ def _labels(source: VolumeSpec, dtype: str, chunk: Triple, shard: Triple | None)
     return VolumeSpec(source.shape, dtype, source.voxel_size, source.translation, chunk=chunk, shard=shard)
 
 
-def _prediction(
-    recipe: Recipe, model: Model, source: Volume, places: Places, chunk: Triple, shard: Triple | None
-) -> tuple[TaskConfig, VolumeSpec]:
-    """The config of the prediction, and what is predicted."""
+def _affinities(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> VolumeSpec:
+    from ...tasks import predict
+
+    return predict.affinities_spec(raw, chunk, shard)
+
+
+def _prediction(recipe: Recipe, model: Model, raw: VolumeSource, places: Places) -> TaskConfig:
+    """The config of the prediction."""
     from ...pipeline.networks.normalisation import Normalisation
     from ...tasks import predict
 
-    config = predict.Config(
-        raw=source.path,
+    return predict.Config(
+        raw=raw,
         mask=recipe.input.mask,
         checkpoint=checkpoint_folder(model),
         affinities=str(places.affinities),
         block=recipe.blocks.shape,
+        region=recipe.input.region,
         normalisation=Normalisation.model_validate({"mean": model.mean, "deviation": model.deviation}),
         patch=model.patch,
         batch=model.batch,
@@ -214,25 +230,25 @@ def _prediction(
         overlap=model.overlap,
         rim=model.rim,
     )
-    return config, predict.affinities_spec(source.spec, chunk, shard)
 
 
 def _contingency(
-    recipe: Recipe, places: Places, segmentation: VolumeSpec, identities: dict[str, str]
+    recipe: Recipe, grid: BlockGrid, places: Places, segmentation: VolumeSpec, identities: dict[str, str]
 ) -> contingency.Config | None:
     from ..stages.scoring import plan_contingency
 
     wanted = recipe.evaluate
     if wanted is None:
         return None
-    for path in (wanted.truth, wanted.mask):
-        if path is not None:
-            identities[path] = open_volume(path).identity()
+    for named in (wanted.truth, wanted.mask):
+        if named is not None:
+            identities[named.path] = named.open().identity()
     return plan_contingency(
         places.segmentation,
         segmentation,
         wanted.truth,
-        block=recipe.blocks.shape,
+        block=grid.block,
+        region=grid.region,
         tables=places.tables,
         mask=wanted.mask,
         offset=wanted.offset,
@@ -245,9 +261,20 @@ def _foundation(recipe: Recipe, source: Volume, identities: Mapping[str, str]) -
     """Lists the settings that the affinities of every block rest on, by the recipe's names."""
     name = next(name for name in ("raw", "affinities", "run") if getattr(recipe.input, name) is not None)
     foundation: dict[str, Any] = {f"input.{name}": identities[source.path], "blocks.shape": list(recipe.blocks.shape)}
+    if recipe.input.box is not None:
+        foundation["input.box"] = [list(corner) for corner in recipe.input.box]
     if recipe.input.mask is not None:
-        foundation["input.mask"] = identities[recipe.input.mask]
+        foundation["input.mask"] = identities[recipe.input.mask.path]
+    for named, volume in (("input", recipe.input.source), ("input.mask", recipe.input.mask)):
+        laid_over = {} if volume is None else volume.laid_over
+        foundation |= {f"{named}.{key}": _plain(value) for key, value in laid_over.items()}
     if recipe.model is not None:
-        settings = recipe.model.model_dump(mode="json") | {"checkpoint": weights_identity(recipe.model)}
+        settings = recipe.model.model_dump(mode="json", exclude={"accept_voxel_size"})
+        settings |= {"checkpoint": weights_identity(recipe.model)}
         foundation |= {f"model.{key}": value for key, value in settings.items()}
     return foundation
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value

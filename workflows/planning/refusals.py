@@ -1,4 +1,4 @@
-"""Refuses plans that cannot work, before anything is written: for lack of memory or disk, for too many contacts."""
+"""Refuses plans that cannot work, before anything is written: for voxels of another size, too little memory or disk."""
 
 from __future__ import annotations
 
@@ -36,8 +36,13 @@ def check(plan: Plan, *, new: bool) -> None:
 
 def refusals(plan: Plan, costs: Estimate, *, new: bool) -> list[str]:
     """Lists the reasons why a plan cannot work, one sentence or two each; none if it can."""
-    certain = [*_memory(plan, costs), *_cores(plan), *_gpus(plan), *_contacts(costs)]
+    certain = [*_voxel_size(plan), *_memory(plan, costs), *_cores(plan), *_gpus(plan), *_contacts(costs)]
     return [*certain, *(_disk(plan, costs) if new else ())]
+
+
+def _voxel_size(plan: Plan) -> Iterator[str]:
+    if plan.scale is not None and plan.scale.refusal is not None:
+        yield plan.scale.refusal
 
 
 def _memory(plan: Plan, costs: Estimate) -> Iterator[str]:

@@ -20,23 +20,24 @@ if TYPE_CHECKING:
 _SAMPLE = (32, 192, 192)
 
 
-def sample_density(affinities: Volume, channels: Channels, wanted: Supervoxels) -> Density | None:
-    """The densest of three places on the diagonal of a volume, by the watershed; None where all three are empty.
+def sample_density(affinities: Volume, within: Box, channels: Channels, wanted: Supervoxels) -> Density | None:
+    """The densest of three places on the diagonal of a box, by the watershed; None where all three are empty.
 
     Args:
         affinities: any size; at most 3.5 M voxels are read.
+        within: a box of them.
         channels: where the nearest neighbours lie in them.
         wanted: thresholds of the supervoxels.
     """
     from ...pipeline.segmentation.supervoxels import label_fragments
 
-    volume = affinities.spec.shape
-    shape = triple([min(v, s) for v, s in zip(volume, _SAMPLE, strict=True)])
+    shape = triple([min(v, s) for v, s in zip(within.shape, _SAMPLE, strict=True)])
     low, high = Threshold.parse(wanted.low, "low"), Threshold.parse(wanted.high, "high")
     found = []
     for quarter in (1, 2, 3):
-        place = Box.of_shape(shape, [(v - s) * quarter // 4 for v, s in zip(volume, shape, strict=True)])
-        grey = read_nearest(affinities.read, place, volume, channels, affinities.path)
+        steps = [(v - s) * quarter // 4 for v, s in zip(within.shape, shape, strict=True)]
+        place = Box.of_shape(shape, within.start).shift(steps)
+        grey = read_nearest(affinities.read, place, affinities.spec.shape, channels, affinities.path)
         fragments = label_fragments(grey, Box.of_shape(shape), shape, low, high)
         if len(fragments.ids):
             found.append(_density(fragments, grey, wanted))

@@ -82,7 +82,7 @@ class Workload:
 
     def _work(self, stage: Stage, *, largest: bool) -> Work:
         tasks = 1 if largest else len(stage)
-        voxels = self._block if largest else math.prod(self.grid.volume)
+        voxels = self._block if largest else self.grid.covered.voxels
         if stage.task == "predict" and self.patches is not None:
             patches = computed(self.grid, self.patches, largest)
             return Work(tasks, voxels, 0, patches, self.operations * patches)
@@ -100,15 +100,13 @@ class Workload:
 
     @property
     def _block(self) -> int:
-        return math.prod(min(b, v) for b, v in zip(self.grid.block, self.grid.volume, strict=True))
+        return math.prod(min(b, v) for b, v in zip(self.grid.block, self.grid.covered.shape, strict=True))
 
     def _given(self, level: int, largest: bool) -> float:
         """Contacts that octree nodes of a level start from: what children pass up, and the faces between these."""
-        children = math.prod(_children(self.grid, level)) if largest else 1
-        inner = inner_faces(self.grid, level, largest)
-        return (
-            children * self.growth.passed_up * open_surface(self.grid, level - 1, largest) + self.growth.across * inner
-        )
+        octree = Octree(self.grid)
+        surface = octree.most_surface_of_children(level) if largest else open_surface(self.grid, level - 1)
+        return self.growth.passed_up * surface + self.growth.across * inner_faces(self.grid, level, largest)
 
     def _scored(self, stage: Stage, tasks: float, largest: bool) -> Work:
         config: Any = stage.config
@@ -129,7 +127,7 @@ def between(grid: BlockGrid, level: int, largest: bool) -> int:
     """Counts voxels of the faces between octree nodes of a level: of all, or of one node to the nodes before it."""
     shape = Octree(grid).shape(level)
     planes = [min(1, n - 1) if largest else n - 1 for n in shape]
-    return _planes(planes, _sides(grid, level) if largest else grid.volume)
+    return _planes(planes, _sides(grid, level) if largest else grid.covered.shape)
 
 
 def inner_faces(grid: BlockGrid, level: int, largest: bool) -> int:
@@ -138,20 +136,12 @@ def inner_faces(grid: BlockGrid, level: int, largest: bool) -> int:
     if largest:
         return _planes([n - 1 for n in _children(grid, level)], _sides(grid, level))
     here, below = octree.shape(level), octree.shape(level - 1)
-    return _planes([b - h for b, h in zip(below, here, strict=True)], grid.volume)
+    return _planes([b - h for b, h in zip(below, here, strict=True)], grid.covered.shape)
 
 
-def open_surface(grid: BlockGrid, level: int, largest: bool) -> int:
-    """Counts voxels on faces of octree nodes inside the volume: of all nodes of a level, or of the largest."""
-    if not largest:
-        return 2 * between(grid, level, False)
-    return _planes([min(2, n - 1) for n in Octree(grid).shape(level)], _sides(grid, level))
-
-
-def open_surface_of(grid: BlockGrid, index: Triple) -> int:
-    """Counts voxels on those faces of one block that are not faces of the volume."""
-    planes = [(i > 0) + (i + 1 < n) for i, n in zip(index, grid.shape, strict=True)]
-    return _planes(planes, grid.box(index).shape)
+def open_surface(grid: BlockGrid, level: int) -> int:
+    """Counts voxels on those faces of all octree nodes of a level that lie inside the volume."""
+    return 2 * between(grid, level, False)
 
 
 def faces_before(grid: BlockGrid, index: Triple) -> int:
@@ -172,7 +162,8 @@ def _children(grid: BlockGrid, level: int) -> Triple:
 
 
 def _sides(grid: BlockGrid, level: int) -> Triple:
-    z, y, x = (min(b * n, v) for b, n, v in zip(grid.block, Octree(grid).spans[level], grid.volume, strict=True))
+    lengths = zip(grid.block, Octree(grid).spans[level], grid.covered.shape, strict=True)
+    z, y, x = (min(b * n, v) for b, n, v in lengths)
     return z, y, x
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,8 +19,9 @@ from pydantic import (
 
 from ...cluster.quantities import Duration
 from ...pipeline.errors import RequestError
-from ...pipeline.geometry import Triple
+from ...pipeline.geometry import Box, Triple
 from ...pipeline.thresholds import Threshold
+from ...pipeline.volumes import LAID_OVER, VolumeSource, absolute_path
 from . import strict_toml
 from .cluster_section import Cluster
 from .strict_toml import Section
@@ -29,7 +29,7 @@ from .strict_toml import Section
 
 def _against_recipe(path: str, info: ValidationInfo) -> str:
     """A relative path is relative to the recipe's folder; a URL stays as it is."""
-    return path if "://" in path or not info.context else os.path.normpath(info.context["folder"] / path)
+    return absolute_path(path, info.context["folder"]) if info.context else path
 
 
 def _checkpoint(name: str, info: ValidationInfo) -> str:
@@ -67,6 +67,8 @@ Shape = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(
 class Input(Section):
     """Names the data that a run starts from: `raw`, `affinities` or `run`, and one of them only.
 
+    The keys of a volume, such as `voxel_size`, may also stand beside `raw` or `affinities`.
+
     Args:
         raw: The image volume, from which affinities are predicted.
         affinities: Affinities that exist already: uint8, or floats from 0 to 1.
@@ -74,23 +76,57 @@ class Input(Section):
         run: Directory of a run whose supervoxels are done. They are merged again, and nothing else is computed.
         offsets: Offset of each affinity channel, in voxels z, y, x: the value at voxel p belongs to the edge between p
             and p − offset. Needed only where the volume's metadata has no offsets.
+        box: The part that is computed: its first voxel and its end (exclusive). Names and positions of segments stay
+            those of the whole volume. Default: all of the volume.
     """
 
-    raw: InputPath | None = None
-    affinities: InputPath | None = None
-    mask: InputPath | None = None
+    raw: VolumeSource | None = None
+    affinities: VolumeSource | None = None
+    mask: VolumeSource | None = None
     run: InputPath | None = None
     offsets: tuple[Voxels, ...] | None = None
+    box: tuple[Voxels, Voxels] | None = Field(default=None, exclude_if=lambda box: box is None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _laid_over_beside(cls, content: Any) -> Any:
+        """Makes keys beside `raw` or `affinities` those of its own table."""
+        beside = {key: content[key] for key in LAID_OVER if key in content} if isinstance(content, Mapping) else {}
+        if not beside:
+            return content
+        named = [name for name in ("raw", "affinities") if content.get(name) is not None]
+        if len(named) != 1:
+            raise ValueError(f"'{next(iter(beside))}' describes 'raw' or 'affinities': name one of them")
+        source = content[named[0]]
+        table = dict(source) if isinstance(source, Mapping) else {"path": source}
+        if twice := sorted(beside.keys() & table.keys()):
+            raise ValueError(f"'{twice[0]}' is given twice: beside '{named[0]}' and in its table")
+        rest = {key: value for key, value in content.items() if key not in beside}
+        return {**rest, named[0]: {**table, **beside}}
 
     @model_validator(mode="after")
     def _one_source(self) -> Input:
         if [self.raw, self.affinities, self.run].count(None) != 2:
             raise ValueError("name exactly one of 'raw', 'affinities' and 'run'")
+        if self.affinities is not None and self.affinities.channel is not None:
+            raise ValueError("'channel' takes one channel of raw data, truth or mask; affinities need all of theirs")
         if self.offsets is not None and self.affinities is None:
             raise ValueError("'offsets' describes 'affinities'; with 'raw' the checkpoint has them")
         if self.mask is not None and self.raw is None:
             raise ValueError("'mask' says where to predict from 'raw'; set affinities that exist to 0 instead")
+        if self.box is not None and self.run is not None:
+            raise ValueError("'box' goes with 'raw' or 'affinities'; 'run' has the box that it was made with")
         return self
+
+    @property
+    def source(self) -> VolumeSource | None:
+        """The raw data or the affinities; None where it starts from a run."""
+        return self.raw or self.affinities
+
+    @property
+    def region(self) -> Box | None:
+        """The box; None where all of the volume is computed."""
+        return None if self.box is None else Box(*self.box)
 
 
 class Model(Section):
@@ -131,6 +167,8 @@ class Model(Section):
     compile: bool = Field(default=False, exclude_if=lambda asked: not asked)
     overlap: Overlap | None = Field(default=None, exclude_if=lambda overlap: overlap is None)
     rim: Overlap | None = Field(default=None, exclude_if=lambda rim: rim is None)
+    # Voxels of the raw data may be 1.5 times as large or small as those that the network was trained on, or more.
+    accept_voxel_size: bool = Field(default=False, exclude_if=lambda asked: not asked)
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Model:
@@ -253,8 +291,8 @@ class Evaluate(Section):
         tolerance: Voxels of the truth this close to a boundary are not scored, in nm. Default: all are.
     """
 
-    truth: InputPath
-    mask: InputPath | None = None
+    truth: VolumeSource
+    mask: VolumeSource | None = None
     offset: Voxels | None = None
     box: tuple[Voxels, Voxels] | None = None
     tolerance: float | None = Field(default=None, ge=0)

@@ -24,7 +24,6 @@ class Ending:
         stages: summary of each stage in the ledger.
         seconds: time that the run was at work, all sessions together.
         segmentation, affinities: paths of these volumes, where the run has them.
-        report: path of the page.
         scores: if there is a truth, and nothing failed.
     """
 
@@ -36,8 +35,12 @@ class Ending:
     seconds: float
     segmentation: str | None
     affinities: str | None
-    report: Path
     scores: Scores | None
+
+    @property
+    def report(self) -> Path:
+        """The page of the run."""
+        return self.directory / "report.html"
 
     @property
     def exit_status(self) -> int:

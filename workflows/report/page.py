@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
 from ...cluster.quantities import duration, in_bytes
-from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.errors import PetavoxError
 from ...pipeline.files import write_text
-from ...pipeline.geometry import Box, Triple
-from ..run_directory.ledger_schema import Summary
+from .ending import Ending
 
 if TYPE_CHECKING:
     from ...pipeline.evaluation.scores import Scores
-    from ...pipeline.volumes import Volume, VolumeSpec
-    from .pictures import Pixels, View
+    from .scenes import Volumes
 
 
 @dataclass(frozen=True)
@@ -30,54 +22,24 @@ class ReportData:
     """Holds everything that a run tells its report.
 
     Args:
-        title: names the run.
+        ending: how the run ended, stage by stage.
         recipe: the resolved recipe, TOML.
-        stages: summary of each stage in the ledger, in order.
-        seconds: time from the start of the run to its end.
-        segmentation: path of the segmentation, if there is one.
-        raw, affinities, truth: paths of the volumes that there are, on the segmentation's grid of voxels.
-        channels: where the nearest-neighbour affinities lie in their volume.
-        truth_offset: where the truth's first voxel lies in the segmentation, voxels.
-        scores: if there is a truth.
+        volumes: volumes that pictures are drawn of; None where nothing was segmented.
         segment_sizes: numbers of segments with 1, 2–3, 4–7, … voxels.
-        failures: one line for each failed task worth showing.
         versions: versions of petavox, Python and packages, by name.
     """
 
-    title: str
+    ending: Ending
     recipe: str
-    stages: tuple[Summary, ...]
-    seconds: float
-    segmentation: str | None = None
-    raw: str | None = None
-    affinities: str | None = None
-    truth: str | None = None
-    channels: Channels = Channels()  # noqa: RUF009 - frozen
-    truth_offset: Triple = (0, 0, 0)
-    scores: Scores | None = None
-    segment_sizes: tuple[int, ...] = ()
-    failures: tuple[str, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
+    volumes: Volumes | None
+    segment_sizes: tuple[int, ...]
+    versions: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A composed picture as the page shows it; lengths are shares of its width or height, in percent."""
+def write_report(data: ReportData) -> None:
+    """Write the report of a run into its directory, whole or not at all; it holds its images and loads nothing.
 
-    caption: str
-    png: str
-    width: int
-    height: int
-    section_width: float
-    section_height: float
-    bar: float
-    bar_label: str
-
-
-def write_report(run_directory: str | Path, data: ReportData) -> Path:
-    """Write report.html into a run directory, whole or not at all; it holds its images and loads nothing.
-
-    Only three planes of a bounded window are read of each volume, whatever its size. A run that failed has a report
+    Only a few planes of bounded windows are read of each volume, whatever its size. A run that failed has a report
     too: where a volume cannot be read, the page says so in place of the pictures.
 
     Raises:
@@ -85,43 +47,47 @@ def write_report(run_directory: str | Path, data: ReportData) -> Path:
     """
     from jinja2 import Environment
 
+    ending, scenes, missing = data.ending, [], ""
     try:
-        pictures, missing = _pictures(data), ""
+        if data.volumes is not None:
+            from .scenes import draw_scenes
+
+            scenes = draw_scenes(data.volumes, ending.scores)
     except PetavoxError as error:
-        pictures, missing = [], str(error)
+        missing = str(error)
     template = resources.files(__package__).joinpath("report.html").read_text("utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"duration": duration, "in_bytes": in_bytes}
     page = environment.from_string(template).render(
         data=data,
+        ending=ending,
         verdict=verdict(data),
-        pictures=pictures,
+        scenes=scenes,
         missing=missing,
         sizes=_size_bars(data.segment_sizes),
-        longest=max([stage.seconds for stage in data.stages], default=0) or 1,
-        largest=max([stage.peak_memory for stage in data.stages], default=0) or 1,
-        **_scores(data.scores),
+        longest=max([stage.seconds for stage in ending.stages], default=0) or 1,
+        largest=max([stage.peak_memory for stage in ending.stages], default=0) or 1,
+        **_scores(ending.scores),
     )
-    target = Path(run_directory) / "report.html"
-    write_text(target, page)
-    return target
+    write_text(ending.report, page)
 
 
 def verdict(data: ReportData) -> str:
     """Sums up the run in one sentence."""
-    tasks, failed = sum(stage.tasks for stage in data.stages), sum(stage.failed + stage.aside for stage in data.stages)
-    done = sum(stage.settled for stage in data.stages)
-    made = "prediction" if data.segmentation is None else "segmentation"
+    ending, stages = data.ending, data.ending.stages
+    tasks, failed = sum(stage.tasks for stage in stages), sum(stage.failed + stage.aside for stage in stages)
+    done = sum(stage.settled for stage in stages)
+    made = "prediction" if ending.segmentation is None else "segmentation"
     segments = f"{sum(data.segment_sizes):,} segments"
     if failed:
         return f"{failed:,} of {tasks:,} tasks failed: the {made} is not complete."
     if done < tasks:
         return f"{done:,} of {tasks:,} tasks are done: the {made} is not complete."
-    if data.segmentation is None:
-        return f"{done:,} blocks predicted in {duration(data.seconds)}."
-    if data.scores is None:
-        return f"{segments} in {duration(data.seconds)}; there was no truth to score them against."
-    return f"Adapted Rand error {data.scores.adapted_rand_error:.4f}: {segments} in {duration(data.seconds)}."
+    if ending.segmentation is None:
+        return f"{done:,} blocks predicted in {duration(ending.seconds)}."
+    if ending.scores is None:
+        return f"{segments} in {duration(ending.seconds)}; there was no truth to score them against."
+    return f"Adapted Rand error {ending.scores.adapted_rand_error:.4f}: {segments} in {duration(ending.seconds)}."
 
 
 def _scores(scores: Scores | None) -> dict[str, object]:
@@ -148,75 +114,3 @@ def _short(count: int) -> str:
         if count >= unit:
             return f"{count // unit}{name}"
     return str(count)
-
-
-def _pictures(data: ReportData) -> list[Picture]:
-    from ...pipeline.volumes import open_volume
-    from . import pictures
-
-    if data.segmentation is None:
-        return []
-    segmentation = open_volume(data.segmentation)
-    truth = None if data.truth is None else open_volume(data.truth)
-    view = _view(segmentation.spec, truth, data.truth_offset)
-    labels = view.panes(segmentation.read)
-    shown: list[tuple[str, list[Pixels]]] = []
-    under = [np.full((*pane.shape, 3), 128, np.uint8) for pane in labels]
-    if data.affinities is not None:
-        affinities = open_volume(data.affinities)
-        panes = view.panes(
-            lambda box: read_nearest(affinities.read, box, affinities.spec.shape, data.channels, affinities.path)
-        )
-        shown.append(("Affinities: z red, y green, x blue; dark is a boundary", list(panes)))
-        under = pictures.grey([pane.mean(axis=-1) for pane in panes])
-    if data.raw is not None:
-        under = pictures.grey(view.panes(open_volume(data.raw).read))
-        shown.insert(0, ("Raw image", under))
-    shown.append(("Segmentation: one colour a segment", pictures.overlay(under, labels)))
-    if truth is not None:
-        true = view.panes(lambda box: _read_shifted(truth, box, data.truth_offset))
-        shown.append(("Truth: one colour an object, unrelated to those of the segments", pictures.overlay(under, true)))
-    return [_picture(caption, view, panes) for caption, panes in shown]
-
-
-def _view(spec: VolumeSpec, truth: Volume | None, offset: Triple) -> View:
-    """Around the middle of the truth where there is one, of the volume otherwise."""
-    from .pictures import View
-
-    whole = Box.of_shape(spec.shape)
-    looked_at = whole if truth is None else Box.of_shape(truth.spec.shape, offset).intersect(whole)
-    z, y, x = ((a + b) // 2 for a, b in zip(looked_at.start, looked_at.stop, strict=True))
-    return View.around((z, y, x), spec.shape, spec.voxel_size)
-
-
-def _read_shifted(volume: Volume, box: Box, offset: Triple) -> npt.NDArray[np.generic]:
-    """A box in another volume's voxels; 0 where the volume has none."""
-    there = Box.of_shape(volume.spec.shape, offset).intersect(box)
-    values = np.zeros(box.shape, volume.spec.dtype)
-    if not there.is_empty:
-        values[there.slices(box.start)] = volume.read(there.shift([-o for o in offset]))
-    return values
-
-
-def _picture(caption: str, view: View, panes: list[Pixels]) -> Picture:
-    from . import pictures
-
-    image = view.compose(panes)
-    height, width = image.shape[:2]
-    length = _bar_length(view.pixels[2] * view.pixel / 4)
-    return Picture(
-        caption=caption,
-        png=base64.b64encode(pictures.png(image)).decode("ascii"),
-        width=width,
-        height=height,
-        section_width=100 * view.pixels[2] / width,
-        section_height=100 * view.pixels[1] / height,
-        bar=100 * length / view.pixel / width,
-        bar_label=f"{length / 1000:g} µm" if length >= 1000 else f"{length:g} nm",
-    )
-
-
-def _bar_length(most: float) -> float:
-    """The largest of 1, 2, 5, 10, … nm that is not above `most`."""
-    power = 10.0 ** np.floor(np.log10(most))
-    return float(power * max(step for step in (1, 2, 5) if step * power <= most))

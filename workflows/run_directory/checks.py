@@ -89,6 +89,17 @@ def check_segmentation(directory: Path) -> None:
         _check_done(directory, ("relabel",), ledger.summaries())
 
 
+def check_supervoxels(directory: Path) -> None:
+    """Make sure that every block of a run has its supervoxels.
+
+    Raises:
+        RequestError: it is no run, starts from another one, or something is not done.
+    """
+    check_run_directory(directory)
+    with Ledger(directory / LEDGER, readonly=True) as ledger:
+        _check_done(directory, ("supervoxels",), ledger.summaries())
+
+
 def check_affinities(directory: Path) -> None:
     """Make sure that the affinities of a run that began with raw data are all there; others were there before it.
 

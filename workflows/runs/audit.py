@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ... import cluster
 from ...pipeline.errors import PetavoxError, RequestError
-from ...pipeline.geometry import Box, Octree, Triple, triple
+from ...pipeline.geometry import Box, Octree, Triple
 from ...pipeline.volumes import open_volume
 from ..execution.loop import Result
 from ..execution.retries import BACKOFF
@@ -32,7 +32,7 @@ from ..run_directory.ledger_backup import restore
 from ..run_directory.lock import Lock, read_locked
 from ..stages.fingerprint import ingredients
 from ..stages.stage import Stage
-from .audit_blocks import Flaw, inspect, inspect_stage
+from .audit_blocks import Flaw, Item, inspect, inspect_and_clear, inspect_stage
 from .recompute import Fingerprints, changes, renew
 from .run import compute, opened, report, session
 
@@ -122,21 +122,27 @@ def audit(
         if not repair:
             with read_locked(directory), Ledger(directory / LEDGER, readonly=True) as ledger:
                 ledger.check_integrity()
-                return Audit(directory, restored, _inspect(plan, ledger, fingerprints, progress()))
+                return Audit(directory, restored, _inspect(plan, ledger, fingerprints, progress(), inspect))
         with opened(directory) as (lock, ledger):
-            findings = _inspect(plan, ledger, fingerprints, progress())
+            findings = _inspect(plan, ledger, fingerprints, progress(), inspect_and_clear)
             if not findings.count:
                 return Audit(directory, restored, findings)
             redone, ending = _repair(plan, ledger, fingerprints, lock, findings, progress())
             return Audit(directory, restored, findings, redone, ending)
 
 
-def _inspect(plan: Plan, ledger: Ledger, fingerprints: Fingerprints, progress: Progress) -> Findings:
+def _inspect(
+    plan: Plan,
+    ledger: Ledger,
+    fingerprints: Fingerprints,
+    progress: Progress,
+    look: Callable[[str, str, Sequence[Item]], list[Flaw]],
+) -> Findings:
     _check_unchanged(plan, ledger, fingerprints)
     done = {stage.name: ledger.done(stage.name, len(stage), fingerprints[stage.name][0]) for stage in plan.stages}
     findings = Findings()
     progress.begin([(f"audit {name}", int(mask.sum()), 0) for name, mask in done.items() if mask.any()])
-    executor = cluster.start(plan.recipe.cluster.place(plan.directory, plan.memory, {"cpu"}), inspect)
+    executor = cluster.start(plan.recipe.cluster.place(plan.directory, plan.memory, {"cpu"}), look)
     try:
         for stage in plan.stages:
             mask = done[stage.name]
@@ -174,11 +180,9 @@ def _advance(progress: Progress, name: str) -> Callable[[int], None]:
 def _box(plan: Plan, stage: Stage, index: Triple) -> Box:
     """The voxels that a task is about."""
     if stage.grid == (1, 1, 1):
-        return Box.of_shape(plan.grid.volume)
+        return plan.grid.covered
     level: int = getattr(stage.config, "level", 0)
-    span = Octree(plan.grid).leaf_span(level, index)
-    ends = ([n * b for n, b in zip(corner, plan.grid.block, strict=True)] for corner in (span.start, span.stop))
-    return Box(*map(triple, ends)).intersect(Box.of_shape(plan.grid.volume))
+    return Octree(plan.grid).box(level, index)
 
 
 # --- repairing ------------------------------------------------------------------------------------------------------

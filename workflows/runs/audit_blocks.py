@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,15 @@ class Flaw:
         return self.found is not None
 
 
-def inspect(task: str, config: str, items: Sequence[Item]) -> list[Flaw]:
+def inspect_and_clear(task: str, config: str, items: Sequence[Item]) -> list[Flaw]:
+    """Finds the flaws in the pieces of several tasks, and clears each, so that running the tasks again mends it.
+
+    A task writes nothing where a block, or a slab of one, holds nothing: what lies there by mistake would stay.
+    """
+    return inspect(task, config, items, clear=True)
+
+
+def inspect(task: str, config: str, items: Sequence[Item], *, clear: bool = False) -> list[Flaw]:
     """Finds the flaws in the pieces of several tasks; holds one piece at a time."""
     module = tasks.load(task)
     parsed = module.Config.model_validate_json(config)
@@ -61,6 +70,9 @@ def inspect(task: str, config: str, items: Sequence[Item]) -> list[Flaw]:
                     reason = "it reads as if it had never been written" if piece.is_blank() else "it has other values"
             except PetavoxError as error:
                 reason = str(error)
+            if reason and clear:
+                with contextlib.suppress(PetavoxError):  # a volume that cannot be opened is made anew before
+                    piece.clear()
             if reason:
                 flaws.append(Flaw(index, piece.path, expected, found, reason))
     return flaws
@@ -79,7 +91,7 @@ def inspect_stage(
         stage: whose tasks have left something.
         done: marks the tasks to inspect.
         checksums: checksums of what they left, by the ledger.
-        executor: runs `inspect`.
+        executor: runs `inspect`, or `inspect_and_clear`.
         advance: is told how many more tasks have been looked at.
 
     Raises:

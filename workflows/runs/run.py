@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ... import cluster
 from ...pipeline.errors import RequestError, StorageError
@@ -28,6 +29,9 @@ from ..run_directory.lock import Lock, locked
 from ..run_directory.status_file import Bulletin, recipe_digest
 from ..stages.fingerprint import ingredients
 from .recompute import Fingerprints, changes, check_foundation, check_outputs, forced, renew
+
+if TYPE_CHECKING:
+    from ..report.scenes import Volumes
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +61,8 @@ def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -
     _check_directory(plan.directory)
     new = not (plan.directory / LEDGER).exists()
     check(plan, new=new)
+    if plan.scale is not None and plan.scale.note is not None:
+        progress.note(plan.scale.note)
     if new:
         look_through(plan)
         check_outputs((), plan)
@@ -175,41 +181,41 @@ def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
     from ..report.page import ReportData, write_report
 
     recipe, places = plan.recipe, plan.places
-    scores = None if recipe.evaluate is None or result.failed else scores_task.read(places.scores)
     by_name = {stage.name: stage for stage in plan.stages}
-    failures = tuple(
-        f"{name} {by_name[name].index(number)}, tried {tries} times: {why.splitlines()[0]}"
-        for name, number, tries, why in ledger.failures()
-    )
-    stages, seconds = tuple(ledger.summaries()), ledger.seconds()
-    segmentation = places.segmentation if places.segmentation in plan.volumes else None
-    data = ReportData(
-        title=plan.directory.name,
-        recipe=strict_toml.dump(recipe),
-        stages=stages,
-        seconds=seconds,
-        segmentation=segmentation,
-        raw=recipe.input.raw,
-        affinities=places.affinities,
-        truth=None if recipe.evaluate is None else recipe.evaluate.truth,
-        truth_offset=plan.truth_offset or (0, 0, 0),
-        scores=scores,
-        segment_sizes=_segment_sizes(ledger, plan),
-        failures=failures,
-        versions=versions(),
-    )
-    page = write_report(plan.directory, data)
-    return Ending(
+    ending = Ending(
         directory=plan.directory,
         failed=result.failed,
         blocked=result.blocked,
-        failures=failures,
-        stages=stages,
-        seconds=seconds,
-        segmentation=segmentation,
-        affinities=places.affinities,
-        report=page,
-        scores=scores,
+        failures=tuple(
+            f"{name} {by_name[name].index(number)}, tried {tries} times: {why.splitlines()[0]}"
+            for name, number, tries, why in ledger.failures()
+        ),
+        stages=tuple(ledger.summaries()),
+        seconds=ledger.seconds(),
+        segmentation=places.segmentation if places.segmentation in plan.volumes else None,
+        affinities=None if places.affinities is None else places.affinities.path,
+        scores=None if recipe.evaluate is None or result.failed else scores_task.read(places.scores),
+    )
+    write_report(
+        ReportData(ending, strict_toml.dump(recipe), _pictured(plan), _segment_sizes(ledger, plan), versions())
+    )
+    return ending
+
+
+def _pictured(plan: Plan) -> Volumes | None:
+    """The volumes that the report has pictures of."""
+    from ..report.scenes import Volumes
+
+    if plan.places.segmentation not in plan.volumes:
+        return None
+    return Volumes(
+        segmentation=plan.places.segmentation,
+        raw=plan.recipe.input.raw,
+        affinities=plan.places.affinities,
+        channels=plan.channels,
+        truth=None if plan.recipe.evaluate is None else plan.recipe.evaluate.truth,
+        truth_offset=plan.truth_offset or (0, 0, 0),
+        segmented=plan.grid.region,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...cluster.quantities import duration
 from ...pipeline.errors import RequestError
 from ..run_directory.checks import check_run_directory
 from ..run_directory.layout import LEDGER, RECIPE
@@ -34,6 +35,29 @@ class Look:
     lost: Holder | None
     recipe: Path | None
     changes: tuple[str, ...]
+
+    def in_words(self) -> str:
+        """Says in a line who works on the run, and for how long still."""
+        status = self.status
+        if self.driver is None:
+            if self.lost is None:
+                return f"{self.directory}: no driver is at work."
+            return f"{self.directory}: no driver is at work; the last, {self.lost}, ended without a word."
+        workers = (
+            ", ".join(f"{count} {pool} workers" for pool, count in status.workers.items() if count or pool == "cpu")
+            or "no workers yet"
+        )
+        gpu = "" if status.gpu_share is None else f"; GPU workers were busy {status.gpu_share:.0%} of the time"
+        left = "" if status.time_left is None else duration(status.time_left)
+        return (
+            f"{self.directory}: {self.driver} has been at work for {duration(status.seconds)} with {workers}{gpu};"
+            f" {f'about {left} left' if left else 'time left not known yet'}."
+        )
+
+    def failures(self) -> Iterator[str]:
+        """Yields a line for each of the first tasks that were set aside."""
+        for name, number, tries, why in self.status.failures:
+            yield f"{name} task {number}, tried {tries} times: {why.splitlines()[0] if why else ''}"
 
 
 def look(directory: Path, recipe: Path | None = None, overrides: Sequence[str] = ()) -> Look:

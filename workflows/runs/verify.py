@@ -1,8 +1,8 @@
 """Verifies a run: its volume, or a box of it, is cut into other blocks, and the results are compared bit for bit.
 
-1. Of a whole volume, the run's own segmentation is what the others must equal. A box is cut out of the affinities as a
-   volume of its own, and the others must equal what is computed from it in memory, or, where it does not fit, what the
-   first block shape gives.
+1. Of all that the run has segmented, its own segmentation is what the others must equal. A box is segmented by itself,
+   and the others must equal what is computed from its affinities in memory, or, where they do not fit, what the first
+   block shape gives.
 2. For every block shape a run is made in a scratch folder, compared, and removed.
 3. Supervoxels are compared by their canonical ids, as the segmentation in which nothing merges: a cut of each run.
 
@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from ...pipeline.errors import RequestError, TaskError
 from ...pipeline.geometry import BlockGrid, Box, Triple, triple
-from ...pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
+from ...pipeline.volumes import open_volume
 from ..progress import Progress
-from ..recipes.segmentation_recipe import Blocks, Input, Output, Recipe, load
+from ..recipes.segmentation_recipe import Blocks, Output, Recipe, load
 from ..report.ending import Ending
 from ..run_directory import affinities as stored
 from ..run_directory.checks import check_segmentation
@@ -131,31 +131,30 @@ def verify(
             f"Supervoxels by method 'mutex' and linkage 'multicut' depend on the blocks; {directory} has method"
             f" {recipe.supervoxels.method!r} and linkage {recipe.agglomeration.linkage!r}. There is nothing to verify."
         )
-    whole = Box.of_shape(open_volume(Places.of(recipe, directory).fragments).spec.shape)
+    volume = open_volume(Places.of(recipe, directory).fragments).spec.shape
+    whole = stored.region_of(recipe) or Box.of_shape(volume)
     looked_at = whole if box is None else box
     if looked_at.is_empty or not whole.contains(looked_at):
         raise RequestError(
-            f"The box must lie inside the volume and hold a voxel: {directory} is {whole}, the box is {box}."
+            f"The box must lie inside what was segmented and hold a voxel: {directory} is {whole}, the box is {box}."
         )
     shapes = list(dict.fromkeys(blocks)) or other_blocks(recipe.blocks.shape, looked_at.shape)
-    grid = BlockGrid(looked_at.shape, recipe.blocks.shape)
-    again = _from_affinities(recipe, directory)
+    grid = BlockGrid(volume, recipe.blocks.shape, looked_at)
+    again = _from_affinities(recipe, directory, None if looked_at == Box.of_shape(volume) else looked_at)
     prefix, cure = f".{directory.name}-verify-", "Choose another with --scratch."
     with scratch_folder(scratch or directory.parent, prefix, cure) as folder:
         if looked_at == whole:
             reference = _own(directory, recipe, overrides, folder, progress)
+        elif stored.fits_in_memory(looked_at):
+            reference = _in_memory(again, grid)
+        elif len(shapes) > 1:
+            reference = _blockwise(again, shapes.pop(0), folder / "first", progress)
         else:
-            again = _cut_out(again, looked_at, grid, folder / "affinities.zarr")
-            if stored.fits_in_memory(looked_at):
-                reference = _in_memory(again)
-            elif len(shapes) > 1:
-                reference = _blockwise(again, shapes.pop(0), folder / "first", progress)
-            else:
-                raise RequestError(f"{looked_at} does not fit in memory: give two block shapes to compare.")
+            raise RequestError(f"{looked_at} does not fit in memory: give two block shapes to compare.")
         recuts = []
         for shape in shapes:
             result = _blockwise(again, shape, folder / "other", progress)
-            recuts.append(_compare(reference, result, shape, grid, looked_at.start))
+            recuts.append(_compare(reference, result, shape, grid))
             shutil.rmtree(folder / "other")
     return Verdict(looked_at, reference.name, tuple(recuts))
 
@@ -175,34 +174,35 @@ def _part(length: int, share: float) -> int:
     return length if share == 1 else max(1, round(length * share / step) * step)
 
 
-def _from_affinities(recipe: Recipe, directory: Path) -> Recipe:
-    """The recipe that segments the affinities of a run, or of the run that this was cut from, and does nothing else."""
+def _from_affinities(recipe: Recipe, directory: Path, box: Box | None) -> Recipe:
+    """The recipe that segments a box of the affinities of a run, or of the run that this was cut from, and no more."""
     source = stored.affinities_of(*stored.origin(recipe, directory))
+    source = source.model_copy(update={"box": None if box is None else (box.start, box.stop)})
     return recipe.model_copy(update={"input": source, "model": None, "output": Output(), "evaluate": None})
 
 
-def _cut_out(recipe: Recipe, box: Box, grid: BlockGrid, path: Path) -> Recipe:
-    """Returns the recipe for a box of the affinities, which it stores as a volume of its own."""
-    source = open_volume(str(recipe.input.affinities))
-    spec = source.spec
-    chunk, shard = default_chunks(grid.block, grid.volume)
-    part = VolumeSpec(
-        box.shape, spec.dtype, spec.voxel_size, channels=spec.channels, offsets=spec.offsets, chunk=chunk, shard=shard
-    )
-    copy = create_volume(path, part)
-    for index in grid.indices():
-        copy.write(grid.box(index), source.read(grid.box(index).shift(box.start)))
-    return recipe.model_copy(update={"input": Input(affinities=str(path), offsets=recipe.input.offsets)})
-
-
-def _in_memory(recipe: Recipe) -> _Result:
+def _in_memory(recipe: Recipe, grid: BlockGrid) -> _Result:
     from ...pipeline.segment import segment
 
-    affinities = stored.read(recipe.input)
+    affinities = stored.read(recipe.input, grid.covered)
     settings: dict[str, Any] = recipe.supervoxels.model_dump(exclude={"method", "strides"})
     settings |= recipe.agglomeration.model_dump(exclude={"bias", "by_size", "solver"})
     segments, supervoxels = segment(affinities, **settings), segment(affinities, **(settings | _NOTHING_MERGES))
-    return _Result("in memory", lambda box: segments[box.slices()], lambda box: supervoxels[box.slices()])
+    return _Result("in memory", _named_in_volume(segments, grid), _named_in_volume(supervoxels, grid))
+
+
+def _named_in_volume(segments: npt.NDArray[np.uint64], grid: BlockGrid) -> Read:
+    """Reads segments of a box that were named by their voxels in it, by the names of these voxels in the volume."""
+    from ...pipeline.segmentation.supervoxels import linear_indices
+
+    covered = grid.covered
+
+    def read(box: Box) -> npt.NDArray[np.uint64]:
+        found = segments[box.slices(covered.start)]
+        inside = np.maximum(found, 1).astype(np.int64) - 1
+        return np.where(found, linear_indices(inside, covered, grid.volume) + np.uint64(1), np.uint64(0))
+
+    return read
 
 
 def _own(
@@ -240,18 +240,18 @@ def _finished(ending: Ending) -> Ending:
     return ending
 
 
-def _compare(one: _Result, other: _Result, block: Triple, grid: BlockGrid, origin: Triple) -> Recut:
+def _compare(one: _Result, other: _Result, block: Triple, grid: BlockGrid) -> Recut:
     return Recut(
         block=block,
         tasks=other.tasks,
         seconds=other.seconds,
-        segments=difference(one.segments, other.segments, grid, origin),
-        supervoxels=difference(one.supervoxels, other.supervoxels, grid, origin),
+        segments=difference(one.segments, other.segments, grid),
+        supervoxels=difference(one.supervoxels, other.supervoxels, grid),
     )
 
 
-def difference(one: Read, other: Read, grid: BlockGrid, origin: Triple) -> Difference:
-    """Compare two volumes block by block; the first place is given in voxels, with the volumes' first at `origin`."""
+def difference(one: Read, other: Read, grid: BlockGrid) -> Difference:
+    """Compare two volumes block by block; the first place is given in voxels."""
     voxels, first = 0, None
     for index in grid.indices():
         box = grid.box(index)
@@ -259,6 +259,6 @@ def difference(one: Read, other: Read, grid: BlockGrid, origin: Triple) -> Diffe
         found = int(np.count_nonzero(differs))
         if found:
             inside = np.unravel_index(int(differs.argmax()), box.shape)
-            place = triple([int(i) + b + o for i, b, o in zip(inside, box.start, origin, strict=True)])
+            place = triple([int(i) + start for i, start in zip(inside, box.start, strict=True)])
             voxels, first = voxels + found, place if first is None else min(first, place)
     return Difference(voxels, first)

@@ -91,5 +91,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
     for key, value in config.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
+        elif key == "path" and prefix:  # a volume with something laid over it goes by the name of one without
+            yield prefix.removesuffix("."), value
         else:
             yield f"{prefix}{key}", value

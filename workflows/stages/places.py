@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...pipeline.volumes import VolumeSource
 from ..recipes.segmentation_recipe import Recipe
 
 
@@ -22,7 +23,7 @@ class Places:
         scores: the file of its scores.
     """
 
-    affinities: str | None
+    affinities: VolumeSource | None
     fragments: str
     leaves: str
     segmentation: str
@@ -34,7 +35,7 @@ class Places:
         """The places of a run in an absolute directory."""
         parent = recipe.input.run
         supervoxels = directory if parent is None else Path(parent)
-        predicted = _place(directory, recipe.output.affinities)
+        predicted = VolumeSource(path=_place(directory, recipe.output.affinities))
         return cls(
             affinities=(recipe.input.affinities or predicted) if parent is None else None,
             fragments=str(supervoxels / "supervoxels.zarr"),

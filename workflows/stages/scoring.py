@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 from ...pipeline.errors import RequestError, VolumeError
 from ...pipeline.geometry import Box, Triple, triple
-from ...pipeline.volumes import Volume, VolumeSpec, open_volume
+from ...pipeline.volumes import (
+    Planned,
+    Volume,
+    VolumeSource,
+    VolumeSpec,
+    check_mask,
+    check_same_voxel_size,
+    place_in,
+)
 
 if TYPE_CHECKING:
     from ...tasks import contingency
@@ -16,11 +24,12 @@ if TYPE_CHECKING:
 def plan_contingency(
     segmentation: str,
     spec: VolumeSpec,
-    truth: str,
+    truth: VolumeSource,
     *,
     block: Triple,
+    region: Box | None = None,
     tables: str = "",
-    mask: str | None = None,
+    mask: VolumeSource | None = None,
     offset: Sequence[int] | None = None,
     box: Box | None = None,
     tolerance: float | None = None,
@@ -32,6 +41,7 @@ def plan_contingency(
         spec: shape and type of the segmentation, which need not exist yet.
         truth, mask, offset, box, tolerance: see `evaluate_volumes`.
         block: shape of a block, voxels.
+        region: the part of the volume that is segmented, if not all; where no box is given, the truth counts inside it.
         tables: folder of the run's tables, if tables are to be written.
 
     Raises:
@@ -39,19 +49,21 @@ def plan_contingency(
     """
     from ...tasks import contingency
 
-    true = open_volume(truth)
+    true = truth.open()
     _check_labels(segmentation, spec)
-    _check_labels(truth, true.spec)
-    _check_voxel_size(segmentation, spec, true)
+    _check_labels(true.path, true.spec)
+    scored_volume = Planned(segmentation, spec)
+    check_same_voxel_size(scored_volume, true)
     if mask is not None:
-        _check_mask(true, open_volume(mask))
+        check_mask(mask.open(), true)
     if tolerance is not None and tolerance < 0:
         raise RequestError(f"A boundary tolerance is at least 0 nm; found {tolerance}.")
-    place = _offset(spec, true) if offset is None else triple(offset)
-    scored = _scored_box(segmentation, spec, true, place, box)
+    place = place_in(true, scored_volume) if offset is None else triple(offset)
+    scored = _scored_box(segmentation, spec, region, true, place, box)
     return contingency.Config(
         volume=spec.shape,
         block=block,
+        region=region,
         segmentation=segmentation,
         truth=truth,
         mask=mask,
@@ -71,40 +83,15 @@ def _check_labels(path: str, spec: VolumeSpec) -> None:
         )
 
 
-def _check_voxel_size(segmentation: str, spec: VolumeSpec, true: Volume) -> None:
-    if any(abs(a - b) > 1e-6 * max(a, b) for a, b in zip(spec.voxel_size, true.spec.voxel_size, strict=True)):
+def _scored_box(
+    segmentation: str, spec: VolumeSpec, region: Box | None, true: Volume, offset: Triple, box: Box | None
+) -> Box:
+    segmented, of_truth = region or Box.of_shape(spec.shape), Box.of_shape(true.spec.shape, offset)
+    everything = of_truth if region is None else of_truth.intersect(region)
+    scored = everything if box is None else box
+    if scored.is_empty or not (segmented.contains(scored) and of_truth.contains(scored)):
         raise VolumeError(
-            f"Segmentation and truth must have one voxel size; {segmentation} has {spec.voxel_size} nm (z, y, x), "
-            f"{true.path} has {true.spec.voxel_size} nm. Resample the truth, or correct its metadata."
-        )
-
-
-def _check_mask(true: Volume, mask: Volume) -> None:
-    if mask.spec.shape != true.spec.shape or mask.spec.channels is not None:
-        raise VolumeError(
-            f"The mask lies on the truth's frame; {mask.path} has shape {mask.spec.shape}, "
-            f"{true.path} {true.spec.shape}. Crop both to the same box."
-        )
-
-
-def _offset(spec: VolumeSpec, true: Volume) -> Triple:
-    """Where the truth begins in the segmentation, from the positions of both in nm."""
-    positions = zip(true.spec.translation, spec.translation, spec.voxel_size, strict=True)
-    steps = [(of_truth - of_segmentation) / size for of_truth, of_segmentation, size in positions]
-    if any(abs(step - round(step)) > 1e-3 for step in steps):
-        raise VolumeError(
-            f"Truth and segmentation must share one grid of voxels; by its metadata {true.path} begins "
-            f"{tuple(round(step, 3) for step in steps)} voxels (z, y, x) into the segmentation. Give the offset."
-        )
-    return triple([round(step) for step in steps])
-
-
-def _scored_box(segmentation: str, spec: VolumeSpec, true: Volume, offset: Triple, box: Box | None) -> Box:
-    whole, of_truth = Box.of_shape(spec.shape), Box.of_shape(true.spec.shape, offset)
-    scored = of_truth if box is None else box
-    if scored.is_empty or not (whole.contains(scored) and of_truth.contains(scored)):
-        raise VolumeError(
-            f"What is scored must lie inside the segmentation and inside the truth. {segmentation} is {whole}, "
+            f"What is scored must lie inside the segmentation and inside the truth. {segmentation} is {segmented}, "
             f"{true.path} at offset {offset} is {of_truth}, to be scored is {scored} (voxels z, y, x). "
             "Correct the offset, or give a box inside both."
         )

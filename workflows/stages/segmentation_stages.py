@@ -40,7 +40,7 @@ class SegmentationStages:
         self._recipe, self._grid, self._places = recipe, grid, places
         self._offsets, self._affinity_bytes, self._density = offsets, affinity_bytes, density
         self._octree = Octree(grid)
-        self._geometry = {"volume": grid.volume, "block": grid.block}
+        self._geometry = {"volume": grid.volume, "block": grid.block, "region": grid.region}
 
     def build(self, predict: TaskConfig | None, contingency: TaskConfig | None) -> tuple[Stage, ...]:
         """All stages: from raw data if there is a config to predict with, to scores if there is one to count with.

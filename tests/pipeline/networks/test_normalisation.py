@@ -44,8 +44,65 @@ def test_large_grey_values_do_not_lose_their_deviation():
     assert abs(found.deviation - grey.std()) < 1
 
 
-@pytest.mark.parametrize("fill_value", [None, 7])
-def test_a_volume_of_one_value_is_refused(fill_value):
+def test_a_volume_of_one_value_is_refused():
     grey = np.full((4, 5, 6), 7, np.uint8)
     with pytest.raises(VolumeError, match="must vary"):
-        estimate_normalisation(reader(grey), grey.shape, fill_value=fill_value)
+        estimate_normalisation(reader(grey), grey.shape)
+
+
+def sparse(part=0.02, shape=(40, 600, 600)):
+    """A volume with image in a corner of it alone, and where that is."""
+    grey, image = np.zeros(shape, np.uint8), np.zeros(shape, bool)
+    image[: int(shape[0] * part**0.33), : int(shape[1] * part**0.33), : int(shape[2] * part**0.33)] = True
+    grey[image] = np.random.default_rng(2).normal(90, 20, int(image.sum())).clip(1, 255)
+    return grey, image
+
+
+def test_boxes_are_drawn_until_enough_voxels_hold_image():
+    """The first 64 boxes meet next to none, and chance would decide."""
+    grey, image = sparse()
+    seen = []
+
+    def read(box):
+        seen.append(box)
+        return grey[box.slices()]
+
+    found = estimate_normalisation(read, grey.shape, fill_value=0)
+    assert sum(int(image[box.slices()].sum()) for box in seen[:64]) < 64 * 4 * 64 * 64 // 8
+    assert sum(int(image[box.slices()].sum()) for box in seen) >= 64 * 4 * 64 * 64 // 8
+    assert len(seen) < 2048
+    assert abs(found.mean - grey[image].mean()) < 0.5
+    assert abs(found.deviation - grey[image].std()) < 0.5
+    assert found == estimate_normalisation(read, grey.shape, fill_value=0)
+
+
+def test_only_voxels_inside_the_mask_count_and_boxes_outside_are_not_read():
+    grey, inside = sparse(0.1)
+    grey[~inside] = np.random.default_rng(3).integers(150, 250, int((~inside).sum()))
+
+    def read(box):
+        assert inside[box.slices()].any()
+        return grey[box.slices()]
+
+    found = estimate_normalisation(read, grey.shape, fill_value=0, inside=reader(inside))
+    assert abs(found.mean - grey[inside].mean()) < 0.5
+    assert abs(found.deviation - grey[inside].std()) < 0.5
+
+
+@pytest.mark.parametrize("fill_value", [0, 7])
+def test_where_the_first_boxes_suffice_the_estimate_is_that_of_older_versions(fill_value):
+    """Runs begun before boxes were drawn until there are enough are continued."""
+    grey = volume()
+    grey[:, :50] = fill_value
+    found = estimate_normalisation(reader(grey), grey.shape, fill_value=fill_value)
+    assert found == Normalisation(mean=119.3509, deviation=29.9871)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_volume_without_image_is_refused_with_the_cure(masked):
+    grey = np.full((8, 90, 90), 7 if not masked else 100, np.uint8)
+    inside = np.zeros(grey.shape, bool) if masked else None
+    with pytest.raises(VolumeError, match=r"have 0 that are not .*State the mean and deviation.*mask"):
+        estimate_normalisation(
+            reader(grey), grey.shape, fill_value=7, inside=None if inside is None else reader(inside)
+        )

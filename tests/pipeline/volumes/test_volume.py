@@ -106,11 +106,11 @@ def test_volumes_in_one_frame_pass_and_others_are_named(tmp_path):
         )
 
     a = volume("a.zarr")
-    check_same_frame(a, volume("labels.zarr", dtype="uint64", translation=(14, 2, 2)))
+    check_same_frame(a, volume("labels.zarr", dtype="uint64", voxel_size=(30.02, 6, 6), translation=(0.02, 0, 0)))
     for name, changes, words in (
         ("shape.zarr", {"shape": (4, 5, 7)}, "shape.*(4, 5, 6).*(4, 5, 7)"),
         ("size.zarr", {"voxel_size": (30, 6, 7)}, "voxel size.*6.0.*7.0"),
-        ("place.zarr", {"translation": (30, 0, 0)}, "position.*0.0.*30.0"),
+        ("place.zarr", {"translation": (0, 0, 2)}, "position.*0.0.*2.0"),
     ):
         with pytest.raises(VolumeError, match=words.replace("(", r"\(").replace(")", r"\)")) as error:
             check_same_frame(a, volume(name, **changes))

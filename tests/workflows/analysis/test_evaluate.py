@@ -80,7 +80,7 @@ def refused(tmp_path, arrays, match, *, options=None, error=VolumeError, truth=N
 
 
 def test_another_voxel_size_is_refused_naming_both(tmp_path, arrays):
-    message = refused(tmp_path, arrays, "one voxel size", voxel_size=(30, 4, 4))
+    message = refused(tmp_path, arrays, "the same voxel size", voxel_size=(30, 4, 4))
     for part in ("(30.0, 6.0, 6.0)", "(30.0, 4.0, 4.0)", str(tmp_path / "s"), str(tmp_path / "t")):
         assert part in message
 
@@ -104,7 +104,7 @@ def test_truth_that_holds_no_labels_is_refused(tmp_path, arrays):
 
 def test_a_mask_of_another_shape_is_refused(tmp_path, arrays):
     mask = put(tmp_path / "m", np.ones((1, 8, 12), np.uint8))
-    refused(tmp_path, arrays, "mask lies on the truth's frame", options={"mask": mask})
+    refused(tmp_path, arrays, "the same shape", options={"mask": mask})
 
 
 def test_a_negative_tolerance_is_refused(tmp_path, arrays):

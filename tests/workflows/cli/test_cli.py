@@ -12,6 +12,7 @@ import pytest
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume
 from petavox.workflows import cli
+from petavox.workflows.cli.doctor import cudnn_version
 
 SHAPE = (6, 20, 20)
 
@@ -215,8 +216,14 @@ def test_ctrl_c_exits_with_130_and_says_how_to_go_on(petavox, recipe, tmp_path, 
     assert "same command continues" in err
 
 
+@pytest.mark.parametrize(("number", "said"), [(91002, "9.10.2"), (90100, "9.1.0"), (8902, "8.9.2")])
+def test_the_doctor_writes_the_version_of_cudnn_as_it_is_known(number, said):
+    assert cudnn_version(number) == said
+    assert "CPUs alone" in cudnn_version(None)
+
+
 def test_the_doctor_tells_versions_and_whether_all_is_well(petavox):
     status, out, _ = petavox("doctor", "--json")
     findings = {finding["name"]: finding for finding in json.loads(out)}
-    assert {"petavox", "python", "numpy", "cores", "memory", "GPU", "kernel cache"} <= set(findings)
+    assert {"petavox", "python", "numpy", "cores", "memory", "GPU", "cuDNN", "kernel cache"} <= set(findings)
     assert status == (0 if all(finding["good"] for finding in findings.values()) else 1)

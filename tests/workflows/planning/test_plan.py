@@ -85,6 +85,18 @@ def test_a_run_from_raw_data_goes_all_the_way_and_records_the_normalisation(fold
     assert again.lines == ["Everything is done already."]
 
 
+def test_grey_levels_are_normalised_by_the_image_inside_the_mask_alone(folder):
+    grey, inside = np.full(SHAPE, 250, np.uint8), np.zeros(SHAPE, np.uint8)
+    inside[:, :12], grey[:, :12] = 1, np.random.default_rng(3).integers(50, 70, (6, 12, 40))
+    make_volume(folder / "bright.zarr", grey)
+    make_volume(folder / "mask.zarr", inside)
+    found = plan(folder, "input.raw=bright.zarr", "input.mask=mask.zarr").recipe.model
+    assert found.mean == pytest.approx(grey[:, :12].mean(), abs=1)
+    make_volume(folder / "nowhere.zarr", np.zeros(SHAPE, np.uint8))
+    with pytest.raises(VolumeError, match=r"outside the mask\. State the mean and deviation"):
+        plan(folder, "input.raw=bright.zarr", "input.mask=nowhere.zarr")
+
+
 def test_another_network_or_another_use_of_it_is_another_recipe(folder):
     run(load(folder / "recipe.toml"), folder / "run", Silent())
     others = ["model.batch=1"], ["model.precision=bfloat16"], ["model.variants=4"], ["model.combine=min"]

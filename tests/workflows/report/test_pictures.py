@@ -1,9 +1,12 @@
 """Planes of a volume become pictures in the right place, proportion and colour."""
 
+import io
+
 import imagecodecs
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.image import imread
 
 from petavox.pipeline.geometry import Box
 from petavox.workflows.report.pictures import DEPTH, GAP, WIDTH, View, colours, grey, overlay, png
@@ -96,6 +99,8 @@ def test_background_stays_grey_and_outlines_take_the_full_colour():
     assert (painted[0, 3] != painted[0, 2]).any()
 
 
-def test_png_is_lossless():
-    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
+def test_png_is_lossless_for_every_reader(height, width, seed):
+    picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     np.testing.assert_array_equal(imagecodecs.png_decode(png(picture)), picture)
+    np.testing.assert_array_equal(np.round(imread(io.BytesIO(png(picture)))[..., :3] * 255), picture)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -261,3 +263,21 @@ def test_a_forced_stage_and_what_depends_on_it_are_computed_again_and_told(made,
         run(load(made / "recipe.toml"), directory, Silent(), force=["paint"])
     run(load(made / "recipe.toml"), directory, Silent(), force=["agglomerate"])
     assert {s for s, session in sessions(directory).items() if session == 1} == {"supervoxels", "faces"}
+
+
+def test_the_report_shows_affinities_in_the_colours_of_their_axes_whatever_their_order(made, finished, tmp_path):
+    stored = open_volume(made / "affinities.zarr")
+    spec = VolumeSpec(SHAPE, "uint8", (30, 6, 6), channels=3, offsets=NEAREST[::-1], chunk=SHAPE)
+    create_volume(tmp_path / "xyz.zarr", spec).write(Box.of_shape(SHAPE), stored.read(Box.of_shape(SHAPE))[::-1].copy())
+    run(load(made / "recipe.toml", [f"input.affinities={tmp_path / 'xyz.zarr'}"]), tmp_path / "run", Silent())
+    pages = (folder / "report.html" for folder in (finished, tmp_path / "run"))
+    pictures = [re.findall(r'src="data:image/png;base64,([^"]+)"', page.read_text("utf-8")) for page in pages]
+    assert pictures[0] == pictures[1]
+    assert len(pictures[0]) >= 3
+
+
+def test_a_run_and_its_report_do_without_imagecodecs(made, finished, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)  # importing it fails
+    ending = run(load(made / "recipe.toml"), tmp_path / "run", Silent())
+    assert ending.exit_status == 0
+    assert ending.report.read_text("utf-8").count("data:image/png") >= 3

@@ -1,0 +1,99 @@
+"""Frames: whether volumes have the same voxels in the same places, and whether a network knows voxels of their size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from ..errors import VolumeError
+from ..geometry import Triple, triple
+from .spec import VolumeSpec
+
+TOLERANCE = 1e-3
+"""Of a voxel: sizes and positions of voxels that differ by less are the same, for numbers are rounded when stored."""
+
+
+class Framed(Protocol):
+    """A volume as far as its frame goes: an open one, or one that is still to be made."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def spec(self) -> VolumeSpec: ...
+
+
+class Planned(NamedTuple):
+    """A volume that need not exist yet."""
+
+    path: str
+    spec: VolumeSpec
+
+
+def largest_ratio(one: Sequence[float], other: Sequence[float]) -> float:
+    """How many times larger one of two voxel sizes is than the other, along the axis where they differ most."""
+    return max(max(a / b, b / a) for a, b in zip(one, other, strict=True))
+
+
+def check_same_voxel_size(one: Framed, other: Framed) -> None:
+    """Make sure that two volumes have voxels of one size.
+
+    Raises:
+        VolumeError: they differ by more than `TOLERANCE`; the message names both.
+    """
+    if largest_ratio(one.spec.voxel_size, other.spec.voxel_size) > 1 + TOLERANCE:
+        raise _differ("voxel size, in nm", one, one.spec.voxel_size, other, other.spec.voxel_size)
+
+
+def check_same_frame(one: Framed, other: Framed) -> None:
+    """Make sure that two volumes have the same voxels in the same places, whatever is in them.
+
+    Raises:
+        VolumeError: shape, voxel size or position differ; the message names both.
+    """
+    if one.spec.shape != other.spec.shape:
+        raise _differ("shape, in voxels", one, one.spec.shape, other, other.spec.shape)
+    check_same_voxel_size(one, other)
+    if any(abs(step) > TOLERANCE for step in _steps(one, other)):
+        raise _differ("position of the first voxel, in nm", one, one.spec.translation, other, other.spec.translation)
+
+
+def check_mask(mask: Framed, volume: Framed) -> None:
+    """Make sure that a mask has one value for every voxel of a volume.
+
+    Raises:
+        VolumeError: it has channels, or another frame; the message names both.
+    """
+    if mask.spec.channels is not None:
+        raise VolumeError(
+            f"A mask has the axes z, y, x; {mask.path} has {mask.spec.channels} channels besides. Take one out of it."
+        )
+    check_same_frame(mask, volume)
+
+
+def place_in(part: Framed, whole: Framed) -> Triple:
+    """Where the first voxel of a volume lies in another one, by the positions of both in nm: voxels z, y, x.
+
+    Raises:
+        VolumeError: it lies between voxels.
+    """
+    steps = _steps(part, whole)
+    if any(abs(step - round(step)) > TOLERANCE for step in steps):
+        raise VolumeError(
+            f"Volumes that go together must share one grid of voxels; by its metadata {part.path} begins"
+            f" {tuple(round(step, 3) for step in steps)} voxels (z, y, x) into {whole.path}. Give the offset."
+        )
+    return triple([round(step) for step in steps])
+
+
+def _steps(part: Framed, whole: Framed) -> list[float]:
+    """Voxels from the first one of a volume to that of another."""
+    positions = zip(part.spec.translation, whole.spec.translation, whole.spec.voxel_size, strict=True)
+    return [(there - here) / size for there, here, size in positions]
+
+
+def _differ(what: str, one: Framed, mine: object, other: Framed, theirs: object) -> VolumeError:
+    return VolumeError(
+        f"Volumes that go together must have the same {what} (z, y, x): {one.path} has {mine}, {other.path} has"
+        f" {theirs}. Correct the metadata of the wrong one, or convert it anew, cropped or resampled as needed."
+    )

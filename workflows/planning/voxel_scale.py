@@ -1,0 +1,72 @@
+"""Voxels of raw data against those that a network was trained on: named from 5 % on, refused from 1.5 times on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
+from ...pipeline.volumes import Volume, largest_ratio
+from ..recipes.segmentation_recipe import Model
+from .inputs import checkpoint_folder
+
+NOTED = 1.05
+REFUSED = 1.5
+
+
+@dataclass(frozen=True)
+class VoxelScale:
+    """The voxel size of a network's training and that of the image which it is given, nm, z, y, x.
+
+    Args:
+        network: its name, as the recipe has it.
+        trained: size of its voxels.
+        raw: path of the image.
+        found: size of its voxels.
+        accepted: the recipe says that the network is to be used whatever the sizes are.
+    """
+
+    network: str
+    trained: tuple[float, float, float]
+    raw: str
+    found: tuple[float, float, float]
+    accepted: bool
+
+    @property
+    def ratio(self) -> float:
+        """How many times larger one voxel is than the other, along the axis where they differ most."""
+        return round(largest_ratio(self.trained, self.found), 6)
+
+    @property
+    def note(self) -> str | None:
+        """What a reader has to know, where the sizes differ and the network is used all the same."""
+        if self.ratio < NOTED or self.refusal is not None:
+            return None
+        return f"{self._sizes}. Expect more mistakes than the model's card states."
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the network is not used on this image, with the cure; None where it is."""
+        if self.ratio < REFUSED or self.accepted:
+            return None
+        return (
+            f"{self._sizes}: it does not know membranes that look like this. If the metadata is wrong, state the right"
+            f" size with `petavox convert {self.raw} NEW.zarr --voxel-size Z,Y,X`; otherwise resample the image, or"
+            " take a network that was trained at its size (`petavox models` lists them). To use this one all the same,"
+            " set model.accept_voxel_size = true."
+        )
+
+    @property
+    def _sizes(self) -> str:
+        trained, found = (" × ".join(f"{length:g}" for length in size) for size in (self.trained, self.found))
+        axis = max(range(3), key=lambda i: largest_ratio(self.trained[i : i + 1], self.found[i : i + 1]))
+        return (
+            f"The network '{self.network}' was trained on voxels of {trained} nm (z, y, x); those of {self.raw} are"
+            f" {found} nm, different by a factor of {self.ratio:.3g} along {'zyx'[axis]}"
+        )
+
+
+def scale_of(model: Model, source: Volume) -> VoxelScale:
+    """The voxel sizes of a model's checkpoint and of the raw data."""
+    trained = check_checkpoint_offsets(Path(checkpoint_folder(model))).voxel_size
+    return VoxelScale(model.checkpoint, trained, source.path, source.spec.voxel_size, model.accept_voxel_size)
