@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .pipeline.kernel_cache import find_kernel_cache
 from .pipeline.version import __version__
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from .workflows.api.scores import evaluate as evaluate
     from .workflows.api.volumes import convert as convert
     from .workflows.api.volumes import open as open
+
+find_kernel_cache()  # before any kernel is imported
 
 _HOMES = {
     "contact_graph": ".workflows.analysis.contact_graph",

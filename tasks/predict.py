@@ -26,15 +26,17 @@ from ..pipeline.affinities.offsets import NEAREST
 from ..pipeline.affinities.prediction import Inference, Predictor, working_memory
 from ..pipeline.affinities.variants import Combine
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
-from ..pipeline.networks.normalisation import Normalisation
+from ..pipeline.networks.normalisation import Normalisation, holds_image
 from ..pipeline.networks.orientations import Count
-from ..pipeline.volumes import THREADS, VolumeSource, VolumeSpec, open_volume
+from ..pipeline.volumes import THREADS, Volume, VolumeSource, VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Part, Piece, write_part
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
+NOT_FINITE = "not_finite"
+"""Count of voxels whose grey value is infinite or not a number: the network sees the mean, edges to them are 0."""
 TORCH_BYTES = 450_000_000
 """What torch takes in a process that predicts, measured: half of it on import, the rest as its kernels' scratch."""
 
@@ -106,6 +108,8 @@ def resources(config: Config, _: Density) -> Resources:
     arrays = working_memory(checkpoint.network, inference, block, np.dtype(raw.dtype).itemsize, raw.chunk[0])
     if config.mask is not None:
         arrays += 6 * prod(block)  # the mask, and which affinities it leaves
+    if raw.dtype.startswith("float"):
+        arrays += (6 + np.dtype(raw.dtype).itemsize) * prod(block)  # likewise of what is finite
     needed = Resources(memory=TORCH_BYTES + arrays, threads=config.threads)
     return needed.on_gpu() if config.device == "cuda" else needed
 
@@ -117,11 +121,15 @@ def run(config: Config, index: Triple) -> Outcome:
     if wanted is not None and not wanted.any():
         nothing = np.zeros((len(NEAREST), *block.shape), np.uint8)
         return Outcome(state="masked", voxels=block.voxels, checksum=checksums.of_array(nothing))
+    known, not_finite = _known(raw, block)
     torch.set_num_threads(config.threads)
+    known, not_finite = _known(raw, block)
+    wanted = known if wanted is None else wanted if known is None else wanted & known
     predictor = _predictor(config, raw.spec.fill_value)
     affinities, found = _predict(predictor, config, block, wanted)
     state: Literal["done", "empty"] = "done" if found else "empty"
-    return Outcome(state=state, voxels=block.voxels, checksum=checksums.of_array(affinities))
+    counts = {NOT_FINITE: not_finite} if not_finite else {}
+    return Outcome(state=state, voxels=block.voxels, counts=counts, checksum=checksums.of_array(affinities))
 
 
 def _predict(predictor: Predictor, config: Config, block: Box, wanted: Wanted) -> tuple[npt.NDArray[np.uint8], bool]:
@@ -164,10 +172,29 @@ def _wanted(config: Config, block: Box) -> Wanted:
     """For each affinity (3, Z, Y, X) of a block whether both ends of its edge are inside the mask, if there is one."""
     if config.mask is None:
         return None
-    mask = config.mask.open()
-    around = Box(triple([max(0, a - 1) for a in block.start]), block.stop)
+    around = _around(block)
+    return _both_ends(config.mask.open().read(around) != 0, block, around)
+
+
+def _known(raw: Volume, block: Box) -> tuple[Wanted, int]:
+    """Finds for each affinity of a block whether both ends of its edge are finite, and counts voxels that are not."""
+    if not raw.spec.dtype.startswith("float"):
+        return None, 0
+    around = _around(block)
+    finite = holds_image(raw.read(around), None)
+    inside = finite[block.slices(around.start)]
+    return _both_ends(finite, block, around), int(inside.size - np.count_nonzero(inside))
+
+
+def _around(block: Box) -> Box:
+    """A block with the voxels just before it, as far as the volume goes."""
+    return Box(triple([max(0, a - 1) for a in block.start]), block.stop)
+
+
+def _both_ends(good: npt.NDArray[np.bool_], block: Box, around: Box) -> npt.NDArray[np.bool_]:
+    """Tells for each affinity (3, Z, Y, X) of a block whether both ends of its edge are good."""
     missing = [(1 - (a - b), 0) for a, b in zip(block.start, around.start, strict=True)]
-    inside = np.pad(mask.read(around) != 0, missing, mode="edge")
+    inside = np.pad(good, missing, mode="edge")
     here = inside[1:, 1:, 1:]
     return np.stack([here & inside[:-1, 1:, 1:], here & inside[1:, :-1, 1:], here & inside[1:, 1:, :-1]])
 

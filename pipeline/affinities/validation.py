@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import RequestError
 from ..geometry import Box, Triple, triple
+from ..labels import object_ids
 from ..networks.patch_grid import Patches
 from .network_config import NetworkConfig
 from .prediction import Inference, Predictor
@@ -146,5 +147,5 @@ def middle(box: Box, shape: Triple) -> Box:
 
 
 def _labels(volume: TrainingVolume, box: Box) -> NDArray[np.integer]:
-    labels = volume.labels[box.slices()]
+    labels = object_ids(volume.labels[box.slices()], "labels")
     return np.where(volume.mask[box.slices()], labels, labels.dtype.type(0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..errors import RequestError
 from ..geometry import Box, triple
+from ..labels import object_ids, unknown_voxels
 from .boundaries import ignore_boundaries
 from .components import separate_components
 from .contingency import Contingency, Mask, check_scorable, count
@@ -35,6 +36,7 @@ class Scores:
         unlabelled_voxels: truth voxels that the segmentation left unlabelled.
         truth_objects: truth objects in the scored box.
         segments: segments that touch a truth object.
+        unknown_voxels: voxels whose truth is marked as unknown, below 0 or by one of the largest ids; not scored.
         splits: the largest splits.
         mergers: the largest mergers.
     """
@@ -52,6 +54,7 @@ class Scores:
     segments: int
     splits: tuple[Split, ...]
     mergers: tuple[Merger, ...]
+    unknown_voxels: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The scores as json.dump takes them: keys as the fields, places and boxes as lists z, y, x."""
@@ -96,6 +99,7 @@ def score(table: Contingency) -> Scores:
         segments=len(np.unique(table.segment[labelled])),
         splits=largest_splits(table),
         mergers=largest_mergers(table),
+        unknown_voxels=table.unknown,
     )
 
 
@@ -112,7 +116,7 @@ def evaluate(
 
     Args:
         segmentation: (Z, Y, X) labels of any integer type; 0 = unlabelled.
-        truth: the same shape; 0 is not scored.
+        truth: the same shape; 0, labels below 0 and the largest ids, which mark what is unknown, are not scored.
         mask: the same shape; voxels where it is False (or 0) are left out.
         tolerance: nm; truth voxels this close to a boundary in the same section are not scored. None scores all.
         voxel_size: nm, z y x; needed with a tolerance.
@@ -120,16 +124,17 @@ def evaluate(
             is needed as a whole for that, so the blockwise evaluation does not offer it.
 
     Raises:
-        VolumeError: shapes differ, labels are not integers or are negative, or nothing has a truth label.
+        VolumeError: shapes differ, labels are not whole numbers, or nothing has a truth label.
         RequestError: a tolerance without a voxel size.
     """
     if tolerance is not None and voxel_size is None:
         raise RequestError(f"A boundary tolerance ({tolerance} nm) needs voxel_size=(z, y, x) in nm; none is given.")
+    unknown, truth = unknown_voxels(truth, mask), object_ids(truth, "truth")
     if connected_components:
         truth = separate_components(truth)
     if tolerance is not None and voxel_size is not None:
         truth = ignore_boundaries(truth, tolerance, voxel_size)
-    return score(count(truth, segmentation, mask=mask))
+    return score(replace(count(truth, segmentation, mask=mask), unknown=unknown))
 
 
 def _place(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from ..errors import VolumeError
-from .metadata import multiscales
+from .ngff import images, levels
 from .opening import open_volume
 from .spec import nanometres
 from .stores import THREADS, Place, look
@@ -145,9 +145,8 @@ def level_names(path: str | Path) -> list[str]:
         return found.scales
     if found.array_format is not None:
         return []
-    image = multiscales(found.attributes)
-    if image is not None:
-        return [str(dataset["path"]).strip("/") for dataset in image["datasets"]]
+    for image in images(found.attributes):
+        return levels(image)
     names: list[str] = []
     while look(place / f"s{len(names)}").array_format is not None:
         names.append(f"s{len(names)}")

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -167,8 +167,9 @@ class _Given:
     def count(self, box: Box, fragments: Fragments) -> Contingency:
         """The contingency table of truth and fragments; of the truth, nothing beyond the box is looked at."""
         wanted = self.scoring.model_copy(update={"start": box.start, "stop": box.stop})
-        truth, mask = contingency.read_truth(wanted, box)
-        return count(truth, fragments.labels[box.slices(self.box.start)], mask=mask, origin=box.start)
+        truth = contingency.read_truth(wanted, box)
+        table = count(truth.labels, fragments.labels[box.slices(self.box.start)], mask=truth.mask, origin=box.start)
+        return replace(table, unknown=truth.unknown)
 
 
 def _scoring(

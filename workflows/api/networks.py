@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,9 @@ def predict(
         voxel_size: nm, z y x, of an array; a volume knows its own.
         out: of a volume: the volume of affinities that is made, by a run in runs/predict-OUT; unless given, the
             affinities.zarr of a run in runs/predict-RAW.
-        workers, cluster, progress: of a volume: as `petavox.run` takes them; the same call continues.
-        values: of a volume: further keys of the recipe, such as {"model.variants": 8}.
+        workers, cluster: as `petavox.run` takes them; unless given, this process predicts an array, on all cores.
+        progress: as `petavox.run` takes it.
+        values: further keys of the recipe, such as {"model.variants": 8}.
 
     Returns:
         (3, Z, Y, X) uint8, round(255 · affinity) of the edges to the voxels before along z, y and x: an array of an
@@ -65,18 +66,18 @@ def predict(
     if isinstance(raw, str | os.PathLike):
         if voxel_size is not None:
             raise RequestError(f"'voxel_size' belongs to an array; {os.fspath(raw)} has one in its metadata.")
-        overrides, path = overrides_of(values, workers, cluster), os.fspath(raw)
-        directory = Path("runs") / f"predict-{name_of(path if out is None else os.fspath(out))}"
-        made = directory / "affinities.zarr" if out is None else Path(out)
+        path, wanted = os.fspath(raw), None if out is None else os.fspath(out)
+        directory = Path("runs") / f"predict-{name_of(wanted or path)}"
+        made, overrides = wanted or str(directory / "affinities.zarr"), overrides_of(values, workers, cluster)
         return _predict_volume(path, os.fspath(model), made, directory, overrides, progress)
     if voxel_size is None or out is not None:
         raise RequestError(
             "An array is predicted into an array, so there is no 'out'; and it needs voxel_size=(z, y, x) in nm."
         )
-    # One block in this process: starting workers takes longer than predicting what fits in memory twice.
-    values = {"blocks.shape": raw.shape, "model.threads": os.cpu_count() or 1, **values}
-    overrides = overrides_of(values, workers, cluster or ("serial" if workers is None else None))
-    return _predict_array(np.asarray(raw), os.fspath(model), voxel_size, overrides, progress)
+    array = np.asarray(raw)
+    if workers is None and cluster is None:  # one block in this process, since starting workers takes seconds
+        cluster, values = "serial", {"blocks.shape": array.shape, "model.threads": os.cpu_count() or 1, **values}
+    return _predict_array(array, os.fspath(model), voxel_size, overrides_of(values, workers, cluster), progress)
 
 
 def train(
@@ -104,11 +105,15 @@ def train(
     from ..models.train import train as train_network
     from ..recipes.training_recipe import TrainingRecipe
 
-    if out is None and not isinstance(recipe, str | os.PathLike):
+    file = None if isinstance(recipe, Mapping) else Path(recipe)
+    if out is not None:
+        directory = Path(out)
+    elif file is not None:
+        directory = Path("training") / file.stem
+    else:
         raise RequestError("A training from a dict has no name: give out=, the directory for it.")
     found = read(recipe, TrainingRecipe, values)
-    name, folder = ("recipe", Path.cwd()) if not isinstance(recipe, str | os.PathLike) else _place(Path(recipe))
-    directory = Path("training") / Path(name).stem if out is None else Path(out)
+    name, folder = ("a dict", Path.cwd()) if file is None else (file.name, file.parent)
     shown = _Steps(suitable(progress), found.training.steps)
     try:
         return train_network(found, directory, name=name, folder=folder, report=shown.report)
@@ -130,16 +135,12 @@ def models() -> Table:
     return Table(_MODELS, (*rows, *damaged))
 
 
-def _place(recipe: Path) -> tuple[str, Path]:
-    return recipe.name, recipe.parent
-
-
 def _predict_volume(
-    raw: str, model: str, out: Path, directory: Path, overrides: Sequence[str], progress: bool
+    raw: str, model: str, out: str, directory: Path, overrides: Sequence[str], progress: bool
 ) -> Volume:
     from ..recipes.prediction_recipe import prediction
 
-    return run_to_end(prediction(raw, str(out), model, overrides), directory, progress).affinities
+    return run_to_end(prediction(raw, out, model, overrides), directory, progress).affinities
 
 
 def _predict_array(
@@ -153,7 +154,8 @@ def _predict_array(
         place = Path(folder)
         spec = VolumeSpec(shape, raw.dtype.name, nanometres(voxel_size))
         create_volume(place / "raw.zarr", spec).write(Box.of_shape(shape), raw)
-        return _predict_volume(str(place / "raw.zarr"), model, place / "affinities.zarr", place, overrides, progress)[:]
+        made = str(place / "affinities.zarr")
+        return _predict_volume(str(place / "raw.zarr"), model, made, place / "run", overrides, progress)[:]
 
 
 class _Steps:

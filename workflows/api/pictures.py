@@ -94,7 +94,7 @@ def picture(
 
 @dataclass(frozen=True)
 class _Voxels:
-    """What a picture is made of: the voxels of any box, and where they lie."""
+    """Reads the voxels that a picture is made of, and says where they lie."""
 
     read: Callable[[Box], npt.NDArray[Any]]
     shape: Triple
@@ -114,14 +114,18 @@ class _Voxels:
 def _voxels(volume: Volume | VolumePath | npt.NDArray[Any], voxel_size: Sequence[float] | None) -> _Voxels:
     if isinstance(volume, str | os.PathLike) and not isinstance(volume, Volume):
         volume = open_volume(volume, voxel_size=voxel_size)
-    if volume.ndim not in (3, 4):
-        raise VolumeError(f"A picture is made of (Z, Y, X) or (C, Z, Y, X) voxels; found the shape {volume.shape}.")
+    if volume.ndim not in (3, 4) or (volume.ndim == 4 and volume.shape[0] < 3):
+        raise VolumeError(
+            "A picture is made of voxels (Z, Y, X), or of affinities (C, Z, Y, X) with a channel for each axis; found"
+            f" the shape {volume.shape}."
+        )
     size = volume.voxel_size if isinstance(volume, Volume) else tuple(voxel_size or (1, 1, 1))
     offsets = volume.spec.offsets if isinstance(volume, Volume) else None
     shape, channels = triple(volume.shape[-3:]), Channels() if offsets is None else Channels.of_offsets(offsets)
 
     def read(box: Box, some: slice | None = None) -> npt.NDArray[Any]:
-        return volume[box.slices() if some is None else (some, *box.slices())]
+        voxels = volume[box.slices() if some is None else (some, *box.slices())]
+        return voxels.astype(np.uint8) if voxels.dtype == np.bool_ else voxels
 
     def affinities(box: Box) -> npt.NDArray[Any]:
         return read_nearest(read, box, shape, channels, "the volume")

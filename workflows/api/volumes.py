@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from math import prod
 from typing import Any, Protocol
@@ -162,6 +163,10 @@ def convert(
     box: Box | Sequence[Sequence[int]] | None = None,
     chunk: Sequence[int] | None = None,
     offsets: Sequence[Sequence[int]] | None = None,
+    channel: int | None = None,
+    time: int | None = None,
+    in_order: bool = False,
+    lossy: bool = False,
     progress: bool = True,
 ) -> Volume:
     """Copy TIFF, PNG sections, HDF5 or any volume into a new OME-Zarr volume, which the rest of petavox reads.
@@ -179,7 +184,12 @@ def convert(
         box: first voxel (z, y, x) and end (exclusive) of the part to convert; all unless given.
         chunk: unit of reading of the new volume, z y x voxels.
         offsets: of affinities, (z, y, x) a channel.
+        channel, time: the channel and the point of time to take, from 0.
+        in_order: takes sections in the order of their names, whatever their numbers say.
+        lossy: reads JPEG sections, too.
         progress: show how far it is.
+
+    Remarks about the source are given as warnings.
 
     Raises:
         VolumeError: the source is missing or not a volume, or the destination exists.
@@ -187,19 +197,27 @@ def convert(
         StorageError: reading or writing failed.
     """
     from ..conversion.convert import convert as convert_volume
+    from ..conversion.options import SourceOptions
 
-    converted = convert_volume(
+    convert_volume(
         os.fspath(source),
         os.fspath(destination),
-        voxel_size=voxel_size,
-        axes=axes,
-        dataset=dataset,
+        SourceOptions(
+            voxel_size=voxel_size,
+            axes=axes,
+            dataset=dataset,
+            offsets=offsets,
+            channel=channel,
+            time=time,
+            in_order=in_order,
+            lossy=lossy,
+        ),
         box=as_box(box),
         chunk=chunk,
-        offsets=offsets,
+        tell=warnings.warn,
         progress=suitable(progress),
     )
-    return Volume(converted)
+    return open(destination)
 
 
 def as_box(box: Box | Sequence[Sequence[int]] | None) -> Box | None:

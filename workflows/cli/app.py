@@ -28,6 +28,10 @@ app = typer.Typer(
 )
 
 DEBUG = "PETAVOX_DEBUG"
+_NO_CACHE = (
+    "Compiled kernels need a folder that can be written: neither the installation, nor the home folder, nor that for "
+    "temporary files can be. Set NUMBA_CACHE_DIR to one."
+)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -48,6 +52,8 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             say("Stopped. The same command continues.")
             raise typer.Exit(130) from error
         except Exception as error:
+            if "cannot cache function" in str(error):
+                error = RequestError(_NO_CACHE)
             if os.environ.get(DEBUG):
                 traceback.print_exc()
             elif isinstance(error, PetavoxError):

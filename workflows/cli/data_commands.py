@@ -40,19 +40,40 @@ def demo(
 @command
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="SRC", help="The volume to convert: a file, or a folder of sections.")
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="The volume: TIFF, a folder or 'pattern' of sections, HDF5, zarr, N5, precomputed; a path or URL.",
+        ),
     ],
     destination: Annotated[
         Path, typer.Argument(metavar="DST", help="The OME-Zarr volume to make; it must not exist yet.")
     ],
     voxel_size: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X", help="Size of a voxel in nm. Needed where SRC does not say.")
+        str | None,
+        typer.Option(
+            metavar="Z,Y,X", help="Size of a voxel in nm. Needed where SRC does not say, or says something else."
+        ),
     ] = None,
     axes: Annotated[
         str | None,
-        typer.Option(metavar="ZYX", help="Names of the axes of SRC, in its own order. Needed where SRC does not say."),
+        typer.Option(
+            metavar="ZYX",
+            help="Names of the axes of SRC, in its own order. For a TIFF, zyx takes pages as they come.",
+        ),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the array in an HDF5 file.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of an array in an HDF5 file, an image in an OME-TIFF, or a group."),
+    ] = None,
+    channel: Annotated[
+        int | None, typer.Option(metavar="N", help="The channel to take, from 0. Default: all of them.")
+    ] = None,
+    time: Annotated[int | None, typer.Option(metavar="N", help="The point of time to take, from 0.")] = None,
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="Take sections in the order of their names, whatever their numbers say.")
+    ] = False,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Read JPEG sections, too.")] = False,
     box: BoxOption = None,
     chunk: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Shape of the chunks of DST, in voxels.")] = None,
     offsets: Annotated[
@@ -61,23 +82,34 @@ def convert(
             metavar="Z,Y,X;…", help="Offset of each affinity channel, in voxels. Needed where SRC does not say."
         ),
     ] = None,
+    preview: Annotated[Path | None, typer.Option(metavar="PNG", help="Also make a picture of the volume.")] = None,
 ) -> None:
-    """Convert a volume into OME-Zarr: TIFF, PNG, HDF5, zarr, N5, precomputed."""
+    """Convert a volume into OME-Zarr: TIFF, PNG, HDF5, zarr, N5, precomputed; the same command goes on."""
     from ..conversion.convert import convert as convert_volume
+    from ..conversion.options import SourceOptions
     from ..progress import on_standard_error
 
-    volume = convert_volume(
-        source,
-        destination,
+    options = SourceOptions(
         voxel_size=None if voxel_size is None else parse_three(float, voxel_size, "--voxel-size"),
         axes=axes,
         dataset=dataset,
+        offsets=None if offsets is None else [parse_three(int, offset, "--offsets") for offset in offsets.split(";")],
+        channel=channel,
+        time=time,
+        in_order=in_order,
+        lossy=lossy,
+    )
+    converted = convert_volume(
+        source,
+        destination,
+        options,
         box=parse_box(box),
         chunk=None if chunk is None else parse_three(int, chunk, "--chunk"),
-        offsets=None if offsets is None else [parse_three(int, offset, "--offsets") for offset in offsets.split(";")],
+        preview=preview,
+        tell=say,
         progress=on_standard_error(),
     )
-    print(volume.path)
+    print(converted)
 
 
 @command
@@ -115,7 +147,7 @@ def train(
     from ..models.train import train_from_recipe
 
     folder = out or Path("training") / recipe.stem
-    print(train_from_recipe(recipe, folder, overrides or (), lambda line: say(json.dumps(line))))
+    print(train_from_recipe(recipe, folder, overrides or (), lambda line: say(json.dumps(line)), say))
 
 
 @command
@@ -144,6 +176,7 @@ def evaluate(
     """Score a segmentation: adapted Rand error, variation of information, the largest splits and mergers."""
     from ..analysis.evaluate import evaluate_volumes
     from ..progress import on_standard_error
+    from ..report.score_rows import UNKNOWN
     from .show_scores import scores_table
 
     progress = on_standard_error()
@@ -165,6 +198,8 @@ def evaluate(
         )
     finally:
         progress.close()
+    if scores.unknown_voxels:
+        say(f"{truth}: {scores.unknown_voxels:,} voxels {UNKNOWN}.")
     show_result(scores.to_json() if as_json else scores_table(scores), as_json)
 
 

@@ -173,7 +173,8 @@ def _disk(stage: Stage, directory: Path) -> str:
 
 
 def _notes(plan: Plan, calibration: Calibration | None) -> tuple[str, ...]:
-    notes = [] if plan.scale is None or plan.scale.note is None else [plan.scale.note]
+    notes = list(plan.remarks)
+    notes += [] if plan.scale is None or plan.scale.note is None else [plan.scale.note]
     if plan.density_note is not None and calibration is None:
         notes.append(plan.density_note)
     if calibration is not None:

@@ -15,7 +15,7 @@ from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError
 from ...pipeline.geometry import BlockGrid, Box, Triple
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import Volume, VolumeSource, VolumeSpec, check_write_boxes, default_chunks
+from ...pipeline.volumes import Volume, VolumeSource, VolumeSpec, check_write_boxes, default_chunks, survey
 from ...tasks.contract import Density, TaskConfig
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.affinities import region_of
@@ -65,6 +65,7 @@ class Plan:
         channels: where the nearest-neighbour affinities lie in their volume.
         truth_offset: where the truth's first voxel lies in the segmentation, if there is a truth.
         scale: the voxels of the raw data against those of the network's training, if a network is used.
+        remarks: what a user must be told of the volumes that the run reads.
     """
 
     recipe: Recipe
@@ -83,6 +84,7 @@ class Plan:
     channels: Channels
     truth_offset: Triple | None
     scale: VoxelScale | None
+    remarks: tuple[str, ...] = ()
 
     def workers(self, pool: PoolName) -> int:
         """Counts the workers that the recipe gives to a pool."""
@@ -146,7 +148,17 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         channels=Channels() if offsets is None else Channels.of_offsets(offsets),
         truth_offset=None if counting is None else counting.offset,
         scale=scale,
+        remarks=_remarks(recipe, source),
     )
+
+
+def _remarks(recipe: Recipe, source: Volume) -> tuple[str, ...]:
+    """Tells what a user must know of the volumes that a run reads; the supervoxels of another run are known."""
+    if recipe.input.run is not None:
+        return ()
+    wanted = [recipe.input.mask, *((recipe.evaluate.truth, recipe.evaluate.mask) if recipe.evaluate else ())]
+    volumes = [source, *(named.open() for named in wanted if named is not None)]
+    return tuple(remark for volume in volumes for remark in (*volume.remarks, *survey(volume)))
 
 
 def _density(recipe: Recipe, source: Volume, grid: BlockGrid, offsets: Offsets | None) -> tuple[Density, str | None]:

@@ -44,11 +44,17 @@ def content_of(file: Path) -> dict[str, Any]:
         RequestError: the file is missing, or is not TOML.
     """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(_text(file.read_bytes()))
     except OSError as error:
         raise RequestError(f"Recipe {file} cannot be read: {error.strerror or error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"Recipe {file} is not valid TOML: {error}.") from error
+
+
+def _text(content: bytes) -> str:
+    """The text of a recipe; Windows' editors begin it with a byte order mark, PowerShell writes UTF-16."""
+    utf_16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return content.decode("utf-16" if utf_16 else "utf-8-sig")
 
 
 def laid_over(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 def run(
-    recipe: Recipe, directory: Path, progress: Progress, *, backoff: float = BACKOFF, force: Sequence[str] = ()
+    recipe: Recipe, directory: str | Path, progress: Progress, *, backoff: float = BACKOFF, force: Sequence[str] = ()
 ) -> Ending:
     """Do everything that a recipe asks for and that is not done yet.
 
@@ -54,7 +54,7 @@ def run(
         KeyboardInterrupt: likewise kept.
     """
     with left_alone(recipe.input.run):
-        return _run(make_plan(recipe, directory), progress, backoff, force)
+        return _run(make_plan(recipe, Path(directory)), progress, backoff, force)
 
 
 def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -> Ending:
@@ -67,6 +67,8 @@ def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -
         look_through(plan)
         check_outputs((), plan)
     again = forced(plan.stages, force)
+    for remark in plan.remarks:
+        progress.note(remark)
     with opened(plan.directory) as (lock, ledger):
         fingerprints = ingredients(plan.stages, plan.directory, plan.identities)
         check_foundation(ledger.foundation(), plan)
@@ -78,7 +80,20 @@ def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -
         renew(ledger, plan, fingerprints, again)
         with session(plan, lock, ledger, progress) as bulletin:
             result = compute(ledger, plan, fingerprints, progress, backoff, bulletin)
+            _tell_unknown(ledger, plan, progress)
         return report(ledger, plan, result)
+
+
+def _tell_unknown(ledger: Ledger, plan: Plan, progress: Progress) -> None:
+    """Say how many voxels of the raw data had no grey value."""
+    if plan.recipe.input.raw is None:
+        return
+    count = ledger.counts("predict").get("not_finite", 0)
+    if count:
+        progress.note(
+            f"{plan.recipe.input.raw}: {count:,} voxels are infinite or not a number; the network saw the mean there, "
+            "and affinities to them are 0."
+        )
 
 
 def _announce(ledger: Ledger, fingerprints: Fingerprints, again: Mapping[str, str], progress: Progress) -> None:

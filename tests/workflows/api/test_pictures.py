@@ -60,6 +60,11 @@ def test_a_notebook_and_a_file_get_the_same_png(tmp_path):
     np.testing.assert_array_equal(imagecodecs.png_decode(data), picture.pixels)
 
 
-def test_what_has_no_three_axes_is_refused():
-    with pytest.raises(VolumeError, match=r"found the shape \(4, 4\)"):
-        petavox.picture(np.zeros((4, 4)))
+def test_a_mask_is_black_and_white():
+    assert set(np.unique(petavox.picture(GREY > 100).pixels)) == {0, 255}
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (2, 4, 4, 4)])
+def test_what_has_no_three_axes_or_channels_is_refused(shape):
+    with pytest.raises(VolumeError, match="found the shape"):
+        petavox.picture(np.zeros(shape))

@@ -35,7 +35,7 @@ def test_a_run_from_a_dict_gives_what_memory_gives_and_scores_it(finished, small
 
 
 def test_the_same_call_continues_and_another_value_computes_what_depends_on_it(recipe, run, capfd):
-    petavox.run(recipe, run.path)
+    petavox.run(recipe, str(run.path))
     assert "Everything is done already." in capfd.readouterr().err
     again = petavox.run(recipe, run.path, **{"agglomeration.threshold": 0.7})
     assert "threshold 0.6 → 0.7" in capfd.readouterr().err

@@ -33,6 +33,13 @@ def read(tmp_path, text, *overrides):
     return strict_toml.read(path, Outer, overrides)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_recipe_saved_by_a_windows_editor_is_read(tmp_path, encoding):
+    path = tmp_path / "recipe.toml"
+    path.write_bytes('name = "größe"\r\n[inner]\r\nthreshold = 0.25\r\n'.encode(encoding))
+    assert strict_toml.read(path, Outer) == Outer(name="größe", inner=Inner(threshold=0.25))
+
+
 inners = st.builds(
     Inner, threshold=st.floats(allow_nan=False), shape=st.tuples(*[st.integers(-(2**63), 2**63 - 1)] * 3)
 )
