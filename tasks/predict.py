@@ -37,7 +37,7 @@ from .work import Extent, Growth, Work
 
 log = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 2
 NOT_FINITE = "not_finite"
 """Count of voxels whose grey value is infinite or not a number: the network sees the mean, edges to them are 0."""
 TORCH_BYTES = 450_000_000
@@ -67,6 +67,8 @@ class Config(TaskConfig):
     batch, device, precision: see `Inference`.
     variants, combine, compile, overlap, rim: likewise; no part of the config, and so of what makes a result stale,
         unless set.
+    floats: whether grey values are floats, of which those that are no number count as the mean; before there was this
+        key, they spread over what the network saw.
     """
 
     raw: VolumeSource
@@ -86,6 +88,7 @@ class Config(TaskConfig):
     compile: bool = Field(default=False, exclude_if=lambda asked: not asked)
     overlap: Triple | None = Field(default=None, exclude_if=lambda overlap: overlap is None)
     rim: Triple | None = Field(default=None, exclude_if=lambda rim: rim is None)
+    floats: bool = Field(default=False, exclude_if=lambda floats: not floats)
 
 
 def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> VolumeSpec:

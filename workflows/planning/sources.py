@@ -183,4 +183,5 @@ def _prediction(recipe: Recipe, raw: VolumeSource, model: Model, affinities: str
         compile=model.compile,
         overlap=model.overlap,
         rim=model.rim,
+        floats=raw.open().spec.dtype.startswith("float"),
     )
