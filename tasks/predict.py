@@ -239,4 +239,5 @@ def _inference(config: Config, checkpoint: CheckpointConfig, fill_value: float) 
         compile=config.compile,
         overlap=patches.overlap,
         rim=patches.rim,
+        threads=config.threads,
     )

@@ -15,7 +15,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import prod
+from math import lcm, prod
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -36,6 +36,8 @@ from .unet import ResidualSymmetricUNet
 from .variants import Combine, look, variants_of
 
 CHANNELS = len(NEAREST)
+TOGETHER = 32
+"""Numbers that torch computes at once with the widest vectors of a CPU."""
 Item = TypeVar("Item")
 
 
@@ -55,6 +57,7 @@ class Inference:
         combine: rule that combines the affinities of the variants.
         compile: whether the network is compiled before it is run.
         overlap, rim: of patches, see `Patches`.
+        threads: number of torch's threads on a CPU.
     """
 
     patch: Triple
@@ -68,6 +71,7 @@ class Inference:
     compile: bool = False
     overlap: Triple | None = None
     rim: Triple | None = None
+    threads: int = 1
 
     @property
     def patches(self) -> Patches:
@@ -93,7 +97,9 @@ class Predictor:
         self.device = Device(usable_device() if inference.device == "auto" else inference.device)
         self.patches = inference.patches
         memory = patch_memory(network.config, inference)
-        batch, compiled = inference.batch, inference.compile
+        on_cpu = self.device.name == "cpu"
+        batch = aligned_batch(network.config, inference) if on_cpu else inference.batch
+        compiled = inference.compile
         self.engine = Engine(network, CHANNELS, self.device.name, inference.precision, memory, batch, compiled)
         self._weights: dict[bytes, Tensor] = {}
 
@@ -191,7 +197,25 @@ def working_memory(network: NetworkConfig, inference: Inference, block: Triple, 
     image = (z * kept + min(z, depth) * (grey_bytes + kept + 1)) * y * x
     # The accumulator, the result, and at worst all of it in one slab.
     arrays = prod(block) * CHANNELS * (4 + 2) + image
-    return arrays + inference.batch * patch_memory(network, inference)
+    return arrays + aligned_batch(network, inference) * patch_memory(network, inference)
+
+
+def aligned_batch(network: NetworkConfig, inference: Inference) -> int:
+    """Returns how many patches a CPU computes together: at least as many as asked for, each of them in the same way.
+
+    Torch computes ELU and sigmoid of `TOGETHER` numbers at once; those that are left over at the end of a thread's
+    share are computed one by one, and round differently. A patch must not meet them in one place of a batch and not in
+    another, so nothing may be left over. If that takes more than four times as many patches, each is computed alone.
+    """
+    if inference.batch == 1:
+        return 1
+    voxels, pooled = prod(inference.patch) // prod(network.stride), prod(network.pooling)
+    sizes = [CHANNELS * prod(inference.patch), *(w * voxels // pooled**n for n, w in enumerate(network.widths))]
+    unit = TOGETHER * lcm(*range(1, inference.threads + 1))
+    fitting = (
+        n for n in range(inference.batch, 4 * inference.batch + 1) if all(size * n % unit == 0 for size in sizes)
+    )
+    return next(fitting, 1)
 
 
 def patch_memory(network: NetworkConfig, inference: Inference) -> int:
