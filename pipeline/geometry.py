@@ -131,7 +131,7 @@ class BlockGrid:
 
     @cached_property
     def first(self) -> Triple:
-        """How many blocks of the whole volume lie before block (0, 0, 0) along each axis."""
+        """Counts the blocks of the whole volume that lie before block (0, 0, 0) along each axis."""
         return triple([a // b for a, b in zip(self.covered.start, self.block, strict=True)])
 
     @cached_property

@@ -46,8 +46,10 @@ class Fragments:
 
 
 def halo_box(block: Box, volume: Triple, region: Box | None = None) -> Box:
-    """The affinities that labelling a block needs: one voxel more on every side that is not a face of the volume, or
-    of the region that is segmented."""
+    """Returns the box of affinities that labelling a block needs: one voxel more on every side inside the volume.
+
+    Where a region of the volume is segmented, the box ends with the region.
+    """
     return block.grow((1, 1, 1)).intersect(region or Box.of_shape(volume))
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ...cluster.quantities import Duration, Size
+from ...pipeline.volumes import VolumeSource
 from . import strict_toml
 from .segmentation_recipe import CheckpointName, InputPath, Recipe, Shape, Voxels
 from .training_recipe import TrainingRecipe
@@ -37,7 +38,12 @@ _PAGES: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("Recipe of a training", "`petavox train` reads it; see [training](training.md).", TrainingRecipe),
     ("Grid of thresholds", "`petavox tune --grid` reads it; see [choosing thresholds](tuning.md).", Grid),
 )
+_VOLUME = """\
+A recipe names a volume by its path, or by a table such as `raw = { path = "em.zarr", voxel_size = [30, 6, 6] }`. The
+keys of the table count instead of the volume's metadata. In `[input]` they may also stand beside `raw` or
+`affinities`."""
 _NAMED = {
+    VolumeSource: "path, URL or [table](#a-volume)",
     InputPath: "path or URL",
     CheckpointName: "name or path",
     Voxels: "three integers z, y, x",
@@ -55,6 +61,8 @@ def reference() -> str:
     for title, reader, model in _PAGES:
         parts.append(f"## {title}\n\n{reader}\n")
         parts.extend(_sections(model, ()))
+    parts.append(f"## A volume\n\n{_VOLUME}\n")
+    parts.extend(_sections(VolumeSource, ()))
     return "\n".join(parts)
 
 
@@ -113,7 +121,7 @@ def _summary(model: type[BaseModel]) -> str:
 def _table_of(hint: Any) -> type[BaseModel] | None:
     """The model of a key that is a table, or a list of tables."""
     for kind in (bare := _bare(hint), *get_args(bare)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if isinstance(kind, type) and issubclass(kind, BaseModel) and kind is not VolumeSource:
             return kind
     return None
 

@@ -151,6 +151,8 @@ class Model(Section):
             it has none.
         rim: Voxels at the border of a patch that count nothing, along z, y, x. Default: the checkpoint's, or a third of
             the overlap.
+        accept_voxel_size: Accepts images whose voxels are 1.5 times as large or small as those that the network was
+            trained on, or more.
     """
 
     checkpoint: CheckpointName
@@ -167,7 +169,6 @@ class Model(Section):
     compile: bool = Field(default=False, exclude_if=lambda asked: not asked)
     overlap: Overlap | None = Field(default=None, exclude_if=lambda overlap: overlap is None)
     rim: Overlap | None = Field(default=None, exclude_if=lambda rim: rim is None)
-    # Voxels of the raw data may be 1.5 times as large or small as those that the network was trained on, or more.
     accept_voxel_size: bool = Field(default=False, exclude_if=lambda asked: not asked)
 
     @model_validator(mode="after")
