@@ -28,6 +28,18 @@ def triple(values: Sequence[int]) -> Triple:
     return z, y, x
 
 
+def linear(shape: Triple, index: Triple) -> int:
+    """Returns the place of an index in a grid, z slowest."""
+    _, ny, nx = shape
+    return (index[0] * ny + index[1]) * nx + index[2]
+
+
+def unravel(shape: Triple, number: int) -> Triple:
+    """Returns the index in a place of a grid, z slowest."""
+    _, ny, nx = shape
+    return number // (ny * nx), number // nx % ny, number % nx
+
+
 @dataclass(frozen=True, order=True)
 class Box:
     """A half-open box of voxels: start ≤ p < stop on every axis. An empty box has stop == start somewhere."""
@@ -131,7 +143,7 @@ class BlockGrid:
 
     @cached_property
     def first(self) -> Triple:
-        """Counts the blocks of the whole volume that lie before block (0, 0, 0) along each axis."""
+        """Counts the blocks of the whole volume before block (0, 0, 0) along each axis."""
         return triple([a // b for a, b in zip(self.covered.start, self.block, strict=True)])
 
     @cached_property
@@ -162,13 +174,11 @@ class BlockGrid:
 
     def linear(self, index: Triple) -> int:
         """A block's place in `indices()`."""
-        _, ny, nx = self.shape
-        return (index[0] * ny + index[1]) * nx + index[2]
+        return linear(self.shape, index)
 
     def unravel(self, number: int) -> Triple:
         """The index whose place in `indices()` is `number`."""
-        _, ny, nx = self.shape
-        return number // (ny * nx), number // nx % ny, number % nx
+        return unravel(self.shape, number)
 
     def touching(self, box: Box) -> Iterator[Triple]:
         """The blocks that share at least one voxel with a box."""

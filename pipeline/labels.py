@@ -41,7 +41,7 @@ def object_ids(labels: npt.NDArray[Any], name: str) -> Ids:
 
 
 def unknown_voxels(labels: npt.NDArray[Any], mask: npt.NDArray[Any] | None = None) -> int:
-    """Counts the labels that mark what is unknown, inside a mask of their shape if one is given."""
+    """Counts the labels that mark unknown voxels, inside a mask of their shape if one is given."""
     unknown = unknown_labels(labels)
     if unknown is None:
         return 0

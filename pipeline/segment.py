@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ import numpy.typing as npt
 from .affinities.nearest import quantise
 from .agglomeration.block_graph import grow_leaf
 from .agglomeration.contacts import Contacts, Int64s, interior_contacts
-from .agglomeration.greedy_merging import MergeRule, merge_closed
+from .agglomeration.greedy_merging import merge_closed
+from .agglomeration.rules import AgglomerationRule, MergeRule, Thresholded
 from .agglomeration.small_supervoxels import JoinRule
 from .errors import AffinityError, RequestError
 from .evaluation.contingency import Contingency, Labels, count, total
@@ -35,7 +36,7 @@ def segment(
     high: Decimals = "0.9999",
     join_size: int = 100,
     join_affinity: Decimals = "0.3",
-    linkage: Literal["mean", "quantile"] = "mean",
+    linkage: Thresholded = "mean",
     quantile: Decimals = "0.85",
     levels: int = 64,
     threshold: Decimals = "0.5",
@@ -75,25 +76,34 @@ def segment(
         AffinityError: another shape or type, NaN, or values outside [0, 1].
         RequestError: a threshold is no decimal in [0, 1], low is above high, or there are 2³¹ voxels or more.
     """
-    if linkage not in ("mean", "quantile"):
+    if linkage not in get_args(Thresholded):
         raise RequestError(f"linkage must be 'mean' or 'quantile'; found {linkage!r}.")
-    if affinities.ndim != 4 or affinities.shape[0] != 3:
-        raise AffinityError(f"Affinities need the shape (3, Z, Y, X), channels z, y, x; found {affinities.shape}.")
-    grey = quantise(affinities, "the array")
-    rule = MergeRule.parse(
+    rule = AgglomerationRule.of(
+        linkage=linkage,
+        quantile=quantile,
+        levels=levels,
         threshold=threshold,
         small_size=small_size,
         small_threshold=small_threshold,
         veto_size=veto_size,
         veto_threshold=veto_threshold,
-        quantile=quantile if linkage == "quantile" else None,
+        dust_size=dust_size,
     )
-    join = JoinRule(join_size, Threshold.parse(join_affinity, "join_affinity"))
     limits = Threshold.parse(low, "low"), Threshold.parse(high, "high")
-    fragments, contacts = oversegment(grey, *limits, levels if linkage == "quantile" else 0)
+    return segment_by(affinities, *limits, JoinRule.parse(join_size, join_affinity), rule)
+
+
+def segment_by(
+    affinities: npt.NDArray[Any], low: Threshold, high: Threshold, join: JoinRule, rule: AgglomerationRule
+) -> npt.NDArray[np.uint64]:
+    """Segments affinities in memory by rules; see `segment`."""
+    if affinities.ndim != 4 or affinities.shape[0] != 3:
+        raise AffinityError(f"Affinities need the shape (3, Z, Y, X), channels z, y, x; found {affinities.shape}.")
+    grey = quantise(affinities, "the array")
+    fragments, contacts = oversegment(grey, low, high, rule.histogram_levels)
     graph = SegmentGraph.of_fragments(fragments, contacts, join)
     del contacts
-    return relabel(fragments.labels, graph.segments(rule, dust_size))
+    return relabel(fragments.labels, graph.segments(rule.merge_rule(), rule.dust_size))
 
 
 def oversegment(
@@ -232,7 +242,7 @@ def scores_at(
         VolumeError: nothing has a truth label.
     """
     fragments, contacts = oversegment(affinities, Threshold.parse(low, "low"), Threshold.parse(high, "high"))
-    join = JoinRule(join_size, Threshold.parse(join_affinity, "join_affinity"))
+    join = JoinRule.parse(join_size, join_affinity)
     table = count(truth, fragments.labels)
     rules = [MergeRule(Threshold.parse(threshold)) for threshold in thresholds]
     merged = recuts(SegmentGraph.of_fragments(fragments, contacts, join), table, rules)

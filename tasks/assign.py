@@ -13,6 +13,7 @@ from ..pipeline.geometry import Octree, Triple
 from . import block_tables
 from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Piece
+from .work import Extent, Growth, Work, given_to_node
 
 VERSION = 1
 _GIVEN = 100  # bytes, for each contact that crosses an open face of a child: its cluster, target and segment, looked up
@@ -38,6 +39,11 @@ def resources(config: Config, density: Density) -> Resources:
     if config.level < octree.height:
         surface += _KNOWN * octree.most_surface_of_children(config.level + 1)
     return Resources(memory=round(surface * density.crossing))
+
+
+def work(config: Config, extent: Extent, growth: Growth) -> Work:
+    """The clusters that a node had been given are as many as their contacts, up to a factor."""
+    return Work(extent.tasks(config.level), contacts=given_to_node(extent, config.level, growth))
 
 
 def run(config: Config, index: Triple) -> Outcome:
@@ -77,7 +83,7 @@ def homes_of_leaf(tables: str, index: Triple) -> Iterator[tuple[Triple, Int64s, 
     yield index, here, placement.place[here]
     gone = np.flatnonzero(placement.place < 0)
     number = -1 - placement.place[gone]
-    face, there = placement.gone_face[number], placement.gone_to[number]
+    face, there = placement.moved_face[number], placement.moved_to[number]
     for bit in np.unique(face).tolist():
         block, through = beyond(index, bit), face == bit
         yield block, gone[through], block_tables.read_placement(tables, block).place[there[through]]

@@ -71,7 +71,7 @@ def write_seams(directory: str, index: Triple, seams: dict[int, Seam]) -> tables
         for name in FaceTable.__annotations__:
             arrays[f"{name}{axis}"] = getattr(seam.face, name).ravel()
         for side, share in (("before", seam.before), ("behind", seam.behind)):
-            arrays |= {f"{side}{axis}_{name}": getattr(share, name) for name in _SHARE}
+            arrays |= {f"{side}{axis}_{column}": getattr(share, name) for name, column in _SHARE.items()}
             arrays |= _contact_arrays(f"{side}{axis}", share.contacts)
     return tables.write(path(directory, "faces", index), arrays)
 
@@ -88,9 +88,9 @@ def read_face(directory: str, index: Triple, axis: int, levels: int) -> FaceTabl
 def read_share(directory: str, index: Triple, axis: int, side: Literal["before", "behind"], levels: int) -> Share:
     """Reads the decisions that the seam between a block and the one before it made for one of the two."""
     prefix = f"{side}{axis}"
-    columns = (*(f"{prefix}_{name}" for name in _SHARE), *_contact_columns(prefix, levels))
+    columns = (*(f"{prefix}_{column}" for column in _SHARE.values()), *_contact_columns(prefix, levels))
     arrays = tables.read(path(directory, "faces", index), columns)
-    fields = {name: arrays[f"{prefix}_{name}"] for name in _SHARE}
+    fields = {name: arrays[f"{prefix}_{column}"] for name, column in _SHARE.items()}
     return Share(**fields, contacts=_contacts(arrays, prefix, levels))
 
 
@@ -112,7 +112,7 @@ def write_decision(
         "segment_size": decision.segment_sizes,
     }
     if placement is not None:
-        columns |= {name: getattr(placement, name) for name in _PLACEMENT}
+        columns |= {column: getattr(placement, name) for name, column in _PLACEMENT.items()}
     return tables.write(
         path(directory, f"agglomerate-{level}", index), {**columns, **_region_arrays(decision.residual)}
     )
@@ -120,8 +120,9 @@ def write_decision(
 
 def read_placement(directory: str, index: Triple) -> Placement:
     """Reads where the clusters of a block's leaf are."""
-    arrays = tables.read(path(directory, "agglomerate-0", index), _PLACEMENT)
-    return Placement(**arrays, pairs=np.empty((0, 2), np.uint64))
+    arrays = tables.read(path(directory, "agglomerate-0", index), tuple(_PLACEMENT.values()))
+    fields = {name: arrays[column] for name, column in _PLACEMENT.items()}
+    return Placement(**fields, pairs=np.empty((0, 2), np.uint64))
 
 
 def read_residual(directory: str, level: int, index: Triple, levels: int) -> Region:
@@ -157,8 +158,18 @@ def read_assignment(directory: str, level: int, index: Triple) -> tuple[Ids, Ids
 
 
 _CLUSTER = ("id", "size", "unsure")
-_SHARE = tuple(name for name in Share.__annotations__ if name != "contacts")
-_PLACEMENT = tuple(name for name in Placement.__annotations__ if name != "pairs")
+# Fields, and the columns that stored tables have of them.
+_SHARE = {
+    "joined": "joined",
+    "into": "into",
+    "moved_out": "gone",
+    "moved_out_to": "gone_to",
+    "moved_in": "taker",
+    "moved_in_ids": "taken_ids",
+    "moved_in_sizes": "taken_sizes",
+    "ends": "ends",
+}
+_PLACEMENT = {"place": "place", "moved_face": "gone_face", "moved_to": "gone_to"}
 _REGION = ("id", "name", "size", "fragment", "cluster", "faces")
 
 

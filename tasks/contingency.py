@@ -14,6 +14,7 @@ from ..pipeline.volumes import CACHE_BYTES, VolumeSource, open_volume
 from . import block_tables
 from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Piece
+from .work import Extent, Growth, Work
 
 VERSION = 2
 
@@ -47,6 +48,11 @@ def resources(config: Config, _: Density) -> Resources:
     tolerant = 0 if config.tolerance is None else 8 + 8
     voxels = min(Box.of_shape(config.block).voxels, Box(config.start, config.stop).voxels)
     return Resources(memory=CACHE_BYTES + voxels * (8 + 8 + 3 + masked + tolerant))
+
+
+def work(config: Config, extent: Extent, _: Growth) -> Work:
+    """The voxels of the scored box are counted."""
+    return Work(extent.tasks(), extent.voxels(Box(config.start, config.stop)))
 
 
 def run(config: Config, index: Triple) -> Outcome:

@@ -24,13 +24,16 @@ from ..pipeline import checksums
 from ..pipeline.affinities.checkpoint import CheckpointConfig, check_checkpoint_offsets, load_checkpoint
 from ..pipeline.affinities.offsets import NEAREST
 from ..pipeline.affinities.prediction import Inference, Predictor, working_memory
+from ..pipeline.affinities.unet import ResidualSymmetricUNet
 from ..pipeline.affinities.variants import Combine
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.networks.normalisation import Normalisation, holds_image
+from ..pipeline.networks.operation_count import operations_a_voxel
 from ..pipeline.networks.orientations import Count
 from ..pipeline.volumes import THREADS, Volume, VolumeSource, VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Part, Piece, write_part
+from .work import Extent, Growth, Work
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +115,15 @@ def resources(config: Config, _: Density) -> Resources:
         arrays += (6 + np.dtype(raw.dtype).itemsize) * prod(block)  # likewise of what is finite
     needed = Resources(memory=TORCH_BYTES + arrays, threads=config.threads)
     return needed.on_gpu() if config.device == "cuda" else needed
+
+
+def work(config: Config, extent: Extent, _: Growth) -> Work:
+    """Patches are read and convolved, and the voxels of blocks written."""
+    checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
+    network = ResidualSymmetricUNet(checkpoint.network)
+    a_voxel = config.variants * operations_a_voxel(network, checkpoint.network.multiple)
+    seen = extent.patch_voxels(checkpoint.patches(config.patch, config.overlap, config.rim))
+    return Work(extent.tasks(), extent.voxels(), seen=seen, operations=a_voxel * seen)
 
 
 def run(config: Config, index: Triple) -> Outcome:

@@ -30,6 +30,7 @@ from ..pipeline.volumes import CACHE_BYTES, Volume, VolumeSource, open_volume
 from . import block_tables
 from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Part, Piece, write_part
+from .work import Extent, Growth, Work
 
 VERSION = 4
 
@@ -83,6 +84,11 @@ def resources(config: Config, density: Density) -> Resources:
     return Resources(memory=memory)
 
 
+def work(_: Config, extent: Extent, growth: Growth) -> Work:
+    """Every voxel is labelled, and every contact put in columns."""
+    return Work(extent.tasks(), extent.voxels(), growth.contacts * extent.voxels())
+
+
 def run(config: Config, index: Triple) -> Outcome:
     volume, grid = config.volume, config.grid
     block = grid.box(index)
@@ -93,7 +99,7 @@ def run(config: Config, index: Triple) -> Outcome:
     fragments = _label(config, source, affinities, block)
     inner = affinities[:, *block.slices(outer.start)]
     contacts = interior_contacts(fragments.labels, inner, block, volume, config.levels)
-    rule = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
+    rule = JoinRule.parse(config.join_size, config.join_affinity)
     faces = _faces_touched(fragments, block, grid)
     leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, faces, rule)
     found = {"fragments": len(fragments.ids), "contacts": len(contacts)}

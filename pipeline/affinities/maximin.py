@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from ..union_find import find_root
+
 NONE = -1
 FINEST = 2**16 - 1
 """Affinities are compared in so many steps from 0 to 1."""
@@ -72,7 +74,7 @@ def _count(
     for edge in order:  # within objects, each of which keeps one entry a set
         if targets[edge] == 1:
             voxel = edge % voxels
-            a, b = _root(parent, voxel), _root(parent, voxel - strides[edge // voxels])
+            a, b = find_root(parent, voxel), find_root(parent, voxel - strides[edge // voxels])
             if a != b:
                 within[edge] = counts[a] * counts[b]
                 a, b = (a, b) if counts[a] >= counts[b] else (b, a)
@@ -84,7 +86,7 @@ def _count(
     for edge in order:
         if targets[edge] == 0:
             channel, voxel = edge // voxels, edge % voxels
-            a, b = _root(parent, voxel), _root(parent, voxel - strides[channel])
+            a, b = find_root(parent, voxel), find_root(parent, voxel - strides[channel])
             if a == b:
                 continue
             a, b = (a, b) if sizes[a] >= sizes[b] else (b, a)
@@ -94,14 +96,6 @@ def _count(
                 between[edge] = sizes[a] * sizes[b] - same
                 sizes[a] += sizes[b]
     return within, between
-
-
-@njit(nogil=True, cache=True)
-def _root(parent: npt.NDArray[np.int64], voxel: int) -> int:
-    while parent[voxel] != voxel:
-        parent[voxel] = parent[parent[voxel]]
-        voxel = parent[voxel]
-    return voxel
 
 
 @njit(nogil=True, cache=True)

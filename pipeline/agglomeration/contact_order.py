@@ -13,6 +13,8 @@ from ..thresholds import SCALE
 
 ENDS, SUM, COUNT, BEST, QUANTILE = range(5)
 GONE = -1
+NORMAL, SMALL, SMALL_SIZE, VETO, VETO_SIZE, ANY_SIZES = range(6)
+"""Where a rule's limits stand in `MergeRule.limits()`; a score of `ANY_SIZES` is eligible whatever the sizes."""
 
 
 @njit(nogil=True, cache=True)
@@ -42,11 +44,11 @@ def compare(sum1, count1, sum2, count2):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def eligible(score, scale, size1, size2, limits):  # type: ignore[no-untyped-def]
     """Tells whether two clusters may merge. An eligible contact stays so for higher scores and for smaller sizes."""
-    normal, small_limit, small_size, veto_limit, veto_size, _ = limits
-    smaller = min(size1, size2)
-    limit = small_limit if smaller < small_size and small_limit < normal else normal
-    if 0 < veto_size < smaller:
-        limit = max(limit, veto_limit)
+    smaller, limit = min(size1, size2), limits[NORMAL]
+    if smaller < limits[SMALL_SIZE]:
+        limit = min(limit, limits[SMALL])
+    if 0 < limits[VETO_SIZE] < smaller:
+        limit = max(limit, limits[VETO])
     return compare(score, scale, limit, SCALE) >= 0
 
 

@@ -18,8 +18,7 @@ graph up, where the contacts between the same two clusters are one. What is join
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,37 +26,13 @@ from numba import njit
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ..errors import RequestError
 from ..union_find import find_root
 from .contacts import Contacts, Int64s
 from .greedy_merging import Bools, Merges
+from .rules import MulticutRule, Solver
 
 Costs = npt.NDArray[np.float64]
-Solver = Literal["greedy-additive", "kernighan-lin", "fusion-moves"]
 _EXTREME = 1e-3  # of a probability: a mean affinity of 0 or 1 still has a finite cost
-
-
-@dataclass(frozen=True)
-class MulticutRule:
-    """Says how much it costs to cut a contact, and which solver is used.
-
-    Args:
-        bias: in (0, 1); above it a mean affinity attracts, below it repels.
-        by_size: multiply the cost of a contact by its count, so that broad contacts weigh more. Without it, contacts
-            that a join below made one weigh as one up the octree, which moves the result further from the whole solve.
-        solver: greedy additive contraction; the same improved by Kernighan–Lin; or by fusion moves (Beier et al. 2015).
-
-    Raises:
-        RequestError: the bias is not between 0 and 1.
-    """
-
-    bias: float = 0.5
-    by_size: bool = True
-    solver: Solver = "greedy-additive"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.bias < 1:
-            raise RequestError(f"The bias of multicut must lie between 0 and 1, both excluded; found {self.bias}.")
 
 
 def costs(contacts: Contacts, rule: MulticutRule) -> Costs:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from ..thresholds import MAXIMUM, Threshold
+from ..thresholds import MAXIMUM, Decimals, Threshold
 from ..union_find import find_root
 from .contacts import Contacts, Int64s
 from .pair_table import EDGE_BITS
@@ -40,6 +40,15 @@ class JoinRule:
 
     size: int = 0
     affinity: Threshold = MAXIMUM
+
+    @classmethod
+    def parse(cls, join_size: int, join_affinity: Decimals) -> JoinRule:
+        """Makes a rule from the values of a recipe's or a config's two keys.
+
+        Raises:
+            RequestError: the affinity is no decimal in [0, 1].
+        """
+        return cls(join_size, Threshold.parse(join_affinity, "join_affinity"))
 
 
 @dataclass(frozen=True)

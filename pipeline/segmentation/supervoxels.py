@@ -46,9 +46,9 @@ class Fragments:
 
 
 def halo_box(block: Box, volume: Triple, region: Box | None = None) -> Box:
-    """Returns the box of affinities that labelling a block needs: one voxel more on every side inside the volume.
+    """Returns the affinities that labelling a block needs.
 
-    Where a region of the volume is segmented, the box ends with the region.
+    There is one voxel more on every side that is not a face of the volume, or of the region that is segmented.
     """
     return block.grow((1, 1, 1)).intersect(region or Box.of_shape(volume))
 

@@ -33,18 +33,18 @@ LAID_OVER = ("level", "voxel_size", "axes", "offset_nm", "offset_voxels", "chann
 
 
 class VolumeSource(BaseModel):
-    """Names a volume by its path, with values that replace those of its metadata.
+    """A volume by its path, and what counts instead of what its metadata say.
 
-    A path alone stands for a volume whose metadata hold, in recipes, in configs, and where it is written down.
+    A path alone stands for one over which nothing is laid, in recipes, in configs, and where it is written down.
 
     Args:
-        path: Path or URL. A path is relative to the folder of the recipe that names it.
-        level: Level of an image pyramid; 0 is the finest. The other keys are about this level.
-        voxel_size: Voxel size z, y, x, in nm.
-        axes: Axes of the array in its own order, one letter each, such as "xyz".
-        offset_nm: Position of the first voxel z, y, x, in nm.
-        offset_voxels: Position of the first voxel z, y, x, in voxels.
-        channel: Number of the channel that is taken, if there are several; 0 is the first.
+        path: Path or URL, relative to the folder of the recipe that names it.
+        level: Level of an image pyramid, counted from 0, the finest. All other keys are about that level.
+        voxel_size: Size of a voxel in nm, z, y, x.
+        axes: Names of the array's axes in its own order, one letter each, such as "xyz".
+        offset_nm: Position of the first voxel in nm, z, y, x.
+        offset_voxels: Position of the first voxel in voxels, z, y, x.
+        channel: Number of the channel that is taken, from 0, where the array has several.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -91,7 +91,7 @@ class VolumeSource(BaseModel):
 
     @property
     def laid_over(self) -> dict[str, Any]:
-        """Lists the values laid over the volume, by name; nothing where it is taken as it is."""
+        """What is laid over the volume, by name; nothing where it is taken as it is."""
         values = ((name, getattr(self, name)) for name in LAID_OVER)
         return {name: value for name, value in values if value is not None}
 

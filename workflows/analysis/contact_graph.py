@@ -21,7 +21,6 @@ from ...pipeline.agglomeration.octree_node import Ids, Region, decide, look_up
 from ...pipeline.agglomeration.small_supervoxels import JoinRule, join_small, linked
 from ...pipeline.errors import RequestError
 from ...pipeline.geometry import BlockGrid, Box, Octree, Triple, triple
-from ...pipeline.thresholds import Threshold
 from ...pipeline.volumes import open_volume
 from ...tasks import block_tables
 from ...tasks.agglomerate import region_of_block
@@ -109,7 +108,7 @@ def _open(directory: Path) -> _Run:
     recipe = load(directory / RECIPE)
     places = Places.of(recipe, directory)
     wanted = recipe.supervoxels
-    rule = JoinRule(wanted.join_size, Threshold.parse(str(wanted.join_affinity), "join_affinity"))
+    rule = JoinRule.parse(wanted.join_size, wanted.join_affinity)
     grid = BlockGrid(open_volume(places.fragments).spec.shape, recipe.blocks.shape, region_of(recipe))
     return _Run(grid, places, rule)
 

@@ -16,7 +16,6 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from ...pipeline.agglomeration.greedy_merging import MergeRule
 from ...pipeline.agglomeration.small_supervoxels import JoinRule
 from ...pipeline.errors import RequestError
 from ...pipeline.evaluation.contingency import Contingency, check_scorable, count
@@ -240,9 +239,9 @@ def _merge(
     """The trials of one graph, one linkage and one veto."""
     if not agglomerations:
         return
-    if agglomerations[0].linkage == "mean":
+    if not agglomerations[0].histogram_levels:
         graph = graph.without_histograms()
-    asked = {_rule(agglomeration): agglomeration for agglomeration in agglomerations}
+    asked = {agglomeration.merge_rule(): agglomeration for agglomeration in agglomerations}
     for rule, cut in recuts(graph, table, asked, agglomerations[0].dust_size):
         found = score(cut)
         yield Trial(supervoxels, asked[rule], found.adapted_rand_error, found.voi_split, found.voi_merge)
@@ -253,25 +252,14 @@ def _judge(given: _Given, boxes: dict[str, Box], chosen: Trial) -> Iterator[Part
     limits = Threshold.parse(supervoxels.low), Threshold.parse(supervoxels.high)
     fragments, contacts = oversegment(given.affinities, *limits, agglomeration.histogram_levels)
     graph = SegmentGraph.of_fragments(fragments, contacts, _join(supervoxels))
-    segments = graph.segments(_rule(agglomeration), agglomeration.dust_size)
+    segments = graph.segments(agglomeration.merge_rule(), agglomeration.dust_size)
     for name, box in boxes.items():
         table = recount(given.count(box, fragments), segments)
         yield Part(name, box, score(table) if len(table) else None)
 
 
 def _join(supervoxels: Supervoxels) -> JoinRule:
-    return JoinRule(supervoxels.join_size, Threshold.parse(supervoxels.join_affinity))
-
-
-def _rule(agglomeration: Agglomeration) -> MergeRule:
-    return MergeRule.parse(
-        threshold=agglomeration.threshold,
-        small_size=agglomeration.small_size,
-        small_threshold=agglomeration.small_threshold,
-        veto_size=agglomeration.veto_size,
-        veto_threshold=agglomeration.veto_threshold,
-        quantile=agglomeration.quantile if agglomeration.linkage == "quantile" else None,
-    )
+    return JoinRule.parse(supervoxels.join_size, supervoxels.join_affinity)
 
 
 def _written(recipe: Recipe, source: Input, chosen: Trial) -> Recipe:

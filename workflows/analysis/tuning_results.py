@@ -81,7 +81,7 @@ def curve(tuning: Tuning) -> bytes:
 
 def linkage_name(agglomeration: Agglomeration) -> str:
     """The linkage for reading, with its quantile if it has one."""
-    return "mean" if agglomeration.linkage == "mean" else f"quantile {agglomeration.quantile}"
+    return f"quantile {agglomeration.quantile}" if agglomeration.linkage == "quantile" else agglomeration.linkage
 
 
 def _line(trials: list[Trial]) -> list[tuple[float, float]]:

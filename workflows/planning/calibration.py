@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import NonNegativeFloat, ValidationError
 
 from ...pipeline.errors import RequestError
 from ...pipeline.files import write_text
+from ...pipeline.geometry import BlockGrid
+from ...tasks.work import Growth
+from ..recipes.segmentation_recipe import Recipe
 from ..recipes.strict_toml import Section
+from ..stages.stage import Stage
 from .unit_costs import Cost
-from .workload import Growth
-
-if TYPE_CHECKING:
-    from .plan import Plan
 
 LEAF = "agglomerate-0"
-UPPER = ("agglomerate", "assign", "scores")
-"""Kinds of stages whose largest tasks are larger than any that a calibration runs."""
 
 _UNCHANGED = Cost(seconds=1, read=1, written=1, memory=1)
 
@@ -63,13 +61,13 @@ class Calibration(Section):
             return self.factors[kind]
         return _UNCHANGED.model_copy(update={"seconds": self.factors.get(LEAF, _UNCHANGED).seconds})
 
-    def notes(self, plan: Plan) -> Iterator[str]:
+    def notes(self, recipe: Recipe) -> Iterator[str]:
         """Lists the remarks that a reader of an estimate has to know."""
         yield (
             f"Measured on {list(self.window)} voxels at block {list(self.block)}; larger octree nodes are extrapolated:"
             f" they pass up {self.passed_up:.3g} contacts for each voxel of open surface, as those blocks did."
         )
-        now = made_from(plan)
+        now = made_from(recipe)
         for name in sorted(self.made_from.keys() | now.keys()):
             if self.made_from.get(name) != now.get(name):
                 yield f"Calibrated with other settings: {name} was {self.made_from.get(name)}, is {now.get(name)}."
@@ -81,6 +79,11 @@ class Calibration(Section):
             StorageError: the file cannot be written.
         """
         write_text(path, self.model_dump_json(indent=1) + "\n")
+
+
+def exceeds_blocks(stage: Stage, grid: BlockGrid) -> bool:
+    """Tells whether the largest task of a stage covers more than a block, and so more than any that is calibrated."""
+    return stage.grid != grid.shape
 
 
 def read(path: Path) -> Calibration:
@@ -101,9 +104,8 @@ def read(path: Path) -> Calibration:
         ) from error
 
 
-def made_from(plan: Plan) -> dict[str, str]:
+def made_from(recipe: Recipe) -> dict[str, str]:
     """Lists the settings that a calibration depends on: data, network, blocks and the way they are segmented."""
-    recipe = plan.recipe
     sections: dict[str, Any] = {"blocks": recipe.blocks, "supervoxels": recipe.supervoxels, "model": recipe.model}
     sections["agglomeration"] = recipe.agglomeration
     source = str(recipe.input.source or recipe.input.run)

@@ -7,22 +7,23 @@ Costs come from the shipped table of rates, or, for stages of which a block was 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ...pipeline.geometry import Triple
+from ... import tasks
+from ...pipeline.geometry import BlockGrid, Triple
+from ...tasks.work import AllTasks, Extent, Growth, LargestTask, Work
 from ..stages.stage import Stage
-from .calibration import LEAF, UPPER
-from .unit_costs import Cost, Rates
-from .workload import Growth, Workload, kind_of
+from .calibration import LEAF, exceeds_blocks
+from .unit_costs import UNMEASURED, Cost, Rates
 
 if TYPE_CHECKING:
     from .calibration import Calibration
     from .plan import Plan
 
-Basis = Literal["measured", "extrapolated", "table"]
+Basis = Literal["measured", "extrapolated", "table", "assumed"]
 LEDGER_BYTES = 330
 """Of a task in the ledger, measured over runs of 38 to 550 tasks."""
 
@@ -40,8 +41,9 @@ class StageEstimate:
         read, written: bytes in storage, of all tasks together.
         most_written: bytes of the largest task.
         memory: bytes that the largest task adds to a worker.
-        contacts: contacts that the largest task is given, where it is an octree node's.
-        basis: source of these numbers: blocks run through this very stage, or through others, or the shipped table.
+        contacts: that the largest task is given.
+        basis: of these numbers: blocks run through this very stage, or through others; the shipped table, or what it
+            says of another task, where nobody has measured this one.
     """
 
     name: str
@@ -123,8 +125,7 @@ class Estimate:
 def estimate(plan: Plan, rates: Rates, calibration: Calibration | None = None) -> Estimate:
     """Estimates a plan by a table of rates, corrected by a calibration where there is one."""
     growth = rates.growth(plan.density) if calibration is None else calibration.growth
-    workload = Workload(plan.grid, growth, plan.operations, plan.patches)
-    stages = tuple(_stage(stage, plan, workload, rates, calibration) for stage in plan.stages)
+    stages = tuple(_stage(stage, plan, growth, rates, calibration) for stage in plan.stages)
     disks: dict[str, float] = {str(plan.directory): sum(stage.tasks for stage in stages) * LEDGER_BYTES}
     for stage, costs in zip(plan.stages, stages, strict=True):
         disk = _disk(stage, plan.directory)
@@ -133,18 +134,22 @@ def estimate(plan: Plan, rates: Rates, calibration: Calibration | None = None) -
         workers * max(stage.most_written for stage in stages if stage.pool == pool)
         for pool, workers in {stage.pool: stage.workers for stage in stages}.items()
     )
-    return Estimate(stages, growth, disks, scratch, _notes(plan, calibration))
+    assumed = [stage.name for stage in plan.stages if not rates.knows(stage)]
+    return Estimate(stages, growth, disks, scratch, (*_notes(plan, calibration), *_assumptions(assumed)))
 
 
-def _stage(
-    stage: Stage, plan: Plan, workload: Workload, rates: Rates, calibration: Calibration | None
-) -> StageEstimate:
-    kind, work = kind_of(stage), workload.largest(stage)
+def work_of(stage: Stage, extent: Extent, growth: Growth) -> Work:
+    """States the work of some tasks of a stage, as their task file does."""
+    work: Work = tasks.load(stage.task).work(stage.config, extent, growth)
+    return work
+
+
+def _stage(stage: Stage, plan: Plan, growth: Growth, rates: Rates, calibration: Calibration | None) -> StageEstimate:
+    kind, work = rates.kind_of(stage), work_of(stage, LargestTask(plan.grid), growth)
     factors = Cost(seconds=1, read=1, written=1, memory=1) if calibration is None else calibration.factors_of(kind)
-    total, largest = rates.cost(kind, workload.total(stage)), rates.cost(kind, work)
-    measured = calibration is not None and kind in calibration.factors and kind not in UPPER
+    total, largest = rates.cost(kind, work_of(stage, AllTasks(plan.grid), growth)), rates.cost(kind, work)
     memory = float(stage.resources.memory)
-    if calibration is not None and kind == "agglomerate":
+    if calibration is not None and largest.memory:
         # Stated from a sampled density; what blocks passed up says more. A process that merged a block is as large.
         memory = max(largest.memory, calibration.costs[LEAF].memory)
     pool: Literal["cpu", "gpu"] = "gpu" if stage.resources.gpu else "cpu"
@@ -159,9 +164,17 @@ def _stage(
         written=total.written * factors.written,
         most_written=largest.written * factors.written,
         memory=memory * factors.memory,
-        contacts=work.contacts if kind == "agglomerate" else 0.0,
-        basis="table" if calibration is None else "measured" if measured else "extrapolated",
+        contacts=work.contacts,
+        basis=_basis(stage, plan.grid, rates, calibration),
     )
+
+
+def _basis(stage: Stage, grid: BlockGrid, rates: Rates, calibration: Calibration | None) -> Basis:
+    if calibration is not None and rates.kind_of(stage) in calibration.factors and not exceeds_blocks(stage, grid):
+        return "measured"
+    if not rates.knows(stage):
+        return "assumed"
+    return "table" if calibration is None else "extrapolated"
 
 
 def _disk(stage: Stage, directory: Path) -> str:
@@ -178,9 +191,17 @@ def _notes(plan: Plan, calibration: Calibration | None) -> tuple[str, ...]:
     if plan.density_note is not None and calibration is None:
         notes.append(plan.density_note)
     if calibration is not None:
-        notes += calibration.notes(plan)
+        notes += calibration.notes(plan.recipe)
     else:
         notes.append("Seconds and bytes come from a table measured on other data and another machine.")
         if any(stage.resources.gpu for stage in plan.stages):
             notes.append("Prediction is counted as on one CPU core; --calibrate where there is a GPU says more.")
     return tuple(notes)
+
+
+def _assumptions(stages: Sequence[str]) -> Iterator[str]:
+    if stages:
+        yield (
+            f"Nobody has measured the costs of {', '.join(stages)}: counted as those of {UNMEASURED} for as many tasks,"
+            " voxels and contacts; --calibrate says more."
+        )

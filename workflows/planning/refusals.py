@@ -140,4 +140,4 @@ def _on_disks(costs: Estimate) -> dict[str, float]:
 
 
 def _certain(costs: Estimate) -> float:
-    return _CERTAIN if any(stage.basis == "table" for stage in costs.stages) else 1.0
+    return _CERTAIN if any(stage.basis in ("table", "assumed") for stage in costs.stages) else 1.0

@@ -54,7 +54,7 @@ def _density(fragments: Fragments, affinities: npt.NDArray[np.uint8], wanted: Su
     sample = Box.of_shape(triple(fragments.labels.shape))
     contacts = interior_contacts(fragments.labels, affinities, sample, sample.shape)
     closed = np.zeros(len(fragments.ids), dtype=np.uint8)
-    rule = JoinRule(wanted.join_size, Threshold.parse(wanted.join_affinity, "join_affinity"))
+    rule = JoinRule.parse(wanted.join_size, wanted.join_affinity)
     leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, closed, rule)
     clusters = relabel(fragments.labels, np.concatenate([[0], cluster_of + 1]).astype(np.uint32))
     touching = np.zeros(len(leaf.ids) + 1, dtype=np.bool_)

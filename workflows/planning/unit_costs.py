@@ -12,8 +12,12 @@ from importlib.resources import files
 from pydantic import NonNegativeFloat
 
 from ...tasks.contract import Density
+from ...tasks.work import Growth, Work
 from ..recipes.strict_toml import Section
-from .workload import Growth, Work
+from ..stages.stage import Stage
+
+UNMEASURED = "supervoxels"
+"""The kind of stage whose costs count for a task that nobody has measured: the dearest for a voxel on a CPU."""
 
 
 class Cost(Section):
@@ -30,7 +34,7 @@ class Rates(Section):
 
     Args:
     measured: when, on what and on which data.
-    costs: for each kind of stage, see `kind_of`, the cost of a unit of each amount of `Work`.
+    costs: for each kind of stage the cost of a unit of each amount of `Work`.
     across, passed_up: contacts of `Growth`, for each contact that crosses a plane.
     """
 
@@ -39,9 +43,21 @@ class Rates(Section):
     across: NonNegativeFloat
     passed_up: NonNegativeFloat
 
+    def kind_of(self, stage: Stage) -> str:
+        """Names the kind of a stage: its own name where the table has costs of it, else the name of its task."""
+        return stage.name if stage.name in self.costs else stage.task
+
+    def knows(self, stage: Stage) -> bool:
+        """Tells whether the table has costs of a stage."""
+        return self.kind_of(stage) in self.costs
+
     def cost(self, kind: str, work: Work) -> Cost:
-        """Computes the cost of some work of a kind of stage; its memory is that of a task which does all of it."""
-        parts = [(getattr(work, amount), cost) for amount, cost in self.costs[kind].items()]
+        """Computes the cost of some work of a kind of stage, by the costs of `UNMEASURED` where the table has none.
+
+        The memory is that of a task which does all of the work.
+        """
+        units = self.costs.get(kind, self.costs[UNMEASURED])
+        parts = [(getattr(work, amount), cost) for amount, cost in units.items()]
         return Cost(**{name: sum(n * getattr(cost, name) for n, cost in parts) for name in Cost.model_fields})
 
     def growth(self, density: Density) -> Growth:

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from ...cluster.quantities import Duration, Size
 from ...pipeline.volumes import VolumeSource
 from . import strict_toml
-from .segmentation_recipe import CheckpointName, InputPath, Recipe, Shape, Voxels
+from .segmentation_recipe import CheckpointName, InputPath, Overlap, Recipe, Shape, Voxels
 from .training_recipe import TrainingRecipe
 from .tuning_grid import Grid
 
@@ -39,14 +39,17 @@ _PAGES: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("Grid of thresholds", "`petavox tune --grid` reads it; see [choosing thresholds](tuning.md).", Grid),
 )
 _VOLUME = """\
-A recipe names a volume by its path, or by a table such as `raw = { path = "em.zarr", voxel_size = [30, 6, 6] }`. The
-keys of the table count instead of the volume's metadata. In `[input]` they may also stand beside `raw` or
-`affinities`."""
+## Keys of a volume
+
+A recipe names a volume by its path, or by a table with these keys: `truth = { path = "labels.zarr", channel = 0 }`.
+Under `[input]` the keys may also stand beside `raw` or `affinities`.
+"""
 _NAMED = {
-    VolumeSource: "path, URL or [table](#a-volume)",
     InputPath: "path or URL",
     CheckpointName: "name or path",
+    VolumeSource: "path, URL or [volume](#keys-of-a-volume)",
     Voxels: "three integers z, y, x",
+    Overlap: "three integers z, y, x, from 0",
     Shape: "three integers z, y, x, above 0",
     Duration: 'duration: "90s", "30min", "2h", "1d"',
     Size: 'bytes: "8GB", "800MiB"',
@@ -61,7 +64,7 @@ def reference() -> str:
     for title, reader, model in _PAGES:
         parts.append(f"## {title}\n\n{reader}\n")
         parts.extend(_sections(model, ()))
-    parts.append(f"## A volume\n\n{_VOLUME}\n")
+    parts.append(_VOLUME)
     parts.extend(_sections(VolumeSource, ()))
     return "\n".join(parts)
 

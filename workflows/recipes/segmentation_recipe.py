@@ -18,9 +18,9 @@ from pydantic import (
 )
 
 from ...cluster.quantities import Duration
-from ...pipeline.errors import RequestError
+from ...pipeline.agglomeration.rules import AgglomerationRule
 from ...pipeline.geometry import Box, Triple
-from ...pipeline.thresholds import Threshold
+from ...pipeline.thresholds import Fraction
 from ...pipeline.volumes import LAID_OVER, VolumeSource, absolute_path
 from . import strict_toml
 from .cluster_section import Cluster
@@ -38,17 +38,6 @@ def _checkpoint(name: str, info: ValidationInfo) -> str:
     return beside if Path(beside, "config.json").is_file() else name
 
 
-def _decimal(value: Any) -> Decimal:
-    """A TOML number as the decimal that was written, checked against the rule of thresholds."""
-    try:
-        if isinstance(value, str | bool):
-            raise RequestError("Not a number.")
-        Threshold.parse(value)
-    except RequestError as error:
-        raise ValueError("must be a decimal in [0, 1] with at most six places") from error
-    return Decimal(str(value))
-
-
 def _triple(value: Any) -> Any:
     """Three integers, refused in one message rather than in one for each place."""
     if not isinstance(value, tuple) or len(value) != 3 or not all(type(v) is int for v in value):
@@ -58,7 +47,6 @@ def _triple(value: Any) -> Any:
 
 InputPath = Annotated[str, AfterValidator(_against_recipe)]
 CheckpointName = Annotated[str, AfterValidator(_checkpoint)]
-Fraction = Annotated[Decimal, BeforeValidator(_decimal)]
 Voxels = Annotated[Triple, BeforeValidator(_triple)]
 Overlap = Annotated[tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt], BeforeValidator(_triple)]
 Shape = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(_triple)]
@@ -151,8 +139,8 @@ class Model(Section):
             it has none.
         rim: Voxels at the border of a patch that count nothing, along z, y, x. Default: the checkpoint's, or a third of
             the overlap.
-        accept_voxel_size: Accepts images whose voxels are 1.5 times as large or small as those that the network was
-            trained on, or more.
+        accept_voxel_size: Runs the network although the voxels of the raw data are 1.5 times as large or small as those
+            that it was trained on, or more.
     """
 
     checkpoint: CheckpointName
@@ -217,38 +205,8 @@ class Supervoxels(Section):
         return self
 
 
-class Agglomeration(Section):
-    """Says which supervoxels are merged into segments. Every contact between two of them has a score from 0 to 1.
-
-    Args:
-        linkage: The score of a contact: the "mean" or a "quantile" of its affinities. With "multicut" all contacts are
-            weighed against each other, no threshold applies, and the result depends on the blocks.
-        quantile: For "quantile": the share of a contact's affinities that lie at its score or below.
-        levels: For "quantile": affinities are rounded to this many levels.
-        threshold: Two segments merge if the score of their contact is at least this. Higher values make smaller
-            segments: fewer mergers, more splits.
-        small_size: Segments with fewer voxels merge already from `small_threshold` on. 0: this rule is off.
-        small_threshold: Least score for merging a small segment; at most `threshold`.
-        veto_size: Two segments that both have more voxels merge only from `veto_threshold` on. 0: this rule is off.
-        veto_threshold: Least score for merging two such large segments.
-        bias: For "multicut": lower values make larger segments.
-        by_size: For "multicut": large contacts count more than small ones.
-        solver: For "multicut": the algorithm that solves it.
-        dust_size: Segments with fewer voxels become background. 0: all are kept.
-    """
-
-    linkage: Literal["mean", "quantile", "multicut"] = "mean"
-    quantile: Annotated[Fraction, Field(gt=0)] = Decimal("0.85")
-    levels: int = Field(default=64, ge=2, le=256)
-    threshold: Fraction = Decimal("0.5")
-    small_size: int = Field(default=0, ge=0)
-    small_threshold: Fraction = Decimal("0.3")
-    veto_size: int = Field(default=0, ge=0)
-    veto_threshold: Fraction = Decimal("0.8")
-    bias: Annotated[Fraction, Field(gt=0, lt=1)] = Decimal("0.5")
-    by_size: bool = True
-    solver: Literal["greedy-additive", "kernighan-lin", "fusion-moves"] = "greedy-additive"
-    dust_size: int = Field(default=0, ge=0)
+class Agglomeration(Section, AgglomerationRule):
+    """Says which supervoxels are merged into segments. Every contact between two of them has a score from 0 to 1."""
 
     @model_validator(mode="after")
     def _small_is_easier(self) -> Agglomeration:
@@ -257,11 +215,6 @@ class Agglomeration(Section):
                 f"'small_threshold' must not exceed 'threshold'; found {self.small_threshold} and {self.threshold}"
             )
         return self
-
-    @property
-    def histogram_levels(self) -> int:
-        """Counts the levels that the histograms of contacts have: 0, none, where the linkage needs none."""
-        return self.levels if self.linkage == "quantile" else 0
 
 
 class Output(Section):
@@ -339,7 +292,7 @@ class Recipe(Section):
     @property
     def sees_blocks(self) -> bool:
         """Tells whether the segmentation depends on how the volume is cut."""
-        return self.supervoxels.method == "mutex" or self.agglomeration.linkage == "multicut"
+        return self.supervoxels.method == "mutex" or not self.agglomeration.is_exact
 
     @model_validator(mode="after")
     def _model_where_raw(self) -> Recipe:

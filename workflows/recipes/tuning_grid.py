@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, NonNegativeInt
 
+from ...pipeline.agglomeration.rules import LINKAGES, Thresholded
+from ...pipeline.thresholds import Fraction
 from . import strict_toml
-from .segmentation_recipe import Agglomeration, Fraction, Supervoxels
+from .segmentation_recipe import Agglomeration, Supervoxels
 from .strict_toml import Section
 
 Values = Annotated[tuple[Fraction, ...], Field(min_length=1)]
@@ -40,7 +42,7 @@ class Grid(Section):
     low: Values = _decimals("0.02", "0.05")
     high: Values = _decimals("0.95", "0.99", "0.999")
     join: Rules = ((100, Decimal("0.3")), (300, Decimal("0.1")))
-    linkage: Annotated[tuple[Literal["mean", "quantile"], ...], Field(min_length=1)] = ("mean", "quantile")
+    linkage: Annotated[tuple[Thresholded, ...], Field(min_length=1)] = ("mean", "quantile")
     quantile: Annotated[tuple[Annotated[Fraction, Field(gt=0)], ...], Field(min_length=1)] = _decimals("0.5", "0.85")
     threshold: Values = tuple(Decimal(k) / 20 for k in range(2, 19))
     small: Rules = ((0, Decimal("0.3")), (600, Decimal("0.1")), (600, Decimal("0.3")))
@@ -70,7 +72,7 @@ class Grid(Section):
 
     def levels(self, like: Agglomeration) -> int:
         """Counts the levels that the histograms of contacts need: 0, none, where no quantile is tried."""
-        return like.levels if "quantile" in self.linkage else 0
+        return like.levels if any(LINKAGES[linkage].histograms for linkage in self.linkage) else 0
 
     def ends(self, supervoxels: Supervoxels, agglomeration: Agglomeration) -> list[str]:
         """Names the thresholds whose chosen value is the first or the last of three or more that were tried."""
@@ -87,10 +89,10 @@ class Grid(Section):
 
     def _scores(self) -> Iterator[tuple[str, Decimal | None]]:
         for linkage in dict.fromkeys(self.linkage):
-            if linkage == "mean":
-                yield linkage, None
-            else:
+            if linkage == "quantile":
                 yield from ((linkage, quantile) for quantile in self.quantile)
+            else:
+                yield linkage, None
 
 
 def read_grid(path: Path | None, overrides: Sequence[str]) -> Grid:

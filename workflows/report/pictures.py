@@ -105,7 +105,8 @@ class View:
 
 
 def grey(panes: Sequence[Pane]) -> list[Pixels]:
-    """Grey levels, stretched so that half a percent of the voxels is black and as much white."""
+    """Grey levels, stretched so that half a percent of the voxels is black and as much white; no number is 0."""
+    panes = [np.where(np.isfinite(pane), pane, 0) for pane in panes]
     low, high = np.percentile(np.concatenate([pane.ravel() for pane in panes]), (0.5, 99.5))
     scale = 255 / max(float(high - low), 1e-9)
     return [_rgb(np.clip((pane.astype(np.float32) - low) * scale, 0, 255)) for pane in panes]

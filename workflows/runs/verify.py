@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...pipeline.agglomeration.small_supervoxels import JoinRule
 from ...pipeline.errors import RequestError, TaskError
 from ...pipeline.geometry import BlockGrid, Box, Triple, triple
+from ...pipeline.thresholds import Threshold
 from ...pipeline.volumes import open_volume
 from ..progress import Progress
 from ..recipes.segmentation_recipe import Blocks, Output, Recipe, load
@@ -182,12 +184,13 @@ def _from_affinities(recipe: Recipe, directory: Path, box: Box | None) -> Recipe
 
 
 def _in_memory(recipe: Recipe, grid: BlockGrid) -> _Result:
-    from ...pipeline.segment import segment
+    from ...pipeline.segment import segment_by
 
-    affinities = stored.read(recipe.input, grid.covered)
-    settings: dict[str, Any] = recipe.supervoxels.model_dump(exclude={"method", "strides"})
-    settings |= recipe.agglomeration.model_dump(exclude={"bias", "by_size", "solver"})
-    segments, supervoxels = segment(affinities, **settings), segment(affinities, **(settings | _NOTHING_MERGES))
+    affinities, wanted, rule = stored.read(recipe.input, grid.covered), recipe.supervoxels, recipe.agglomeration
+    limits = Threshold.parse(wanted.low), Threshold.parse(wanted.high)
+    join = JoinRule.parse(wanted.join_size, wanted.join_affinity)
+    nothing_merges = rule.model_copy(update=_NOTHING_MERGES)
+    segments, supervoxels = (segment_by(affinities, *limits, join, by) for by in (rule, nothing_merges))
     return _Result("in memory", _named_in_volume(segments, grid), _named_in_volume(supervoxels, grid))
 
 

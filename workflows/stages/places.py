@@ -51,4 +51,4 @@ class Places:
 
 
 def _place(directory: Path, path: str) -> str:
-    return path if "://" in path else os.path.normpath(directory / path)
+    return path if "://" in path else os.path.normpath(directory / Path(path).expanduser())

@@ -32,7 +32,7 @@ def test_input_paths_are_relative_to_the_recipe_and_urls_stay(tmp_path):
 def test_the_sign_of_the_home_folder_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     asked = recipe(tmp_path, RAW, "input.raw=~/em.zarr", "output.segmentation=~/out.zarr")
-    assert asked.input.raw == str(tmp_path / "home" / "em.zarr")
+    assert asked.input.raw.path == str(tmp_path / "home" / "em.zarr")
     assert Places.of(asked, tmp_path / "run").segmentation == str(tmp_path / "home" / "out.zarr")
 
 

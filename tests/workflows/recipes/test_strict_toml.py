@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petavox.pipeline.errors import RequestError
+from petavox.pipeline.thresholds import Fraction
 from petavox.workflows.recipes import strict_toml
-from petavox.workflows.recipes.segmentation_recipe import Fraction
 from petavox.workflows.recipes.strict_toml import Section
 
 
