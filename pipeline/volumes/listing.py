@@ -31,7 +31,7 @@ def volumes_below(folder: Path) -> list[str]:
 
 
 def sentence(folder: Path) -> str:
-    """What there is below a folder, as the end of a message; empty if nothing was found."""
+    """Words what there is below a folder, as the end of a message; empty if nothing was found."""
     found = volumes_below(folder)
     more = " …" if len(found) == MOST_NAMED else ""
     return f" Name one of: {', '.join(found)}{more}" if found else ""

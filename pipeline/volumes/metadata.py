@@ -21,7 +21,7 @@ AXES_BY_RANK = {3: "zyx", 4: "czyx", 5: "tczyx"}
 
 @dataclass(frozen=True)
 class Frame:
-    """What metadata says of an array; whatever it does not say is empty.
+    """Holds what metadata says of an array; whatever it does not say is empty.
 
     Args:
         axes: one-letter names in the array's own order.
@@ -106,7 +106,7 @@ def arrange(
     keep_channel: bool,
     chosen: Mapping[str, int] | None = None,
 ) -> tuple[list[int], list[int]]:
-    """How to bring an array into (C,) Z, Y, X.
+    """Finds out how to bring an array into (C,) Z, Y, X.
 
     Args:
         axes: names of the array's axes.

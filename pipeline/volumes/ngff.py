@@ -27,7 +27,7 @@ def levels(image: Document) -> list[str]:
 
 
 def finer_levels(image: Document) -> tuple[str, ...]:
-    """What must be said where the first level of an image is not its finest."""
+    """Words a remark where the first level of an image is not its finest."""
     scales: dict[str, float] = {}
     for dataset in _documents(image.get("datasets")):
         for transform in _documents(dataset.get("coordinateTransformations")):

@@ -11,7 +11,7 @@ FINER = 0.99
 
 
 def size_remarks(size: Nanometres) -> tuple[str, ...]:
-    """What a user must be told of a voxel size in nm (z, y, x) before it is used; nothing if it is a common one."""
+    """Words remarks on a voxel size in nm (z, y, x) before it is used; nothing if it is a common one."""
     z, y, x = size
     stated = f"{z:g} × {y:g} × {x:g} nm (z, y, x)"
     remarks = []

@@ -91,7 +91,7 @@ class VolumeSource(BaseModel):
 
     @property
     def laid_over(self) -> dict[str, Any]:
-        """What is laid over the volume, by name; nothing where it is taken as it is."""
+        """Lists the values laid over the volume, by name; nothing where it is taken as it is."""
         values = ((name, getattr(self, name)) for name in LAID_OVER)
         return {name: value for name, value in values if value is not None}
 

@@ -83,7 +83,7 @@ class Place:
 
     @property
     def kvstore(self) -> Document | str:
-        """How TensorStore names this place."""
+        """Names this place as TensorStore does."""
         return {"driver": "file", "path": self.path + "/"} if self.is_local else self.path + "/"
 
     def open(self) -> Any:
@@ -229,7 +229,7 @@ def storage_error(error: Exception, action: str, where: str) -> StorageError:
 
 
 def reason(error: Exception) -> str:
-    """What TensorStore or the system said, without the specification that TensorStore appends."""
+    """Returns what TensorStore or the system said, without the specification that TensorStore appends."""
     return str(error).partition(" [")[0].rstrip(".")
 
 

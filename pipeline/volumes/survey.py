@@ -16,7 +16,7 @@ _LONGEST = 32
 
 
 def survey(volume: Volume) -> tuple[str, ...]:
-    """What a user must be told of a volume's values; only nine places of it are read, of several channels the first.
+    """Words remarks on a volume's values; only nine places of it are read, of several channels the first.
 
     Raises:
         StorageError: the storage failed.

@@ -73,7 +73,7 @@ def _register_filters() -> None:
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file is HDF5 by its signature, which may lie behind a user's block of 512, 1024, 2048 … bytes."""
+    """Tells HDF5 files by their signature, which may lie behind a user's block of 512, 1024, 2048 … bytes."""
     size, offset = path.stat().st_size, 0
     with path.open("rb") as file:
         while offset < min(size, 1 << 24):

@@ -32,7 +32,7 @@ _SAMPLES = {_GREY: 1, _RGB: 3, _GREY_ALPHA: 2, _RGBA: 4}
 
 @dataclass(frozen=True)
 class ImageKind:
-    """What an image is, by its header.
+    """Describes an image by its header.
 
     Args:
         shape: y, x pixels.
@@ -63,7 +63,7 @@ def format_of(path: Path) -> str | None:
 
 
 def kind_of(path: Path, image_format: str) -> ImageKind:
-    """What an image is: of a PNG by its header alone.
+    """Describes an image: a PNG by its header alone.
 
     Raises:
         VolumeError: it has no 8 or 16 bits a pixel, or was cut short.

@@ -1,4 +1,4 @@
-"""What a conversion has done, so that one that was interrupted goes on, and no two write under one name."""
+"""Records a conversion, so that one that was interrupted goes on, and no two write under one name."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class OmeImage:
 
     @property
     def planes(self) -> int:
-        """How many planes the image has by its metadata."""
+        """Counts the planes that the image has by its metadata."""
         return self.lengths["c"] * self.lengths["z"] * self.lengths["t"]
 
     def places(self, first: dict[str, int], count: int) -> Iterator[tuple[int, int, int]]:

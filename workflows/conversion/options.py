@@ -1,4 +1,4 @@
-"""What a user may say of a source beside its path."""
+"""Defines what a user may say of a source beside its path."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What a user says of a source, which always wins over what the source says.
+    """Holds what a user says of a source, which always wins over what the source says.
 
     Args:
         voxel_size: nm, z y x.

@@ -1,4 +1,4 @@
-"""What convert reads, each as boxes of one (C,) Z, Y, X array: told by its content, never by its name."""
+"""Reads sources of conversions as boxes of one (C,) Z, Y, X array: told by their content, never by their name."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Content:
 
 
 def in_words(count: int, first: str, last: str) -> str:
-    """How many sections there are, from which to which."""
+    """Words how many sections there are, from which to which."""
     return f"{count} sections, {first} to {last}" if count > 1 else f"1 section, {first}"
 
 

@@ -1,4 +1,4 @@
-"""What a conversion came to, in one line."""
+"""Sums up a conversion in one line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Converted:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a user must be told of the values."""
+        """Lists remarks on the values that a user must be told."""
         path, found = self.volume.path, []
         if self.not_finite:
             found.append(f"{path}: {self.not_finite} voxels are infinite or not a number.")

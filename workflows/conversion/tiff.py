@@ -25,7 +25,7 @@ AS_PAGES = "To take the pages as they come, one section each, say --axes zyx"
 
 @dataclass(frozen=True)
 class Layout:
-    """Which planes make the volume.
+    """Says which planes make the volume.
 
     Args:
         axes: names of the axes before y and x, the slowest first; empty strings where they have none.
@@ -114,7 +114,7 @@ def _some(names: list[str]) -> str:
 
 
 def page_remarks(page: Page) -> tuple[str, ...]:
-    """What must be said of how values of pages are meant."""
+    """Words remarks on how the values of pages are meant."""
     remarks = []
     if page.photometric == INVERTED:
         remarks.append(

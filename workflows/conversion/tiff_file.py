@@ -27,7 +27,7 @@ _ALPHA = (1, 2)  # of extra samples
 
 @dataclass(frozen=True)
 class Page:
-    """What is known of a page before its pixels are read.
+    """Describes a page before its pixels are read.
 
     Args:
         shape: y, x pixels of a plane.
@@ -132,7 +132,7 @@ class TiffPages:
         return pixels
 
     def planes_behind(self, count: int) -> bool:
-        """Whether so many planes lie one behind the other from the first page's on, in this file to its end."""
+        """Tells whether so many planes lie one behind the other from the first page's on, to the file's end."""
         return self.tiff_page(0).samplesperpixel == 1 and count <= self.room()
 
     def room(self) -> int:

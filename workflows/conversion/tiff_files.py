@@ -79,11 +79,11 @@ class TiffFiles:
         self._pages = dict(enumerate(pages))
 
     def pages(self, number: int) -> list[Page]:
-        """What the pages of a file are."""
+        """Describes the pages of a file."""
         return self._pages[number] if number in self._pages else self[number].pages
 
     def page(self, plane: Plane) -> Page:
-        """What the page of a plane is."""
+        """Describes the page of a plane."""
         return self.pages(plane.file)[plane.page]
 
     def read(self, plane: Plane, rows: slice, columns: slice, channel: int | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What ImageJ and tifffile write into a TIFF beside its pages: how many planes there are, and how large a voxel is."""
+"""Reads what ImageJ and tifffile write into a TIFF beside its pages: numbers of planes, and the size of a voxel."""
 
 from __future__ import annotations
 
