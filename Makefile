@@ -17,7 +17,7 @@ demo: $(VENV)/for-demo
 
 test: $(VENV)/for-test
 	$(RUN) -c "import petavox, sys; sys.exit('site-packages' not in petavox.__file__)"
-	$(RUN) -m pytest tests
+	$(RUN) -m pytest tests --numprocesses auto --dist loadgroup
 
 lint: $(VENV)/for-lint $(VENV)/tree
 	$(VENV)/bin/ruff check .
