@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import dask
-from distributed import Nanny, Scheduler, SpecCluster
+from distributed import Scheduler, SpecCluster
 
 from ..pipeline.errors import ClusterError
 from . import credentials
 from .dask_executor import SETTINGS, DaskExecutor
 from .executor import Function, PoolName
 from .gpus import visible_gpus
+from .nanny import Nanny
 from .place import Place, Pool
 from .roster import Roster, Worker
 from .scratch import private_folder
@@ -39,7 +40,7 @@ class LocalWorkers:
     """The workforce on this machine; everything listens on loopback, and trusts only what holds its key.
 
     Args:
-        place: how many workers of what size in each pool.
+        place: number and size of the workers of each pool.
         roster: hears of them.
     """
 
@@ -101,7 +102,7 @@ class LocalWorkers:
 
 
 def _worker(common: Mapping[str, Any], pool: PoolName, memory: int, gpu: int) -> dict[str, Any]:
-    """What Dask needs to know of a worker; GPU workers see one GPU each, by its number, CPU workers none."""
+    """Describes a worker to Dask; GPU workers see one GPU each, by its number, CPU workers none."""
     return {
         "cls": Nanny,
         "options": {

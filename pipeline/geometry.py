@@ -28,6 +28,18 @@ def triple(values: Sequence[int]) -> Triple:
     return z, y, x
 
 
+def linear(shape: Triple, index: Triple) -> int:
+    """Returns the place of an index in a grid, z slowest."""
+    _, ny, nx = shape
+    return (index[0] * ny + index[1]) * nx + index[2]
+
+
+def unravel(shape: Triple, number: int) -> Triple:
+    """Returns the index in a place of a grid, z slowest."""
+    _, ny, nx = shape
+    return number // (ny * nx), number // nx % ny, number % nx
+
+
 @dataclass(frozen=True, order=True)
 class Box:
     """A half-open box of voxels: start ≤ p < stop on every axis. An empty box has stop == start somewhere."""
@@ -97,27 +109,48 @@ class Box:
 
 @dataclass(frozen=True)
 class BlockGrid:
-    """Blocks of one shape over a volume, anchored at its origin; the last ones are cut at the volume's end.
+    """Blocks of one shape over a volume or a region of it, anchored at the volume's origin, cut where that ends.
+
+    Block (0, 0, 0) is the first one that touches the region.
 
     Args:
         volume: shape of the volume, in voxels.
         block: shape of a block, in voxels.
+        region: the voxels that blocks cover; all of the volume unless given.
 
     Raises:
-        RequestError: a size is not positive.
+        RequestError: a size is not positive, or the region is empty or leaves the volume.
     """
 
     volume: Triple
     block: Triple
+    region: Box | None = None
 
     def __post_init__(self) -> None:
         if min(self.volume) < 1 or min(self.block) < 1:
             raise RequestError(f"Sizes must be at least 1: the volume is {self.volume}, a block is {self.block}.")
+        whole = Box.of_shape(self.volume)
+        if self.region is not None and (min(self.region.shape) < 1 or not whole.contains(self.region)):
+            raise RequestError(
+                f"A box must lie inside the volume and hold a voxel: the volume is {whole}, the box {self.region}"
+                " (z, y, x, in voxels)."
+            )
+
+    @cached_property
+    def covered(self) -> Box:
+        """The voxels that blocks cover."""
+        return Box.of_shape(self.volume) if self.region is None else self.region
+
+    @cached_property
+    def first(self) -> Triple:
+        """Counts the blocks of the whole volume before block (0, 0, 0) along each axis."""
+        return triple([a // b for a, b in zip(self.covered.start, self.block, strict=True)])
 
     @cached_property
     def shape(self) -> Triple:
-        """How many blocks there are along each axis."""
-        return triple([-(-v // b) for v, b in zip(self.volume, self.block, strict=True)])
+        """Counts the blocks along each axis."""
+        ends = zip(self.covered.stop, self.block, self.first, strict=True)
+        return triple([-(-stop // b) - first for stop, b, first in ends])
 
     def __len__(self) -> int:
         z, y, x = self.shape
@@ -129,26 +162,31 @@ class BlockGrid:
 
     def box(self, index: Triple) -> Box:
         """The voxels of a block."""
-        start = triple([i * b for i, b in zip(index, self.block, strict=True)])
-        return Box.of_shape(self.block, start).intersect(Box.of_shape(self.volume))
+        return self.box_of(Box.of_shape((1, 1, 1), index))
+
+    def box_of(self, span: Box) -> Box:
+        """The voxels of a box of blocks, given in block indices."""
+        corners = (
+            triple([(i + f) * b for i, f, b in zip(corner, self.first, self.block, strict=True)])
+            for corner in (span.start, span.stop)
+        )
+        return Box(*corners).intersect(self.covered)
 
     def linear(self, index: Triple) -> int:
         """A block's place in `indices()`."""
-        _, ny, nx = self.shape
-        return (index[0] * ny + index[1]) * nx + index[2]
+        return linear(self.shape, index)
 
     def unravel(self, number: int) -> Triple:
         """The index whose place in `indices()` is `number`."""
-        _, ny, nx = self.shape
-        return number // (ny * nx), number // nx % ny, number % nx
+        return unravel(self.shape, number)
 
     def touching(self, box: Box) -> Iterator[Triple]:
         """The blocks that share at least one voxel with a box."""
-        inside = box.intersect(Box.of_shape(self.volume))
+        inside = box.intersect(self.covered)
         if inside.is_empty:
             return
-        first = [a // b for a, b in zip(inside.start, self.block, strict=True)]
-        last = [(a - 1) // b for a, b in zip(inside.stop, self.block, strict=True)]
+        first = [a // b - f for a, b, f in zip(inside.start, self.block, self.first, strict=True)]
+        last = [(a - 1) // b - f for a, b, f in zip(inside.stop, self.block, self.first, strict=True)]
         yield from itertools.product(*(range(a, b + 1) for a, b in zip(first, last, strict=True)))
 
 
@@ -160,7 +198,7 @@ class Octree:
     times, which gives eight children, and for large nodes once, for the fewer children they have, the less they hold.
 
     Args:
-        grid: of the blocks.
+        grid: grid of the blocks.
         large: voxels from which on a node counts as large.
     """
 
@@ -169,7 +207,7 @@ class Octree:
 
     @cached_property
     def spans(self) -> tuple[Triple, ...]:
-        """For each level how many blocks a node has along each axis."""
+        """Counts, for each level, the blocks of a node along each axis."""
         spans = [(1, 1, 1)]
         while any(a < b for a, b in zip(spans[-1], self.grid.shape, strict=True)):
             span = list(spans[-1])
@@ -188,7 +226,7 @@ class Octree:
         return len(self.spans) - 1
 
     def shape(self, level: int) -> Triple:
-        """How many nodes a level has along each axis."""
+        """Counts the nodes of a level along each axis."""
         return triple([-(-n // span) for n, span in zip(self.grid.shape, self.spans[level], strict=True)])
 
     def children(self, level: int, index: Triple) -> Iterator[Triple]:
@@ -217,16 +255,13 @@ class Octree:
 
     def box(self, level: int, index: Triple) -> Box:
         """The voxels that a node covers."""
-        span = self.leaf_span(level, index)
-        start, stop = (
-            triple([n * b for n, b in zip(end, self.grid.block, strict=True)]) for end in (span.start, span.stop)
-        )
-        return Box(start, stop).intersect(Box.of_shape(self.grid.volume))
+        return self.grid.box_of(self.leaf_span(level, index))
 
     def open_surface(self, level: int, index: Triple) -> int:
-        """Voxels on those faces of a node that lie inside the volume."""
-        box = self.box(level, index)
-        planes = [(a > 0) + (b < v) for a, b, v in zip(box.start, box.stop, self.grid.volume, strict=True)]
+        """Voxels on those faces of a node that lie inside what blocks cover."""
+        box, covered = self.box(level, index), self.grid.covered
+        ends = zip(box.start, box.stop, covered.start, covered.stop, strict=True)
+        planes = [(a > first) + (b < last) for a, b, first, last in ends]
         return sum(n * box.voxels // side for n, side in zip(planes, box.shape, strict=True))
 
     def surface_of_children(self, level: int, index: Triple) -> int:
@@ -255,5 +290,5 @@ class Octree:
                 yield axis, triple(block)
 
     def children_a_side(self, level: int) -> Triple:
-        """How many children a node of a level has along each axis, unless the volume ends before."""
+        """Counts the children of a node of a level along each axis, unless the volume ends before."""
         return triple([a // b for a, b in zip(self.spans[level], self.spans[level - 1], strict=True)])

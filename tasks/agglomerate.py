@@ -6,79 +6,64 @@ At level 0 a node is a block, and its graph that of the block's fragments once i
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
-from typing import Literal
 
 import numpy as np
 
 from ..pipeline.agglomeration.block_graph import Placement, as_region
-from ..pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
-from ..pipeline.agglomeration.multicut import MulticutRule, Solver, merge_multicut
-from ..pipeline.agglomeration.octree_node import ALL_FACES, FaceTable, Merge, Region, decide, face_bit
+from ..pipeline.agglomeration.linkages import merge_by
+from ..pipeline.agglomeration.octree_node import ALL_FACES, FaceTable, Region, decide, face_bit
+from ..pipeline.agglomeration.rules import AgglomerationRule
 from ..pipeline.agglomeration.small_supervoxels import JoinRule
-from ..pipeline.geometry import BlockGrid, Box, Octree, Triple
-from ..pipeline.thresholds import Threshold
+from ..pipeline.geometry import Box, Octree, Triple
 from . import block_tables
-from .contract import Density, Outcome, Resources, TaskConfig
+from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Piece
+from .work import Extent, Growth, Work, given_to_node
 
 VERSION = 3
 _TABLES = 20_000_000  # bytes that reading and writing tables take, however small
 _PASSED_UP = 4  # contacts, for each that crosses an open face: clusters that reach it touch one another inside, too
 
 
-class Config(TaskConfig):
-    """Args:
-    volume: shape of the volume.
-    block: shape of a block.
-    level: of the node; its index counts nodes of this level.
+class Config(GridConfig, AgglomerationRule):
+    """Configures the agglomeration of one node of the octree.
+
+    Args:
+    level: level of the node; its index counts nodes of this level.
     join_size, join_affinity: see `JoinRule`; thresholds are decimals.
-    linkage: how contacts are judged.
-    threshold, small_size, small_threshold, veto_size, veto_threshold: for "mean" and "quantile", see `MergeRule`.
-    quantile: for "quantile", likewise.
-    levels: of the contacts' histograms; 0 for none.
-    bias, by_size, solver: for "multicut", see `MulticutRule`.
-    dust_size: segments with fewer voxels become background.
+    levels: levels of the contacts' histograms; 0 where the linkage needs none. All other keys: see `AgglomerationRule`.
     leaves: folder of the tables of supervoxels and faces: the run's own, or those of the run that it was cut from.
     tables: folder of the run's tables.
     """
 
-    volume: Triple
-    block: Triple
     level: int
     join_size: int = 0
     join_affinity: str = "1"
-    linkage: Literal["mean", "quantile", "multicut"] = "mean"
-    threshold: str
-    small_size: int = 0
-    small_threshold: str = "1"
-    veto_size: int = 0
-    veto_threshold: str = "1"
-    quantile: str = "1"
     levels: int = 0
-    bias: float = 0.5
-    by_size: bool = True
-    solver: Solver = "greedy-additive"
-    dust_size: int = 0
     leaves: str
     tables: str
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """A leaf holds its clusters and contacts; a node further up what its children pass up, by their open surface."""
+    """States what a node needs: a leaf its clusters and contacts, other nodes what comes up, by its open surface."""
     contact = 250 + 16 * config.levels
     if config.level == 0:
         voxels = Box.of_shape(config.block).voxels
         return Resources(memory=_TABLES + round(voxels * (density.joined * contact + density.clusters * 100)))
-    surface = Octree(BlockGrid(config.volume, config.block)).most_surface_of_children(config.level)
+    surface = Octree(config.grid).most_surface_of_children(config.level)
     return Resources(memory=_TABLES + round(_PASSED_UP * density.crossing * surface * (contact + 100)))
+
+
+def work(config: Config, extent: Extent, growth: Growth) -> Work:
+    """A node merges the contacts that it is given."""
+    return Work(extent.tasks(config.level), contacts=given_to_node(extent, config.level, growth))
 
 
 def run(config: Config, index: Triple) -> Outcome:
     parts, placement = _given(config, index)
     given = sum(len(part.contacts) for part in parts)
-    join = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
-    decision = decide(parts, _faces(config, index), join, _merge(config), config.dust_size)
+    join = JoinRule.parse(config.join_size, config.join_affinity)
+    decision = decide(parts, _faces(config, index), join, merge_by(config), config.dust_size)
     if placement is not None:
         decision = replace(decision, linked=np.concatenate([placement.pairs, decision.linked]))
     written = block_tables.write_decision(config.tables, config.level, index, decision, placement)
@@ -102,7 +87,7 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
 
 
 def _given(config: Config, index: Triple) -> tuple[list[Region], Placement | None]:
-    octree = Octree(BlockGrid(config.volume, config.block))
+    octree = Octree(config.grid)
     if config.level:
         return [_child(config, octree, index, child) for child in octree.children(config.level, index)], None
     region, placement = region_of_block(config.leaves, octree.grid.shape, index, config.levels)
@@ -114,9 +99,9 @@ def region_of_block(leaves: str, blocks: Triple, index: Triple, levels: int) -> 
 
     Args:
         leaves: folder of these tables.
-        blocks: how many blocks there are along each axis.
-        index: of the block.
-        levels: of the contacts' histograms; 0 to leave them out.
+        blocks: number of blocks along each axis.
+        index: index of the block.
+        levels: levels of the contacts' histograms; 0 to leave them out.
     """
     shares = {}
     for axis in range(3):
@@ -133,22 +118,8 @@ def region_of_block(leaves: str, blocks: Triple, index: Triple, levels: int) -> 
 def _faces(config: Config, index: Triple) -> list[FaceTable]:
     if config.level == 0:
         return []
-    faces = Octree(BlockGrid(config.volume, config.block)).inner_faces(config.level, index)
+    faces = Octree(config.grid).inner_faces(config.level, index)
     return [block_tables.read_face(config.leaves, block, axis, config.levels) for axis, block in faces]
-
-
-def _merge(config: Config) -> Merge:
-    if config.linkage == "multicut":
-        return partial(merge_multicut, rule=MulticutRule(config.bias, config.by_size, config.solver))
-    rule = MergeRule.parse(
-        threshold=config.threshold,
-        small_size=config.small_size,
-        small_threshold=config.small_threshold,
-        veto_size=config.veto_size,
-        veto_threshold=config.veto_threshold,
-        quantile=config.quantile if config.linkage == "quantile" else None,
-    )
-    return partial(merge_closed, rule=rule)
 
 
 def _child(config: Config, octree: Octree, index: Triple, child: Triple) -> Region:

@@ -9,41 +9,45 @@ import numpy.typing as npt
 
 from ..pipeline.agglomeration.contacts import Int64s
 from ..pipeline.agglomeration.octree_node import Ids, look_up
-from ..pipeline.geometry import BlockGrid, Octree, Triple
+from ..pipeline.geometry import Octree, Triple
 from . import block_tables
-from .contract import Density, Outcome, Resources, TaskConfig
+from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Piece
+from .work import Extent, Growth, Work, given_to_node
 
 VERSION = 1
 _GIVEN = 100  # bytes, for each contact that crosses an open face of a child: its cluster, target and segment, looked up
 _KNOWN = 40  # likewise in the parent's table, where these are looked up
 
 
-class Config(TaskConfig):
-    """Args:
-    volume: shape of the volume.
-    block: shape of a block.
-    level: of the node, at least 1.
+class Config(GridConfig):
+    """Configures the assignment of final segments to the clusters of one node of the octree.
+
+    Args:
+    level: level of the node, at least 1.
     tables: folder of the run's tables.
     """
 
-    volume: Triple
-    block: Triple
     level: int
     tables: str
 
 
 def resources(config: Config, density: Density) -> Resources:
     """A node holds ids and segments of what its children, and those of its parent, pass up."""
-    octree = Octree(BlockGrid(config.volume, config.block))
+    octree = Octree(config.grid)
     surface = _GIVEN * octree.most_surface_of_children(config.level)
     if config.level < octree.height:
         surface += _KNOWN * octree.most_surface_of_children(config.level + 1)
     return Resources(memory=round(surface * density.crossing))
 
 
+def work(config: Config, extent: Extent, growth: Growth) -> Work:
+    """The clusters that a node had been given are as many as their contacts, up to a factor."""
+    return Work(extent.tasks(config.level), contacts=given_to_node(extent, config.level, growth))
+
+
 def run(config: Config, index: Triple) -> Outcome:
-    given, segments = segments_of(config.tables, Octree(BlockGrid(config.volume, config.block)), config.level, index)
+    given, segments = segments_of(config.tables, Octree(config.grid), config.level, index)
     written = block_tables.write_assignment(config.tables, config.level, index, given, segments)
     return Outcome(counts={"table_bytes": written.bytes}, checksum=written.checksum)
 
@@ -53,7 +57,7 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
 
 
 def segments_of(tables: str, octree: Octree, level: int, index: Triple) -> tuple[Ids, Ids]:
-    """The clusters that a node had been given, and the segment of each: known here, or found in the parent's table."""
+    """Finds the segment of every cluster that a node had been given: known here, or found in the parent's table."""
     node = block_tables.read_targets(tables, level, index)
     segments = node.target.copy()
     if level < octree.height:
@@ -73,20 +77,20 @@ def segments_of_leaf(tables: str, octree: Octree, index: Triple) -> Ids:
 
 
 def homes_of_leaf(tables: str, index: Triple) -> Iterator[tuple[Triple, Int64s, npt.NDArray[np.int32]]]:
-    """Where the clusters of a block's leaf are: for every block whose region has some, these and the nodes there."""
+    """Finds where the clusters of a block's leaf are: each block that holds some, with these and the nodes there."""
     placement = block_tables.read_placement(tables, index)
     here = np.flatnonzero(placement.place >= 0)
     yield index, here, placement.place[here]
     gone = np.flatnonzero(placement.place < 0)
     number = -1 - placement.place[gone]
-    face, there = placement.gone_face[number], placement.gone_to[number]
+    face, there = placement.moved_face[number], placement.moved_to[number]
     for bit in np.unique(face).tolist():
         block, through = beyond(index, bit), face == bit
         yield block, gone[through], block_tables.read_placement(tables, block).place[there[through]]
 
 
 def beyond(index: Triple, face: int) -> Triple:
-    """The block beyond one of a block's faces, given by its bit."""
+    """Returns the block beyond one of a block's faces, given by its bit."""
     axis, above = divmod(face.bit_length() - 1, 2)
     z, y, x = (i + (k == axis) * (2 * above - 1) for k, i in enumerate(index))
     return z, y, x

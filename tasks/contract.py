@@ -1,11 +1,13 @@
-"""What a task is: a strict config, a block index, a small Outcome, and the resources that it states in advance."""
+"""Defines a task: a strict config, a block index, a small Outcome, and the resources that it states in advance."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..pipeline.geometry import BlockGrid, Box, Triple
 
 
 class TaskConfig(BaseModel):
@@ -14,9 +16,28 @@ class TaskConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class GridConfig(TaskConfig):
+    """Base of the configs of tasks over blocks.
+
+    Args:
+        volume: shape of the volume, voxels.
+        block: shape of a block.
+        region: the voxels that blocks cover; all of the volume unless given.
+    """
+
+    volume: Triple
+    block: Triple
+    region: Box | None = Field(default=None, exclude_if=lambda box: box is None)
+
+    @property
+    def grid(self) -> BlockGrid:
+        """The blocks."""
+        return BlockGrid(self.volume, self.block, self.region)
+
+
 @dataclass(frozen=True)
 class Density:
-    """How many supervoxels and contacts between them there are: what tables and graphs take goes by that.
+    """States how dense supervoxels and their contacts are, by which the sizes of tables and graphs are stated.
 
     The defaults are those of noisy affinities of SNEMI3D with high = 0.9999; smoother affinities and a lower `high`
     have a tenth of them.
@@ -35,7 +56,7 @@ class Density:
 
     @property
     def cut(self) -> float:
-        """Small supervoxels that a face between two blocks cuts, for each voxel of the face."""
+        """Counts the small supervoxels that a face between two blocks cuts, for each voxel of the face."""
         return float(self.fragments ** (2 / 3))
 
 
@@ -45,7 +66,7 @@ CUDA_BYTES = 2_500_000_000
 
 @dataclass(frozen=True)
 class Resources:
-    """What one task needs while it runs.
+    """States the memory and the cores that one task needs while it runs.
 
     Args:
         memory: peak bytes of the process that the task adds, arrays and scratch.
@@ -58,13 +79,13 @@ class Resources:
     gpu: bool = False
 
     def on_gpu(self) -> Resources:
-        """The same on a GPU worker, whose driver and libraries take memory besides."""
+        """Adds the memory of a GPU worker, whose driver and libraries take some besides."""
         return replace(self, gpu=True, memory=self.memory + CUDA_BYTES)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task tells the driver: never arrays, always small.
+    """Reports a task to the driver: never arrays, always small.
 
     Args:
         state: "done"; "empty" where there was nothing in the data; "masked" where nothing was asked for. Nothing was

@@ -1,4 +1,4 @@
-"""What tasks leave in storage, piece by piece, and the checksum of each piece as it is read back."""
+"""Describes what tasks leave in storage, piece by piece, and the checksum of each piece as it is read back."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Protocol
 
 import google_crc32c
 import numpy as np
+import numpy.typing as npt
 
 from ..pipeline import checksums, tables
 from ..pipeline.errors import StorageError
-from ..pipeline.geometry import Box
-from ..pipeline.volumes import open_volume
+from ..pipeline.geometry import Box, triple
+from ..pipeline.volumes import Volume, open_volume
 
 
 class Piece(Protocol):
@@ -22,14 +23,14 @@ class Piece(Protocol):
     def path(self) -> str: ...
 
     def checksum(self) -> int:
-        """Of the values in storage.
+        """Computes the checksum of the values in storage.
 
         Raises:
             PetavoxError: it is missing, or cannot be read.
         """
 
     def is_blank(self) -> bool:
-        """Whether it reads as what was never written, though nothing says so on reading."""
+        """Tells whether the piece reads as something never written, which raises no error."""
 
     def clear(self) -> None:
         """Make it as if never written, where its task leaves out what is blank and would not write over it.
@@ -56,7 +57,26 @@ class Part:
     def clear(self) -> None:
         volume = open_volume(self.path, writable=True)
         shape = self.box.shape if volume.spec.channels is None else (volume.spec.channels, *self.box.shape)
-        volume.write(self.box, np.full(shape, volume.spec.fill_value, volume.spec.dtype))
+        write_part(volume, self.box, np.full(shape, volume.spec.fill_value, volume.spec.dtype))
+
+
+def write_part(volume: Volume, box: Box, voxels: npt.NDArray[np.generic]) -> None:
+    """Write a box that a region of a volume has cut; what else its write units hold becomes 0.
+
+    Args:
+        volume: open for writing; the task alone writes the units that the box touches.
+        box: inside the volume.
+        voxels: of the box's shape, channels first.
+    """
+    spec = volume.spec
+    start = triple([a // unit * unit for a, unit in zip(box.start, spec.write_unit, strict=True)])
+    stop = triple([-(-b // unit) * unit for b, unit in zip(box.stop, spec.write_unit, strict=True)])
+    units = Box(start, stop).intersect(spec.box)
+    if units != box:
+        around = np.zeros((*voxels.shape[:-3], *units.shape), voxels.dtype)
+        around[(..., *box.slices(units.start))] = voxels
+        voxels = around
+    volume.write(units, voxels)
 
 
 @dataclass(frozen=True)

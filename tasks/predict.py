@@ -24,17 +24,22 @@ from ..pipeline import checksums
 from ..pipeline.affinities.checkpoint import CheckpointConfig, check_checkpoint_offsets, load_checkpoint
 from ..pipeline.affinities.offsets import NEAREST
 from ..pipeline.affinities.prediction import Inference, Predictor, working_memory
+from ..pipeline.affinities.unet import ResidualSymmetricUNet
 from ..pipeline.affinities.variants import Combine
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
-from ..pipeline.networks.normalisation import Normalisation
+from ..pipeline.networks.normalisation import Normalisation, holds_image
+from ..pipeline.networks.operation_count import operations_a_voxel
 from ..pipeline.networks.orientations import Count
-from ..pipeline.volumes import THREADS, VolumeSpec, open_volume
+from ..pipeline.volumes import THREADS, Volume, VolumeSource, VolumeSpec, open_volume
 from .contract import Density, Outcome, Resources, TaskConfig
-from .outputs import Part, Piece
+from .outputs import Part, Piece, write_part
+from .work import Extent, Growth, Work
 
 log = logging.getLogger(__name__)
 
 VERSION = 2
+NOT_FINITE = "not_finite"
+"""Count of voxels whose grey value is infinite or not a number: the network sees the mean, edges to them are 0."""
 TORCH_BYTES = 450_000_000
 """What torch takes in a process that predicts, measured: half of it on import, the rest as its kernels' scratch."""
 
@@ -47,25 +52,31 @@ Wanted = npt.NDArray[np.bool_] | None
 
 
 class Config(TaskConfig):
-    """Args:
-    raw: path of the raw volume.
-    mask: path of a volume of its shape; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
+    """Configures the affinities of a block.
+
+    Args:
+    raw: the raw volume.
+    mask: a volume of its shape; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
     checkpoint: folder of the checkpoint.
     affinities: path of the affinities volume, which exists.
     block: shape of a block.
-    normalisation: of the raw volume's grey values.
+    region: the voxels whose affinities are wanted; all of the volume unless given.
+    normalisation: normalisation of the raw volume's grey values.
     patch: shape of a patch; None: that of the checkpoint, as for its overlap and rim.
-    threads: that torch computes with on a CPU.
+    threads: number of torch's threads on a CPU.
     batch, device, precision: see `Inference`.
     variants, combine, compile, overlap, rim: likewise; no part of the config, and so of what makes a result stale,
         unless set.
+    floats: whether grey values are floats, of which those that are no number count as the mean; before there was this
+        key, they spread over what the network saw.
     """
 
-    raw: str
-    mask: str | None = Field(default=None, exclude_if=lambda path: path is None)
+    raw: VolumeSource
+    mask: VolumeSource | None = Field(default=None, exclude_if=lambda path: path is None)
     checkpoint: str
     affinities: str
     block: Triple
+    region: Box | None = Field(default=None, exclude_if=lambda box: box is None)
     normalisation: Normalisation
     patch: Triple | None
     batch: int
@@ -77,10 +88,11 @@ class Config(TaskConfig):
     compile: bool = Field(default=False, exclude_if=lambda asked: not asked)
     overlap: Triple | None = Field(default=None, exclude_if=lambda overlap: overlap is None)
     rim: Triple | None = Field(default=None, exclude_if=lambda rim: rim is None)
+    floats: bool = Field(default=False, exclude_if=lambda floats: not floats)
 
 
 def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> VolumeSpec:
-    """What the affinities volume of a raw volume looks like."""
+    """Describes the affinities volume of a raw volume."""
     return VolumeSpec(
         shape=raw.shape,
         dtype="uint8",
@@ -96,35 +108,50 @@ def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> Vol
 def resources(config: Config, _: Density) -> Resources:
     """One block with its image, one batch of patches, and torch itself."""
     checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
-    raw = open_volume(config.raw).spec
+    raw = config.raw.open().spec
     block = triple([min(b, v) for b, v in zip(config.block, raw.shape, strict=True)])
     inference = _inference(config, checkpoint, raw.fill_value)
     arrays = working_memory(checkpoint.network, inference, block, np.dtype(raw.dtype).itemsize, raw.chunk[0])
     if config.mask is not None:
         arrays += 6 * prod(block)  # the mask, and which affinities it leaves
+    if raw.dtype.startswith("float"):
+        arrays += (6 + np.dtype(raw.dtype).itemsize) * prod(block)  # likewise of what is finite
     needed = Resources(memory=TORCH_BYTES + arrays, threads=config.threads)
     return needed.on_gpu() if config.device == "cuda" else needed
 
 
+def work(config: Config, extent: Extent, _: Growth) -> Work:
+    """Patches are read and convolved, and the voxels of blocks written."""
+    checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
+    network = ResidualSymmetricUNet(checkpoint.network)
+    a_voxel = config.variants * operations_a_voxel(network, checkpoint.network.multiple)
+    seen = extent.patch_voxels(checkpoint.patches(config.patch, config.overlap, config.rim))
+    return Work(extent.tasks(), extent.voxels(), seen=seen, operations=a_voxel * seen)
+
+
 def run(config: Config, index: Triple) -> Outcome:
-    raw = open_volume(config.raw)
-    block = BlockGrid(raw.spec.shape, config.block).box(index)
+    raw = config.raw.open()
+    block = BlockGrid(raw.spec.shape, config.block, config.region).box(index)
     wanted = _wanted(config, block)
     if wanted is not None and not wanted.any():
         nothing = np.zeros((len(NEAREST), *block.shape), np.uint8)
         return Outcome(state="masked", voxels=block.voxels, checksum=checksums.of_array(nothing))
+    known, not_finite = _known(raw, block)
     torch.set_num_threads(config.threads)
+    known, not_finite = _known(raw, block)
+    wanted = known if wanted is None else wanted if known is None else wanted & known
     predictor = _predictor(config, raw.spec.fill_value)
     affinities, found = _predict(predictor, config, block, wanted)
     state: Literal["done", "empty"] = "done" if found else "empty"
-    return Outcome(state=state, voxels=block.voxels, checksum=checksums.of_array(affinities))
+    counts = {NOT_FINITE: not_finite} if not_finite else {}
+    return Outcome(state=state, voxels=block.voxels, counts=counts, checksum=checksums.of_array(affinities))
 
 
 def _predict(predictor: Predictor, config: Config, block: Box, wanted: Wanted) -> tuple[npt.NDArray[np.uint8], bool]:
     """Affinities of a block, and whether there are any; these are written while others are still being computed."""
     on_gpu = predictor.device.name == "cuda"
     threads = min(STORAGE_THREADS, len(os.sched_getaffinity(0))) if on_gpu else THREADS
-    raw = open_volume(config.raw, threads=threads)
+    raw = config.raw.open(threads=threads)
     output = open_volume(config.affinities, writable=True, threads=threads)
     affinities = np.empty((len(NEAREST), *block.shape), np.uint8)
 
@@ -136,7 +163,7 @@ def _predict(predictor: Predictor, config: Config, block: Box, wanted: Wanted) -
             np.multiply(arrived(), wanted[here], out=affinities[here])
         any_there = bool(affinities[here].any())
         if any_there:
-            output.write(slab, affinities[here])
+            write_part(output, slab, affinities[here])
         return any_there
 
     depths = (raw.spec.chunk[0], output.spec.write_unit[0])
@@ -152,7 +179,7 @@ def _predict(predictor: Predictor, config: Config, block: Box, wanted: Wanted) -
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    block = BlockGrid(open_volume(config.affinities).spec.shape, config.block).box(index)
+    block = BlockGrid(open_volume(config.affinities).spec.shape, config.block, config.region).box(index)
     return (Part(config.affinities, block),)
 
 
@@ -160,10 +187,29 @@ def _wanted(config: Config, block: Box) -> Wanted:
     """For each affinity (3, Z, Y, X) of a block whether both ends of its edge are inside the mask, if there is one."""
     if config.mask is None:
         return None
-    mask = open_volume(config.mask)
-    around = Box(triple([max(0, a - 1) for a in block.start]), block.stop)
+    around = _around(block)
+    return _both_ends(config.mask.open().read(around) != 0, block, around)
+
+
+def _known(raw: Volume, block: Box) -> tuple[Wanted, int]:
+    """Finds for each affinity of a block whether both ends of its edge are finite, and counts voxels that are not."""
+    if not raw.spec.dtype.startswith("float"):
+        return None, 0
+    around = _around(block)
+    finite = holds_image(raw.read(around), None)
+    inside = finite[block.slices(around.start)]
+    return _both_ends(finite, block, around), int(inside.size - np.count_nonzero(inside))
+
+
+def _around(block: Box) -> Box:
+    """A block with the voxels just before it, as far as the volume goes."""
+    return Box(triple([max(0, a - 1) for a in block.start]), block.stop)
+
+
+def _both_ends(good: npt.NDArray[np.bool_], block: Box, around: Box) -> npt.NDArray[np.bool_]:
+    """Tells for each affinity (3, Z, Y, X) of a block whether both ends of its edge are good."""
     missing = [(1 - (a - b), 0) for a, b in zip(block.start, around.start, strict=True)]
-    inside = np.pad(mask.read(around) != 0, missing, mode="edge")
+    inside = np.pad(good, missing, mode="edge")
     here = inside[1:, 1:, 1:]
     return np.stack([here & inside[:-1, 1:, 1:], here & inside[1:, :-1, 1:], here & inside[1:, 1:, :-1]])
 
@@ -193,4 +239,5 @@ def _inference(config: Config, checkpoint: CheckpointConfig, fill_value: float) 
         compile=config.compile,
         overlap=patches.overlap,
         rim=patches.rim,
+        threads=config.threads,
     )

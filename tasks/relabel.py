@@ -6,29 +6,28 @@ import numpy as np
 
 from ..pipeline import checksums
 from ..pipeline.errors import TableError
-from ..pipeline.geometry import BlockGrid, Octree, Triple
+from ..pipeline.geometry import Octree, Triple
 from ..pipeline.segmentation.relabel import relabel
 from ..pipeline.volumes import CACHE_BYTES, open_volume
 from . import block_tables
 from .assign import segments_of_leaf
-from .contract import Density, Outcome, Resources, TaskConfig
-from .outputs import Part, Piece
+from .contract import Density, GridConfig, Outcome, Resources
+from .outputs import Part, Piece, write_part
+from .work import Extent, Growth, Work
 
 VERSION = 3
 
 
-class Config(TaskConfig):
-    """Args:
-    volume: shape of the volume.
-    block: shape of a block.
+class Config(GridConfig):
+    """Configures the writing of a block of the segmentation.
+
+    Args:
     fragments: path of the fragments volume.
     segmentation: path of the segmentation volume, which exists.
     leaves: folder of the tables of supervoxels: the run's own, or those of the run that it was cut from.
     tables: folder of the run's tables.
     """
 
-    volume: Triple
-    block: Triple
     fragments: str
     segmentation: str
     leaves: str
@@ -41,8 +40,13 @@ def resources(config: Config, density: Density) -> Resources:
     return Resources(memory=CACHE_BYTES + round(z * y * x * (4 + 8 + 8 + density.clusters * 60)))
 
 
+def work(_: Config, extent: Extent, growth: Growth) -> Work:
+    """Every voxel is looked up in a table whose size goes by the contacts between the blocks' clusters."""
+    return Work(extent.tasks(), extent.voxels(), growth.joined * extent.voxels())
+
+
 def run(config: Config, index: Triple) -> Outcome:
-    grid = BlockGrid(config.volume, config.block)
+    grid = config.grid
     block = grid.box(index)
     fragments = open_volume(config.fragments).read(block)
     # A chunk that has gone reads as background.
@@ -54,9 +58,9 @@ def run(config: Config, index: Triple) -> Outcome:
     segments = segments_of_leaf(config.tables, Octree(grid), index)
     table = np.concatenate([np.zeros(1, dtype=np.uint64), segments])
     segmentation = relabel(fragments, table)
-    open_volume(config.segmentation, writable=True).write(block, segmentation)
+    write_part(open_volume(config.segmentation, writable=True), block, segmentation)
     return Outcome(voxels=block.voxels, checksum=checksums.of_array(segmentation))
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    return (Part(config.segmentation, BlockGrid(config.volume, config.block).box(index)),)
+    return (Part(config.segmentation, config.grid.box(index)),)

@@ -26,35 +26,34 @@ from ..pipeline.segmentation.relabel import relabel
 from ..pipeline.segmentation.supervoxels import Fragments, halo_box, label_fragments
 from ..pipeline.tables import Arrays
 from ..pipeline.thresholds import Threshold
-from ..pipeline.volumes import CACHE_BYTES, Volume, open_volume
+from ..pipeline.volumes import CACHE_BYTES, Volume, VolumeSource, open_volume
 from . import block_tables
-from .contract import Density, Outcome, Resources, TaskConfig
-from .outputs import Part, Piece
+from .contract import Density, GridConfig, Outcome, Resources
+from .outputs import Part, Piece, write_part
+from .work import Extent, Growth, Work
 
 VERSION = 4
 
 
-class Config(TaskConfig):
-    """Args:
-    affinities: path of the affinities volume.
+class Config(GridConfig):
+    """Configures the supervoxels of a block.
+
+    Args:
+    affinities: the affinities volume.
     order, signs: where z, y and x lie in it, see `Channels`.
-    volume: shape of the volume, voxels z, y, x.
-    block: shape of a block.
     method: "watershed" by `label_fragments`, "mutex" by `label_mutex_fragments`.
     low, high: decimals, see there.
     long_range, offsets, strides: for "mutex": the long-range channels, the offset of each, see there.
     join_size, join_affinity: see `JoinRule`; a decimal.
-    levels: of the contacts' histograms; 0 for none.
+    levels: levels of the contacts' histograms; 0 for none.
     fragments: path of the fragments volume, which exists.
     tables: folder of the run's tables.
-    bytes_per_affinity: of the stored affinities, for the memory estimate.
+    bytes_per_affinity: bytes of one value of the stored affinities, for the memory estimate.
     """
 
-    affinities: str
+    affinities: VolumeSource
     order: Triple = (0, 1, 2)
     signs: Triple = (1, 1, 1)
-    volume: Triple
-    block: Triple
     method: Literal["watershed", "mutex"] = "watershed"
     low: str
     high: str
@@ -85,25 +84,29 @@ def resources(config: Config, density: Density) -> Resources:
     return Resources(memory=memory)
 
 
+def work(_: Config, extent: Extent, growth: Growth) -> Work:
+    """Every voxel is labelled, and every contact put in columns."""
+    return Work(extent.tasks(), extent.voxels(), growth.contacts * extent.voxels())
+
+
 def run(config: Config, index: Triple) -> Outcome:
-    volume = config.volume
-    grid = BlockGrid(volume, config.block)
+    volume, grid = config.volume, config.grid
     block = grid.box(index)
-    outer = halo_box(block, volume)
-    source = open_volume(config.affinities)
+    outer = halo_box(block, volume, config.region)
+    source = config.affinities.open()
     channels = Channels(config.order, config.signs)
     affinities = read_nearest(source.read, outer, volume, channels, source.path)
     fragments = _label(config, source, affinities, block)
     inner = affinities[:, *block.slices(outer.start)]
     contacts = interior_contacts(fragments.labels, inner, block, volume, config.levels)
-    rule = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
+    rule = JoinRule.parse(config.join_size, config.join_affinity)
     faces = _faces_touched(fragments, block, grid)
     leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, faces, rule)
     found = {"fragments": len(fragments.ids), "contacts": len(contacts)}
     del contacts
     table = np.concatenate([[0], cluster_of + 1]).astype(np.uint32)
     labels = relabel(fragments.labels, table, out=fragments.labels)
-    open_volume(config.fragments, writable=True).write(block, labels)
+    write_part(open_volume(config.fragments, writable=True), block, labels)
     checksum = checksums.of_array(labels)
     written = block_tables.write_leaf(config.tables, index, leaf, _planes(fragments, inner, block, grid), checksum)
     return Outcome(
@@ -114,30 +117,29 @@ def run(config: Config, index: Triple) -> Outcome:
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    block = BlockGrid(config.volume, config.block).box(index)
-    return Part(config.fragments, block), *block_tables.pieces(config.tables, "supervoxels", index)
+    return Part(config.fragments, config.grid.box(index)), *block_tables.pieces(config.tables, "supervoxels", index)
 
 
 def _label(config: Config, source: Volume, affinities: npt.NDArray[np.uint8], block: Box) -> Fragments:
     low, high = Threshold.parse(config.low, "low"), Threshold.parse(config.high, "high")
     if config.method == "watershed":
-        return label_fragments(affinities, block, config.volume, low, high)
+        return label_fragments(affinities, block, config.volume, low, high, config.region)
     name = f"{source.path}, box {block}"
     long_range = np.empty((len(config.long_range), *block.shape), dtype=np.uint8)
     for values, channel in zip(long_range, config.long_range, strict=True):
         values[:] = quantise(source.read(block, slice(channel, channel + 1))[0], name)
     return label_mutex_fragments(
-        affinities, long_range, config.offsets, block, config.volume, low, high, config.strides
+        affinities, long_range, config.offsets, block, config.volume, low, high, config.strides, config.region
     )
 
 
 def _faces_touched(fragments: Fragments, block: Box, grid: BlockGrid) -> npt.NDArray[np.uint8]:
-    """For each fragment the mask of the block's faces, other than faces of the volume, that it touches."""
+    """For each fragment the mask of the faces to other blocks that it touches."""
     faces = np.zeros(len(fragments.ids) + 1, dtype=np.uint8)
     for axis in range(3):
-        if block.start[axis] > 0:
+        if block.start[axis] > grid.covered.start[axis]:
             faces[np.unique(np.take(fragments.labels, 0, axis=axis))] |= face_bit(axis, above=False)
-        if block.stop[axis] < grid.volume[axis]:
+        if block.stop[axis] < grid.covered.stop[axis]:
             faces[np.unique(np.take(fragments.labels, -1, axis=axis))] |= face_bit(axis, above=True)
     return faces[1:]
 
@@ -145,10 +147,10 @@ def _faces_touched(fragments: Fragments, block: Box, grid: BlockGrid) -> npt.NDA
 def _planes(fragments: Fragments, inner: npt.NDArray[np.uint8], block: Box, grid: BlockGrid) -> Arrays:
     planes: Arrays = {}
     for axis in range(3):
-        if block.start[axis] > 0:
+        if block.start[axis] > grid.covered.start[axis]:
             planes[f"first{axis}"] = np.take(fragments.labels, 0, axis=axis).ravel()
             planes[f"affinity{axis}"] = np.take(inner[axis], 0, axis=axis).ravel()
             planes[f"picked{axis}"] = fragments.crossing[axis].ravel()
-        if block.stop[axis] < grid.volume[axis]:
+        if block.stop[axis] < grid.covered.stop[axis]:
             planes[f"last{axis}"] = np.take(fragments.labels, -1, axis=axis).ravel()
     return planes

@@ -185,7 +185,7 @@ def measure_stages(plan: Plan, repeats: int) -> list[Row]:
 def measure_volumes(plan: Plan, work: Path, repeats: int) -> list[Row]:
     """All codecs with one chunk shape in shards, then all chunk shapes with one codec, then two without shards."""
     places = plan.places
-    paths = {"affinities": places.affinities, "fragments": places.fragments, "segmentation": places.segmentation}
+    paths = {"affinities": str(places.affinities), "fragments": places.fragments, "segmentation": places.segmentation}
     rows = []
     for name, path in paths.items():
         block = _block(open_volume(path))
@@ -335,7 +335,7 @@ def _measure_table(arrays: tables.Arrays, compression: str, level: int | None, e
 def _plan(run: Path, work: Path) -> Plan:
     """The stages of a run from its affinities on, which are copied into chunks and shards of the default shapes."""
     recipe = load(run / "recipe.toml")
-    affinities = convert(run / "affinities.zarr", work / "affinities.zarr")
+    affinities = convert(run / "affinities.zarr", work / "affinities.zarr").volume
     return make_plan(
         recipe.model_copy(update={"input": Input(affinities=affinities.path), "model": None}), work / "run"
     )

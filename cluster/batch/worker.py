@@ -1,4 +1,4 @@
-"""The process of a worker job: a worker, kept alive and within its memory until its driver needs it no more."""
+"""Runs a worker job: a worker, kept alive and within its memory until its driver needs it no more."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 async def _answers(address: str) -> bool:
-    """Whether anybody listens there; a network that is away for a moment is not taken for a no."""
+    """Tells whether anybody listens there; a network that is away for a moment is not taken for a no."""
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(*_host_and_port(address)), 10)
     except ConnectionRefusedError:

@@ -1,4 +1,4 @@
-"""Workers as jobs: a scheduler in the driver, and a loop that keeps the batch system's queue as its pools want it."""
+"""Brings workers as jobs: a scheduler in the driver, and a loop that keeps the queue as its pools want it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def start(place: Place, function: Function) -> DaskExecutor:
-    """An executor on the jobs of a cluster.
+    """Starts an executor on the jobs of a cluster.
 
     Raises:
         RequestError: the batch system's commands are not there.
@@ -46,10 +46,10 @@ def start(place: Place, function: Function) -> DaskExecutor:
 
 
 class BatchWorkers:
-    """The workforce of a cluster.
+    """Brings the workers of a cluster.
 
     Args:
-        queue: of the batch system.
+        queue: queue of the batch system.
         place: its pools are `Jobs`; its directory is one that all nodes see.
         roster: hears of the workers.
     """

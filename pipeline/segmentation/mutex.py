@@ -33,26 +33,28 @@ def label_mutex_fragments(
     low: Threshold,
     high: Threshold,
     strides: Triple = (1, 4, 4),
+    region: Box | None = None,
 ) -> Fragments:
     """Label the fragments of one block by the mutex watershed.
 
     Args:
-        affinities: (3, Z, Y, X) uint8 over `halo_box(block, volume)`; channel c at p is the edge between p and the
-            voxel before it along axis c.
+        affinities: (3, Z, Y, X) uint8 over `halo_box(block, volume, region)`; channel c at p is the edge between p and
+            the voxel before it along axis c.
         long_range: (C, Z, Y, X) uint8 over the block; channel c at p is the edge between p and p − offsets[c]. Edges
             that leave the block are not used.
-        offsets: of the long-range channels, voxels z, y, x.
+        offsets: offsets of the long-range channels, voxels z, y, x.
         block: the block, in voxels of the volume.
         volume: shape of the volume.
         low: edges below this join nothing; a voxel whose every edge is below it is background.
         high: edges through a face of the block that pass this are picked.
         strides: long-range edges are used at every so many voxels along each axis.
+        region: the part of the volume that is segmented, as if there were nothing around it; all unless given.
 
     Raises:
         AffinityError: an array does not fit the block, or there are no long-range channels.
         RequestError: low is above high, a stride is below 1, or the block has 2³¹ voxels or more.
     """
-    outer = halo_box(block, volume)
+    outer = halo_box(block, volume, region)
     _check(affinities, long_range, offsets, block, outer)
     if low > high:
         raise RequestError(f"low must not exceed high; found low = {low}, high = {high}.")
@@ -69,7 +71,7 @@ def label_mutex_fragments(
         joined = (clusters[later] == clusters[earlier]) & foreground[later]
         joined &= inner[(axis, *later)] >= low.least_affinity
         picked[later] |= joined * np.uint8(1 << axis)
-        if block.start[axis] > 0:
+        if block.start[axis] > outer.start[axis]:
             face = _slices(axis, slice(0, 1))
             picked[face] |= (inner[(axis, *face)] >= high.least_affinity) * np.uint8(1 << axis)
     return fragments_of(picked, block, volume)
@@ -100,7 +102,7 @@ def _slices(axis: int, along: slice) -> tuple[slice, slice, slice]:
 
 
 def _foreground(affinities: npt.NDArray[np.uint8], outer: Box, low: int) -> npt.NDArray[np.bool_]:
-    """Which voxels have an edge of at least `low`; right for all voxels but the halo."""
+    """Marks the voxels that have an edge of at least `low`; right for all voxels but the halo."""
     found = np.zeros(outer.shape, dtype=np.bool_)
     for axis in range(3):
         later, earlier = _slices(axis, slice(1, None)), _slices(axis, slice(None, -1))

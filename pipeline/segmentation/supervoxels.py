@@ -36,7 +36,7 @@ class Fragments:
         ids: (n,) uint64, for each label 1 + the smallest linear index, in the volume, of its voxels; increasing.
         sizes: (n,) uint64, voxels of each label.
         crossing: for each axis, which voxel edges through the block's lower face are picked: bool arrays with the shape
-            of that face; all False on a face of the volume.
+            of that face; all False on a face of the volume, or of the region that is segmented.
     """
 
     labels: npt.NDArray[np.uint32]
@@ -45,29 +45,38 @@ class Fragments:
     crossing: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 
 
-def halo_box(block: Box, volume: Triple) -> Box:
-    """The affinities that labelling a block needs: one voxel more on every side that is not a face of the volume."""
-    return block.grow((1, 1, 1)).intersect(Box.of_shape(volume))
+def halo_box(block: Box, volume: Triple, region: Box | None = None) -> Box:
+    """Returns the affinities that labelling a block needs.
+
+    There is one voxel more on every side that is not a face of the volume, or of the region that is segmented.
+    """
+    return block.grow((1, 1, 1)).intersect(region or Box.of_shape(volume))
 
 
 def label_fragments(
-    affinities: npt.NDArray[np.uint8], block: Box, volume: Triple, low: Threshold, high: Threshold
+    affinities: npt.NDArray[np.uint8],
+    block: Box,
+    volume: Triple,
+    low: Threshold,
+    high: Threshold,
+    region: Box | None = None,
 ) -> Fragments:
     """Label the supervoxel fragments of one block.
 
     Args:
-        affinities: (3, Z, Y, X) uint8 over `halo_box(block, volume)`; channel c at p is the edge between p and the
-            voxel before it along axis c.
+        affinities: (3, Z, Y, X) uint8 over `halo_box(block, volume, region)`; channel c at p is the edge between p and
+            the voxel before it along axis c.
         block: the block, in voxels of the volume.
         volume: shape of the volume.
         low: a voxel whose every edge is below this is background.
         high: every edge that passes this is picked.
+        region: the part of the volume that is segmented, as if there were nothing around it; all unless given.
 
     Raises:
         AffinityError: the array does not fit the block.
         RequestError: low is above high, or the block has 2³¹ voxels or more.
     """
-    outer = halo_box(block, volume)
+    outer = halo_box(block, volume, region)
     if affinities.dtype != np.uint8 or affinities.shape != (3, *outer.shape):
         raise AffinityError(
             f"Supervoxels of block {block} need uint8 affinities of shape {(3, *outer.shape)}; "
@@ -79,7 +88,8 @@ def label_fragments(
         raise RequestError(f"A block must have fewer than 2**31 voxels; {block} has {block.voxels}.")
     lead = np.array([b - o for b, o in zip(block.start, outer.start, strict=True)], dtype=np.int64)
     choice = np.empty(lead + block.shape, dtype=np.uint8)
-    inside = np.array([start > 0 for start in outer.start])
+    first = (0, 0, 0) if region is None else region.start
+    inside = np.array([start > end for start, end in zip(outer.start, first, strict=True)])
     _choose(affinities, inside, low.least_affinity, choice)
     picked = np.empty(block.shape, dtype=np.uint8)
     _pick(affinities, choice, lead, high.least_affinity, picked)
@@ -173,7 +183,7 @@ def _choose(affinities, inside, low, choice):  # type: ignore[no-untyped-def]
     depth, height = affinities.shape[1:3]
     nz, ny, nx = choice.shape
     low = np.uint8(low)
-    # Where the array starts on a face of the volume, the edges through that face do not exist.
+    # Where the array starts on a face of what is segmented, the edges through that face do not exist.
     for z in range(nz):
         for y in range(ny):
             if 0 < z < depth - 1 and 0 < y < height - 1:
@@ -198,7 +208,7 @@ def _pick_row(values, own, other, channel, high, flags):  # type: ignore[no-unty
 @njit(nogil=True, cache=True)
 def _pick(affinities, choice, lead, high, picked):  # type: ignore[no-untyped-def]
     nz, ny, nx = picked.shape
-    lz, ly, lx = lead  # 0 only on a face of the volume, whose edges do not exist
+    lz, ly, lx = lead  # 0 only on a face of what is segmented, whose edges do not exist
     high = np.uint8(high)
     for z in range(nz):
         for y in range(ny):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import BlockGrid, Box, Octree
+from twins import regions
 
 coordinates = st.tuples(*[st.integers(-20, 20)] * 3)
 shapes = st.tuples(*[st.integers(1, 9)] * 3)
@@ -22,7 +23,8 @@ def boxes(draw):
 
 @st.composite
 def grids(draw):
-    return BlockGrid(draw(st.tuples(*[st.integers(1, 24)] * 3)), draw(shapes))
+    volume = draw(st.tuples(*[st.integers(1, 24)] * 3))
+    return BlockGrid(volume, draw(shapes), draw(st.none() | regions(volume)))
 
 
 @given(boxes(), boxes())
@@ -52,13 +54,27 @@ def test_slabs_make_up_a_box_and_are_cut_at_multiples_of_their_depth(box, depth)
 
 
 @given(grids())
-def test_blocks_tile_the_volume_without_overlap(grid):
+def test_blocks_tile_the_volume_or_its_region_without_overlap(grid):
     hits = np.zeros(grid.volume, dtype=int)
     for number, index in enumerate(grid.indices()):
         hits[grid.box(index).slices()] += 1
         assert grid.linear(index) == number
         assert grid.unravel(number) == index
-    assert (hits == 1).all()
+    assert (hits[grid.covered.slices()] == 1).all()
+    assert hits.sum() == grid.covered.voxels
+
+
+@given(grids())
+def test_blocks_of_a_region_are_those_of_the_volume_cut_at_its_ends(grid):
+    whole = BlockGrid(grid.volume, grid.block)
+    cut = [whole.box(index).intersect(grid.covered) for index in whole.touching(grid.covered)]
+    assert [grid.box(index) for index in grid.indices()] == cut
+
+
+@pytest.mark.parametrize("region", [Box((0, 0, 0), (4, 4, 5)), Box((0, 2, 0), (4, 2, 4)), Box((3, 0, 0), (2, 4, 4))])
+def test_a_region_that_is_empty_or_leaves_the_volume_is_refused(region):
+    with pytest.raises(RequestError, match="inside the volume and hold a voxel"):
+        BlockGrid((4, 4, 4), (2, 2, 2), region)
 
 
 @given(grids(), boxes())

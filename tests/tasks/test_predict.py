@@ -9,7 +9,7 @@ from petavox.pipeline.errors import CheckpointError, StorageError
 from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.networks.checkpoint import save_checkpoint
 from petavox.pipeline.networks.normalisation import Normalisation
-from petavox.pipeline.volumes import Volume, VolumeSpec, create_volume, open_volume
+from petavox.pipeline.volumes import Volume, VolumeSource, VolumeSpec, create_volume, open_volume
 from petavox.tasks import predict
 from petavox.tasks.contract import Density
 
@@ -50,7 +50,8 @@ def make(tmp_path):
 
 
 def run_all(config):
-    outcomes = {index: predict.run(config, index) for index in BlockGrid(SHAPE, config.block).indices()}
+    grid = BlockGrid(SHAPE, config.block, config.region)
+    outcomes = {index: predict.run(config, index) for index in grid.indices()}
     for index, outcome in outcomes.items():
         (part,) = predict.pieces(config, index)
         assert part.checksum() == outcome.checksum
@@ -68,6 +69,18 @@ def test_affinities_are_the_same_for_any_blocks(make):
     run_all(parts)
     np.testing.assert_array_equal(read_all(parts), read_all(whole))
     assert read_all(whole)[..., :16].std() > 0
+
+
+@pytest.mark.parametrize("block", [SHAPE, (4, 8, 8)])
+def test_affinities_of_a_region_are_those_of_the_volume_and_nothing_lies_around_it(make, block):
+    region = Box((1, 3, 2), (5, 19, 13))
+    whole, part = make(SHAPE), make(block, chunk=(2, 8, 8)).model_copy(update={"region": region})
+    run_all(whole)
+    run_all(part)
+    found, expected = read_all(part), np.zeros((3, *SHAPE), np.uint8)
+    expected[:, *region.slices()] = read_all(whole)[:, *region.slices()]
+    np.testing.assert_array_equal(found, expected)
+    assert expected.std() > 0
 
 
 def test_a_block_is_written_slab_by_slab_as_it_would_be_at_once(make, monkeypatch):
@@ -117,8 +130,8 @@ def test_nothing_is_predicted_outside_a_mask_whatever_the_blocks(make, tmp_path)
     )
     whole, masked, parts = make(SHAPE), make((6, 24, 20)), make((6, 8, 8))
     run_all(whole)
-    run_all(masked.model_copy(update={"mask": str(tmp_path / "mask.zarr")}))
-    outcomes = run_all(parts.model_copy(update={"mask": str(tmp_path / "mask.zarr")}))
+    run_all(masked.model_copy(update={"mask": VolumeSource.of(tmp_path / "mask.zarr")}))
+    outcomes = run_all(parts.model_copy(update={"mask": VolumeSource.of(tmp_path / "mask.zarr")}))
     assert {index for index, outcome in outcomes.items() if outcome.state == "masked"} == {
         index for index in outcomes if index[2] > 1
     }
@@ -163,3 +176,32 @@ def test_a_checkpoint_with_other_offsets_is_refused_before_anything_runs(make, t
     save_checkpoint(tmp_path / "model", checkpoint, ResidualSymmetricUNet(turned).state_dict())
     with pytest.raises(CheckpointError, match="other offsets"):
         predict.resources(config, Density())
+
+
+def test_voxels_without_a_number_spoil_no_others_whatever_the_blocks(make, tmp_path):
+    grey = open_volume(tmp_path / "raw.zarr").read(Box.of_shape(SHAPE)).astype(np.float32)
+    hole = np.zeros(SHAPE, bool)
+    hole[2, 3, 5], hole[:, 20:, 2:9] = True, True
+    paths = {"mean": np.where(hole, np.float32(120), grey), "odd": np.where(hole, np.float32(np.nan), grey)}
+    paths["odd"][2, 3, 5] = np.inf
+    for name, voxels in paths.items():
+        made = create_volume(tmp_path / f"{name}.zarr", VolumeSpec(SHAPE, "float32", (30.0, 6.0, 6.0), chunk=SHAPE))
+        made.write(made.spec.box, voxels)
+    ways = {"mean": make(SHAPE), "odd": make(SHAPE, chunk=(3, 8, 8))}, {"odd": make((4, 8, 8))}
+    configs = [
+        config.model_copy(update={"raw": str(tmp_path / f"{name}.zarr")})
+        for way in ways
+        for name, config in way.items()
+    ]
+    outcomes = [run_all(config) for config in configs]
+    expected, found, cut = map(read_all, configs)
+    for axis in range(3):  # an edge to where there is no number has affinity 0, all others are those of the mean
+        touched = hole.copy()
+        after, before = [slice(None)] * 3, [slice(None)] * 3
+        after[axis], before[axis] = slice(1, None), slice(-1)
+        touched[tuple(after)] |= hole[tuple(before)]
+        assert not found[axis][touched].any()
+        np.testing.assert_array_equal(found[axis][~touched], expected[axis][~touched])
+    np.testing.assert_array_equal(found, cut)
+    counted = [sum(outcome.counts.get(predict.NOT_FINITE, 0) for outcome in run.values()) for run in outcomes]
+    assert counted == [0, hole.sum(), hole.sum()]

@@ -11,7 +11,7 @@ import petavox
 from petavox import tasks
 from petavox.pipeline.checksums import packed
 from petavox.pipeline.errors import TableError
-from petavox.pipeline.geometry import BlockGrid, Octree
+from petavox.pipeline.geometry import BlockGrid, Box, Octree
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
 from petavox.tasks.contract import Density
 
@@ -45,10 +45,10 @@ def store(path, array, block, channels=None, offsets=None):
 class StoredRun:
     """All stages of a segmentation through their tasks, each stage's tasks in random order, some of them twice."""
 
-    def __init__(self, folder: Path, affinities, block, seed, levels=0, linkage=None, **nearest):
+    def __init__(self, folder: Path, affinities, block, seed, levels=0, linkage=None, region=None, **nearest):
         self.levels, self.linkage = levels, linkage or {}
         self.volume = affinities.shape[1:]
-        self.grid = BlockGrid(self.volume, block)
+        self.grid = BlockGrid(self.volume, block, region)
         self.octree = Octree(self.grid)
         self.order = random.Random(seed)
         folder.mkdir()
@@ -58,7 +58,7 @@ class StoredRun:
             spec = VolumeSpec(self.volume, dtype, (30, 6, 6), (0, 0, 0), None, None, chunk, shard)
             create_volume(folder / f"{name}.zarr", spec)
         self.fragments, self.segmentation = str(folder / "fragments.zarr"), str(folder / "segmentation.zarr")
-        self.common = {"volume": self.volume, "block": block, "tables": str(folder / "tables")}
+        self.common = {"volume": self.volume, "block": block, "region": region, "tables": str(folder / "tables")}
         self.source = {"affinities": source.path, "fragments": self.fragments, **nearest}
 
     def stage(self, task, shape, **config):
@@ -91,6 +91,29 @@ def test_stored_runs_over_any_blocks_equal_segmenting_in_memory(tmp_path, block)
     expected = petavox.segment(affinities, low="0.1", high="0.98", **JOIN, **THRESHOLDS)
     assert 10 < len(np.unique(expected)) < 2000
     assert np.array_equal(StoredRun(tmp_path / "run", affinities, block, seed=1).run(), expected)
+
+
+REGION = Box((3, 9, 5), (17, 33, 44))
+
+
+@pytest.mark.parametrize("block", [(20, 40, 44), (8, 16, 16), (7, 40, 13), (3, 12, 44)])
+def test_a_region_is_segmented_as_if_cut_out_and_its_ids_are_those_of_the_volume(tmp_path, block):
+    affinities = smooth_affinities((20, 40, 44))
+    cut_out = petavox.segment(affinities[:, *REGION.slices()], low="0.1", high="0.98", **JOIN, **THRESHOLDS)
+    run = StoredRun(tmp_path / "run", affinities, block, seed=1, region=REGION)
+    assert np.array_equal(run.run(), in_volume(cut_out, REGION, affinities.shape[1:]))
+    fragments = open_volume(run.fragments)
+    outside = np.ones(run.volume, bool)
+    outside[REGION.slices()] = False
+    assert not fragments.read(fragments.spec.box)[outside].any()
+
+
+def in_volume(segments, region, volume):
+    """The segments of a region as a volume has them: background around it, and ids of its own voxels."""
+    linear = np.arange(np.prod(volume), dtype=np.uint64).reshape(volume)[region.slices()].ravel()
+    whole = np.zeros(volume, np.uint64)
+    whole[region.slices()] = np.concatenate([np.zeros(1, np.uint64), linear + np.uint64(1)])[segments]
+    return whole
 
 
 def test_quantile_linkage_through_stored_histograms_equals_segmenting_in_memory(tmp_path):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from petavox.pipeline.agglomeration.greedy_merging import MergeRule
+from petavox.pipeline.agglomeration.rules import MergeRule
 from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
-from petavox.pipeline.geometry import Triple
+from petavox.pipeline.geometry import Box, Triple
 from petavox.pipeline.thresholds import Threshold
 
 
@@ -36,6 +36,13 @@ def volumes_and_blocks(draw, largest=6):
     low, high = sorted(draw(st.tuples(*[st.integers(0, 1000)] * 2)))
     large = draw(st.sampled_from([1, 40, 1 << 36]))
     return Case(affinities, block, Threshold(low * 1000), Threshold(high * 1000), seed, large)
+
+
+@st.composite
+def regions(draw, volume):
+    """A box inside a volume, of a voxel or more."""
+    start = [draw(st.integers(0, length - 1)) for length in volume]
+    return Box(tuple(start), tuple(draw(st.integers(a + 1, n)) for a, n in zip(start, volume, strict=True)))
 
 
 @dataclass(frozen=True)

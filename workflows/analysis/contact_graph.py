@@ -21,12 +21,12 @@ from ...pipeline.agglomeration.octree_node import Ids, Region, decide, look_up
 from ...pipeline.agglomeration.small_supervoxels import JoinRule, join_small, linked
 from ...pipeline.errors import RequestError
 from ...pipeline.geometry import BlockGrid, Box, Octree, Triple, triple
-from ...pipeline.thresholds import Threshold
 from ...pipeline.volumes import open_volume
 from ...tasks import block_tables
 from ...tasks.agglomerate import region_of_block
 from ...tasks.assign import beyond, homes_of_leaf, segments_of
 from ..recipes.segmentation_recipe import load
+from ..run_directory.affinities import region_of
 from ..run_directory.checks import check_segmentation
 from ..run_directory.layout import RECIPE
 from ..stages.places import Places
@@ -57,8 +57,10 @@ def contact_graph(run: str | Path, box: Box | Sequence[Sequence[int]]) -> networ
     Memory is proportional to the box and to the blocks that its supervoxels reach or touch; of these only tables are
     read.
 
-        >>> graph = petavox.contact_graph("runs/recipe", ((0, 0, 0), (32, 256, 256)))
-        >>> sorted(graph.edges(data="affinity"), key=lambda edge: -edge[2])[:10]  # the strongest contacts
+        >>> graph = petavox.contact_graph("runs/recipe", ((0, 0, 0), (8, 64, 64)))
+        >>> strongest = sorted(graph.edges(data="affinity"), key=lambda edge: -edge[2])[:10]
+        >>> 0 < strongest[0][2] <= 1
+        True
 
     Args:
         run: a run directory with a finished segmentation, or that of a cut.
@@ -77,10 +79,10 @@ def contact_graph(run: str | Path, box: Box | Sequence[Sequence[int]]) -> networ
     import networkx
 
     opened, wanted = _open(Path(run).absolute()), box if isinstance(box, Box) else Box(*map(triple, box))
-    if wanted.is_empty or not Box.of_shape(opened.grid.volume).contains(wanted):
+    if wanted.is_empty or not opened.grid.covered.contains(wanted):
         raise RequestError(
-            f"The box must lie inside the volume and hold a voxel: {run} is {Box.of_shape(opened.grid.volume)}, the box"
-            f" is {wanted}."
+            f"The box must lie inside what was segmented and hold a voxel: {run} is {opened.grid.covered}, the box is"
+            f" {wanted}."
         )
     blocks, segments = _inside(opened, wanted)
     inside = np.array(sorted(segments), dtype=np.uint64)
@@ -106,8 +108,9 @@ def _open(directory: Path) -> _Run:
     recipe = load(directory / RECIPE)
     places = Places.of(recipe, directory)
     wanted = recipe.supervoxels
-    rule = JoinRule(wanted.join_size, Threshold.parse(str(wanted.join_affinity), "join_affinity"))
-    return _Run(BlockGrid(open_volume(places.fragments).spec.shape, recipe.blocks.shape), places, rule)
+    rule = JoinRule.parse(wanted.join_size, wanted.join_affinity)
+    grid = BlockGrid(open_volume(places.fragments).spec.shape, recipe.blocks.shape, region_of(recipe))
+    return _Run(grid, places, rule)
 
 
 def _inside(run: _Run, box: Box) -> tuple[set[Triple], dict[int, int]]:
@@ -177,5 +180,6 @@ def _needed(region: Region, wanted: Bools, rule: JoinRule) -> Bools:
 def _blocks(grid: BlockGrid, clusters: Ids) -> Iterable[Triple]:
     """The block of each of some clusters of leaves, whose ids tell their first voxel there."""
     voxels = np.unravel_index(clusters.astype(np.int64) - 1, grid.volume)
-    indices = np.stack([place // length for place, length in zip(voxels, grid.block, strict=True)], axis=1)
+    axes = zip(voxels, grid.block, grid.first, strict=True)
+    indices = np.stack([place // length - first for place, length, first in axes], axis=1)
     return map(triple, indices.tolist())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...pipeline.geometry import Box, Triple, triple
-from ...pipeline.volumes import VolumeSpec, open_volume
+from ...pipeline.volumes import VolumeSource, VolumeSpec, open_volume
 from ..stages.scoring import plan_contingency
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ READING_BLOCK = 1 << 23  # voxels; about 350 MB while a block is counted
 
 def evaluate_volumes(
     segmentation: str | Path,
-    truth: str | Path,
+    truth: str | Path | VolumeSource,
     *,
-    mask: str | Path | None = None,
+    mask: str | Path | VolumeSource | None = None,
     offset: Sequence[int] | None = None,
     box: Box | None = None,
     tolerance: float | None = None,
@@ -31,8 +31,9 @@ def evaluate_volumes(
 
     Args:
         segmentation: path or URL of the labels to score; 0 = unlabelled.
-        truth: path or URL of the true labels; 0 is not scored. It may cover a part of the segmentation.
-        mask: path or URL of a volume on the truth's frame; where it is 0 nothing is looked at.
+        truth: path or URL of the true labels, or with metadata that are laid over them; 0 is not scored. It may cover
+            a part of the segmentation.
+        mask: likewise of a volume on the truth's frame; where it is 0 nothing is looked at.
         offset: where the truth's first voxel lies in the segmentation, voxels z, y, x; from the positions in the
             metadata of both unless given.
         box: the part to score, in voxels of the segmentation; all of the truth unless given.
@@ -52,8 +53,8 @@ def evaluate_volumes(
     config = plan_contingency(
         str(segmentation),
         spec,
-        str(truth),
-        mask=None if mask is None else str(mask),
+        VolumeSource.of(truth),
+        mask=None if mask is None else VolumeSource.of(mask),
         offset=offset,
         box=box,
         tolerance=tolerance,

@@ -1,4 +1,4 @@
-"""How a plan and its costs are printed: tables for people, plain values for `--json`."""
+"""Prints a plan and its costs: tables for people, plain values for `--json`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ WORTH_SAYING = 0.95
 
 
 def plan_table(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> RenderableType:
-    """What would run: stages with tasks and costs, volumes with bytes, totals, and what stands against it."""
+    """Lays out a plan: stages with tasks and costs, volumes with bytes, totals, and the reasons against it."""
     workers = plan.recipe.cluster
     disk = f"{in_bytes(costs.disk)} of disk in the end, at most {in_bytes(costs.peak_disk)} meanwhile"
     return Group(
         f"{plan.directory}: {' × '.join(map(str, plan.grid.shape))} = {len(plan.grid):,} blocks of"
-        f" {list(plan.grid.block)} over {list(plan.grid.volume)} voxels;"
+        f" {list(plan.grid.block)} over {_covered(plan)};"
         f" {workers.kind}, {plan.workers('cpu')} workers of {in_bytes(plan.memory)} each, of which one without a task"
         f" takes {in_bytes(WORKER_BYTES)}.",
         "",
@@ -43,13 +43,19 @@ def plan_table(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> Renderab
     )
 
 
+def _covered(plan: Plan) -> str:
+    volume = f"{list(plan.grid.volume)} voxels"
+    return volume if plan.grid.region is None else f"the box {plan.grid.region} of {volume}"
+
+
 def plan_json(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> dict[str, Any]:
-    """The same as plain values; bytes, seconds, hours and voxels."""
+    """Returns a plan and its costs as plain values; bytes, seconds, hours and voxels."""
     totals = ("tasks", "seconds", "hours", "read", "written", "disk", "peak_disk")
     return {
         "directory": str(plan.directory),
         "blocks": len(plan.grid),
         "grid": list(plan.grid.shape),
+        "box": [list(plan.grid.covered.start), list(plan.grid.covered.stop)],
         "worker_memory": plan.memory,
         "worker_base": WORKER_BYTES,
         **{name: getattr(costs, name) for name in totals},
@@ -73,7 +79,8 @@ def _patches(plan: Plan) -> Iterator[str]:
     """How much a network computes, and in which blocks it would compute less."""
     if plan.patches is None:
         return
-    asked, better = plan.grid, BlockGrid(plan.grid.volume, frugal_block(plan.grid, plan.patches))
+    asked = plan.grid
+    better = BlockGrid(asked.volume, frugal_block(asked, plan.patches), asked.region)
     now, then = (computed_a_voxel(grid, plan.patches) for grid in (asked, better))
     yield f"The network computes {now:.1f} voxels for each one of the volume: patches overlap, and blocks share some."
     if then < WORTH_SAYING * now:

@@ -1,4 +1,4 @@
-"""What a run starts from, as it is found: its source volume, offsets, mask and network, with their identities."""
+"""Checks the inputs of a run one by one: supervoxels, grey levels, mask, network, offsets; with their identities."""
 
 from __future__ import annotations
 
@@ -7,36 +7,35 @@ from pathlib import Path
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError, VolumeError
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import Volume, check_mask, open_volume
+from ...pipeline.volumes import Volume, check_mask
 from ..recipes.segmentation_recipe import Model, Recipe
+from ..run_directory.affinities import region_of
 from ..run_directory.checks import check_leaves
 from ..stages.fingerprint import digest
-from ..stages.places import Places
 from ..stages.segmentation_stages import supervoxel_settings
 
 
-def source_of(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
-    """The volume that a run starts from, and the identities of what it starts from, by the paths that configs hold."""
-    if recipe.input.run is None:
-        named = str(recipe.input.raw or places.affinities)
-        source = open_volume(named)
-        return source, dict.fromkeys((named, source.path), source.identity())
-    settings = {"block": list(recipe.blocks.shape), **supervoxel_settings(recipe)}
+def supervoxels_identity(recipe: Recipe, run: str) -> str:
+    """Returns the identity of the supervoxels that a run has left, once they are known to be those of the recipe."""
+    region = region_of(recipe)
+    settings = {
+        "block": list(recipe.blocks.shape),
+        "region": None if region is None else {"start": list(region.start), "stop": list(region.stop)},
+        **supervoxel_settings(recipe),
+    }
     if not settings["levels"]:
         del settings["levels"]  # histograms may be there, unread
-    left = check_leaves(Path(recipe.input.run), settings)
-    source = open_volume(places.fragments)
-    return source, dict.fromkeys((source.path, places.fragments, places.leaves), left)
+    return check_leaves(Path(run), settings)
 
 
 def with_normalisation(model: Model, source: Volume, mask: Volume | None) -> Model:
-    """The model with the grey levels' statistics: as the recipe says, or sampled over the volume inside the mask."""
+    """Fills in the grey levels' mean and deviation: as the recipe says, or sampled over the volume inside the mask."""
     from ...pipeline.networks.normalisation import estimate_normalisation
 
     if source.spec.channels is not None:
         raise VolumeError(
             f"Raw data has the axes z, y, x; {source.path} has {source.spec.channels} channels besides."
-            " If these are affinities, name the volume as [input] affinities; else take one channel out of it."
+            " If these are affinities, name the volume as [input] affinities; else take one of them: channel = 0"
         )
     if model.mean is not None:
         return model
@@ -50,7 +49,7 @@ def mask_of(recipe: Recipe, source: Volume) -> Volume | None:
     """The mask that says where to predict, once it is known to fit the raw data."""
     if recipe.input.mask is None:
         return None
-    mask = open_volume(recipe.input.mask)
+    mask = recipe.input.mask.open()
     check_mask(mask, source)
     return mask
 
@@ -70,18 +69,15 @@ def weights_identity(model: Model) -> str:
     return digest(config.model_dump(mode="json", exclude={"provenance": True, "network": {"descriptors"}}))
 
 
-def network_cost(model: Model) -> tuple[float, Patches]:
-    """Operations of the network for a voxel of a patch, and its patches."""
+def patches_of(model: Model) -> Patches:
+    """Returns the patches that the network computes: the recipe's, or those of its checkpoint."""
     from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
     from ...pipeline.affinities.network_config import check_patch
-    from ...pipeline.affinities.unet import ResidualSymmetricUNet
-    from ...pipeline.networks.operation_count import operations_a_voxel
 
     config = check_checkpoint_offsets(Path(checkpoint_folder(model)))
     patches = config.patches(model.patch, model.overlap, model.rim)
     check_patch(patches.shape, config.network)
-    network = ResidualSymmetricUNet(config.network)
-    return model.variants * operations_a_voxel(network, config.network.multiple), patches
+    return patches
 
 
 def offsets_of(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:

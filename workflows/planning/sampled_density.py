@@ -1,4 +1,4 @@
-"""How dense the graph of a volume's supervoxels will be, from samples: what a task's memory goes by."""
+"""Samples how dense the graph of a volume's supervoxels will be, by which the memory of tasks is stated."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ if TYPE_CHECKING:
 _SAMPLE = (32, 192, 192)
 
 
-def sample_density(affinities: Volume, channels: Channels, wanted: Supervoxels) -> Density | None:
-    """The densest of three places on the diagonal of a volume, by the watershed; None where all three are empty.
+def sample_density(affinities: Volume, within: Box, channels: Channels, wanted: Supervoxels) -> Density | None:
+    """The densest of three places on the diagonal of a box, by the watershed; None where all three are empty.
 
     Args:
         affinities: any size; at most 3.5 M voxels are read.
+        within: a box of them.
         channels: where the nearest neighbours lie in them.
         wanted: thresholds of the supervoxels.
     """
     from ...pipeline.segmentation.supervoxels import label_fragments
 
-    volume = affinities.spec.shape
-    shape = triple([min(v, s) for v, s in zip(volume, _SAMPLE, strict=True)])
+    shape = triple([min(v, s) for v, s in zip(within.shape, _SAMPLE, strict=True)])
     low, high = Threshold.parse(wanted.low, "low"), Threshold.parse(wanted.high, "high")
     found = []
     for quarter in (1, 2, 3):
-        place = Box.of_shape(shape, [(v - s) * quarter // 4 for v, s in zip(volume, shape, strict=True)])
-        grey = read_nearest(affinities.read, place, volume, channels, affinities.path)
+        steps = [(v - s) * quarter // 4 for v, s in zip(within.shape, shape, strict=True)]
+        place = Box.of_shape(shape, within.start).shift(steps)
+        grey = read_nearest(affinities.read, place, affinities.spec.shape, channels, affinities.path)
         fragments = label_fragments(grey, Box.of_shape(shape), shape, low, high)
         if len(fragments.ids):
             found.append(_density(fragments, grey, wanted))
@@ -44,7 +45,7 @@ def sample_density(affinities: Volume, channels: Channels, wanted: Supervoxels) 
 
 
 def _density(fragments: Fragments, affinities: npt.NDArray[np.uint8], wanted: Supervoxels) -> Density:
-    """Of the supervoxels of an array."""
+    """Counts the supervoxels of an array and their contacts."""
     from ...pipeline.agglomeration.block_graph import grow_leaf
     from ...pipeline.agglomeration.contacts import interior_contacts
     from ...pipeline.agglomeration.small_supervoxels import JoinRule
@@ -53,7 +54,7 @@ def _density(fragments: Fragments, affinities: npt.NDArray[np.uint8], wanted: Su
     sample = Box.of_shape(triple(fragments.labels.shape))
     contacts = interior_contacts(fragments.labels, affinities, sample, sample.shape)
     closed = np.zeros(len(fragments.ids), dtype=np.uint8)
-    rule = JoinRule(wanted.join_size, Threshold.parse(wanted.join_affinity, "join_affinity"))
+    rule = JoinRule.parse(wanted.join_size, wanted.join_affinity)
     leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, closed, rule)
     clusters = relabel(fragments.labels, np.concatenate([[0], cluster_of + 1]).astype(np.uint32))
     touching = np.zeros(len(leaf.ids) + 1, dtype=np.bool_)

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.geometry import Box, Triple
-from ...pipeline.volumes import Volume, open_volume
+from ...pipeline.labels import object_ids
+from ...pipeline.volumes import Volume, VolumeSource, open_volume
 from . import pictures
 from .pictures import Pixels, View
 
@@ -26,22 +27,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Volumes:
-    """The volumes of a run, by path, as far as there are any.
+    """The volumes of a run, as far as there are any.
 
     Args:
-        segmentation: it gives the frame of all scenes.
+        segmentation: its path; it gives the frame of all scenes.
         raw, affinities: on the same voxels.
         channels: where the nearest-neighbour affinities lie in their volume.
         truth: the true labels.
         truth_offset: where the truth's first voxel lies in the segmentation, voxels.
+        segmented: the box that is segmented; all of the volume where it is None.
     """
 
     segmentation: str
-    raw: str | None
-    affinities: str | None
+    raw: VolumeSource | None
+    affinities: VolumeSource | None
     channels: Channels
-    truth: str | None
+    truth: VolumeSource | None
     truth_offset: Triple
+    segmented: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,10 @@ def _scene(title: str, centre: Triple, segments: tuple[int, ...], objects: tuple
 
 
 def _middle(volumes: Volumes, segmentation: Volume) -> Scene:
-    """The middle of the truth where there is one, of the volume otherwise."""
-    box = segmentation.spec.box
+    """The middle of the truth where there is one, of what is segmented otherwise."""
+    box = volumes.segmented or segmentation.spec.box
     if volumes.truth is not None:
-        box = Box.of_shape(open_volume(volumes.truth).spec.shape, volumes.truth_offset).intersect(box)
+        box = Box.of_shape(volumes.truth.open().spec.shape, volumes.truth_offset).intersect(box)
     z, y, x = ((a + b) // 2 for a, b in zip(box.start, box.stop, strict=True))
     return Scene(f"The middle, at z, y, x = {z}, {y}, {x}", (z, y, x))
 
@@ -122,18 +125,18 @@ def _pictures(scene: Scene, volumes: Volumes, segmentation: Volume) -> Iterator[
     under = [np.full((*pane.shape, 3), 128, np.uint8) for pane in labels]
     found = None
     if volumes.affinities is not None:
-        stored, channels = open_volume(volumes.affinities), volumes.channels
+        stored, channels = volumes.affinities.open(), volumes.channels
         found = view.panes(lambda box: read_nearest(stored.read, box, stored.spec.shape, channels, stored.path))
         under = pictures.grey([pane.mean(axis=-1) for pane in found])
     if volumes.raw is not None:
-        under = pictures.grey(view.panes(open_volume(volumes.raw).read))
+        under = pictures.grey(view.panes(volumes.raw.open().read))
         yield _picture("Raw image", view, under)
     if found is not None:
         yield _picture("Affinities: z red, y green, x blue; dark is a boundary", view, list(found))
     yield _picture("Segmentation: one colour a segment", view, _overlay(under, labels, scene.segments))
     if volumes.truth is not None:
-        truth = open_volume(volumes.truth)
-        true = view.panes(lambda box: _read_shifted(truth, box, volumes.truth_offset))
+        truth = volumes.truth.open()
+        true = view.panes(lambda box: object_ids(_read_shifted(truth, box, volumes.truth_offset), "truth"))
         caption = "Truth: one colour an object, unrelated to those of the segments"
         yield _picture(caption, view, _overlay(under, true, scene.objects))
 

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.geometry import Box
-from ...pipeline.volumes import open_volume
 from ..recipes.segmentation_recipe import Input, Recipe, load
 from ..stages.places import Places
+from .checks import check_run_directory
 from .layout import RECIPE
 
 _BYTES_IN_MEMORY = 150
@@ -19,16 +19,24 @@ _BYTES_IN_MEMORY = 150
 
 
 def origin(recipe: Recipe, directory: Path) -> tuple[Recipe, Path]:
-    """The recipe and the directory of a run; of a cut, those of the run that it was cut from."""
+    """Finds the recipe and the directory of a run; of a cut, those of the run that it was cut from."""
     if recipe.input.run is None:
         return recipe, directory
     parent = Path(recipe.input.run)
     return load(parent / RECIPE), parent
 
 
+def region_of(recipe: Recipe) -> Box | None:
+    """The part of its volume that a run computes, None for all; of a cut, that of the run that it was cut from."""
+    if recipe.input.run is not None:
+        check_run_directory(Path(recipe.input.run))
+    return origin(recipe, Path())[0].input.region
+
+
 def affinities_of(recipe: Recipe, directory: Path) -> Input:
     """The affinities of a run that is no cut, as another recipe takes them."""
-    return Input(affinities=Places.of(recipe, directory).affinities, offsets=recipe.input.offsets)
+    wanted = recipe.input
+    return Input(affinities=Places.of(recipe, directory).affinities, offsets=wanted.offsets, box=wanted.box)
 
 
 def read(source: Input, box: Box | None = None) -> npt.NDArray[np.uint8]:
@@ -37,13 +45,14 @@ def read(source: Input, box: Box | None = None) -> npt.NDArray[np.uint8]:
     Raises:
         AffinityError: a channel is missing, or values lie outside [0, 1].
     """
-    volume = open_volume(str(source.affinities))
+    assert source.affinities is not None
+    volume = source.affinities.open()
     channels = Channels.of_offsets(source.offsets or volume.spec.offsets or ())
     return read_nearest(volume.read, box or volume.spec.box, volume.spec.shape, channels, volume.path)
 
 
 def fits_in_memory(box: Box) -> bool:
-    """Whether half of the free memory is enough to segment a box."""
+    """Tells whether half of the free memory is enough to segment a box."""
     import psutil
 
     return box.voxels < 2**31 and box.voxels * _BYTES_IN_MEMORY < psutil.virtual_memory().available / 2

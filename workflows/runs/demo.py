@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...pipeline.geometry import BlockGrid, Triple
 from ...pipeline.phantom import Phantom, PhantomConfig
-from ...pipeline.volumes import VolumeSpec, create_volume, default_chunks
+from ...pipeline.volumes import VolumeSource, VolumeSpec, create_volume, default_chunks
 from ..progress import Progress
 from ..recipes.cluster_section import Cluster
 from ..recipes.segmentation_recipe import Agglomeration, Blocks, Evaluate, Input, Model, Output, Recipe
@@ -25,10 +25,10 @@ def run_demo(directory: Path, workers: int, progress: Progress, shape: Triple = 
     """Make a phantom unless it is there, and run its recipe, or continue its run.
 
     Args:
-        directory: for everything.
+        directory: directory for everything that the demo makes.
         workers: processes.
         progress: is told what happens.
-        shape: of the phantom, in voxels.
+        shape: shape of the phantom, in voxels.
     """
     directory = directory.absolute()
     raw, truth = directory / "em.zarr", directory / "truth.zarr"
@@ -40,13 +40,13 @@ def run_demo(directory: Path, workers: int, progress: Progress, shape: Triple = 
 
 def _recipe(raw: Path, truth: Path, workers: int) -> Recipe:
     return Recipe(
-        input=Input(raw=str(raw)),
+        input=Input(raw=VolumeSource.of(raw)),
         model=Model(checkpoint=CHECKPOINT),
         blocks=Blocks(shape=BLOCK),
         # Chosen on phantoms of other seeds than this one.
         agglomeration=Agglomeration(threshold=Decimal("0.3"), small_size=600, small_threshold=Decimal("0.1")),
         output=Output(),
-        evaluate=Evaluate(truth=str(truth)),
+        evaluate=Evaluate(truth=VolumeSource.of(truth)),
         cluster=Cluster(kind="local", workers=workers),
     )
 

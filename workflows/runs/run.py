@@ -37,13 +37,13 @@ log = logging.getLogger(__name__)
 
 
 def run(
-    recipe: Recipe, directory: Path, progress: Progress, *, backoff: float = BACKOFF, force: Sequence[str] = ()
+    recipe: Recipe, directory: str | Path, progress: Progress, *, backoff: float = BACKOFF, force: Sequence[str] = ()
 ) -> Ending:
     """Do everything that a recipe asks for and that is not done yet.
 
     Args:
-        recipe: what is asked for.
-        directory: of the run; made, or continued.
+        recipe: recipe of the run.
+        directory: directory of the run; made, or continued.
         progress: is told what happens.
         backoff: seconds before a failed task is tried again; doubled every time.
         force: stages that are computed again, with all that depends on them, though nothing has changed.
@@ -54,7 +54,7 @@ def run(
         KeyboardInterrupt: likewise kept.
     """
     with left_alone(recipe.input.run):
-        return _run(make_plan(recipe, directory), progress, backoff, force)
+        return _run(make_plan(recipe, Path(directory)), progress, backoff, force)
 
 
 def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -> Ending:
@@ -67,6 +67,8 @@ def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -
         look_through(plan)
         check_outputs((), plan)
     again = forced(plan.stages, force)
+    for remark in plan.remarks:
+        progress.note(remark)
     with opened(plan.directory) as (lock, ledger):
         fingerprints = ingredients(plan.stages, plan.directory, plan.identities)
         check_foundation(ledger.foundation(), plan)
@@ -78,7 +80,20 @@ def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -
         renew(ledger, plan, fingerprints, again)
         with session(plan, lock, ledger, progress) as bulletin:
             result = compute(ledger, plan, fingerprints, progress, backoff, bulletin)
+            _tell_unknown(ledger, plan, progress)
         return report(ledger, plan, result)
+
+
+def _tell_unknown(ledger: Ledger, plan: Plan, progress: Progress) -> None:
+    """Say how many voxels of the raw data had no grey value."""
+    if plan.recipe.input.raw is None:
+        return
+    count = ledger.counts("predict").get("not_finite", 0)
+    if count:
+        progress.note(
+            f"{plan.recipe.input.raw}: {count:,} voxels are infinite or not a number; the network saw the mean there, "
+            "and affinities to them are 0."
+        )
 
 
 def _announce(ledger: Ledger, fingerprints: Fingerprints, again: Mapping[str, str], progress: Progress) -> None:
@@ -150,7 +165,7 @@ def _check_directory(directory: Path) -> None:
 def compute(
     ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: Progress, backoff: float, bulletin: Bulletin
 ) -> Result:
-    """Do what the ledger does not have as done."""
+    """Runs every task that the ledger does not have as done."""
     current = {name: fingerprint for name, (fingerprint, _) in fingerprints.items()}
     wanted = plan.recipe.cluster
     hangs = None if wanted.kind == "serial" else plan.directory / HANGS  # this process is not for a task to end
@@ -176,7 +191,7 @@ def compute(
 
 
 def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
-    """Write the report; how the run ended."""
+    """Writes the report; returns how the run ended."""
     from ...tasks import scores as scores_task
     from ..report.page import ReportData, write_report
 
@@ -193,7 +208,7 @@ def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
         stages=tuple(ledger.summaries()),
         seconds=ledger.seconds(),
         segmentation=places.segmentation if places.segmentation in plan.volumes else None,
-        affinities=places.affinities,
+        affinities=None if places.affinities is None else places.affinities.path,
         scores=None if recipe.evaluate is None or result.failed else scores_task.read(places.scores),
     )
     write_report(
@@ -215,11 +230,12 @@ def _pictured(plan: Plan) -> Volumes | None:
         channels=plan.channels,
         truth=None if plan.recipe.evaluate is None else plan.recipe.evaluate.truth,
         truth_offset=plan.truth_offset or (0, 0, 0),
+        segmented=plan.grid.region,
     )
 
 
 def _segment_sizes(ledger: Ledger, plan: Plan) -> tuple[int, ...]:
-    """How many segments have 1, 2–3, 4–7 … voxels."""
+    """Counts the segments that have 1, 2–3, 4–7 … voxels."""
     sizes: dict[int, int] = {}
     for stage in plan.stages:
         if stage.task == "agglomerate":

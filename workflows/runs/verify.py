@@ -1,8 +1,8 @@
-"""`petavox verify`: the volume of a run, or a box of it, cut into other blocks, and the results compared bit for bit.
+"""Verifies a run: its volume, or a box of it, is cut into other blocks, and the results are compared bit for bit.
 
-1. Of a whole volume, the run's own segmentation is what the others must equal. A box is cut out of the affinities as a
-   volume of its own, and the others must equal what is computed from it in memory, or, where it does not fit, what the
-   first block shape gives.
+1. Of all that the run has segmented, its own segmentation is what the others must equal. A box is segmented by itself,
+   and the others must equal what is computed from its affinities in memory, or, where they do not fit, what the first
+   block shape gives.
 2. For every block shape a run is made in a scratch folder, compared, and removed.
 3. Supervoxels are compared by their canonical ids, as the segmentation in which nothing merges: a cut of each run.
 
@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...pipeline.agglomeration.small_supervoxels import JoinRule
 from ...pipeline.errors import RequestError, TaskError
 from ...pipeline.geometry import BlockGrid, Box, Triple, triple
-from ...pipeline.volumes import VolumeSpec, create_volume, default_chunks, open_volume
+from ...pipeline.thresholds import Threshold
+from ...pipeline.volumes import open_volume
 from ..progress import Progress
-from ..recipes.segmentation_recipe import Blocks, Input, Output, Recipe, load
+from ..recipes.segmentation_recipe import Blocks, Output, Recipe, load
 from ..report.ending import Ending
 from ..run_directory import affinities as stored
 from ..run_directory.checks import check_segmentation
@@ -42,7 +44,7 @@ Read = Callable[[Box], npt.NDArray[np.uint64]]
 
 @dataclass(frozen=True)
 class Difference:
-    """How many voxels of two volumes differ, and the first that does (z, y, x), if any."""
+    """Counts the voxels in which two volumes differ, and names the first one (z, y, x), if any."""
 
     voxels: int
     first: Triple | None
@@ -50,13 +52,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Recut:
-    """What another way to cut the volume gave.
+    """Holds the result of another way to cut the volume.
 
     Args:
         block: shape of its blocks, voxels.
-        tasks: how many tasks it took.
-        seconds: how long it took.
-        segments, supervoxels: how it differs from the reference.
+        tasks: number of tasks.
+        seconds: time that the cut took.
+        segments, supervoxels: differences from the reference.
     """
 
     block: Triple
@@ -72,11 +74,11 @@ class Recut:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` found.
+    """Holds the result of `verify`.
 
     Args:
-        box: what was looked at, in voxels of the run's volume.
-        reference: what the others were compared with, in words.
+        box: box that was compared, in voxels of the run's volume.
+        reference: result that the others were compared with, in words.
         recuts: the others.
     """
 
@@ -110,7 +112,7 @@ def verify(
     """Segment the affinities of a run again in other blocks, and compare.
 
     Args:
-        directory: of a run, or a cut, whose segmentation is done and whose affinities are there.
+        directory: directory of a run, or a cut, whose segmentation is done and whose affinities are there.
         box: the part to look at, voxels of the volume; all of it unless given.
         blocks: block shapes; two unlike the run's own unless given.
         scratch: folder for what is removed afterwards; beside the run unless given.
@@ -131,31 +133,30 @@ def verify(
             f"Supervoxels by method 'mutex' and linkage 'multicut' depend on the blocks; {directory} has method"
             f" {recipe.supervoxels.method!r} and linkage {recipe.agglomeration.linkage!r}. There is nothing to verify."
         )
-    whole = Box.of_shape(open_volume(Places.of(recipe, directory).fragments).spec.shape)
+    volume = open_volume(Places.of(recipe, directory).fragments).spec.shape
+    whole = stored.region_of(recipe) or Box.of_shape(volume)
     looked_at = whole if box is None else box
     if looked_at.is_empty or not whole.contains(looked_at):
         raise RequestError(
-            f"The box must lie inside the volume and hold a voxel: {directory} is {whole}, the box is {box}."
+            f"The box must lie inside what was segmented and hold a voxel: {directory} is {whole}, the box is {box}."
         )
     shapes = list(dict.fromkeys(blocks)) or other_blocks(recipe.blocks.shape, looked_at.shape)
-    grid = BlockGrid(looked_at.shape, recipe.blocks.shape)
-    again = _from_affinities(recipe, directory)
+    grid = BlockGrid(volume, recipe.blocks.shape, looked_at)
+    again = _from_affinities(recipe, directory, None if looked_at == Box.of_shape(volume) else looked_at)
     prefix, cure = f".{directory.name}-verify-", "Choose another with --scratch."
     with scratch_folder(scratch or directory.parent, prefix, cure) as folder:
         if looked_at == whole:
             reference = _own(directory, recipe, overrides, folder, progress)
+        elif stored.fits_in_memory(looked_at):
+            reference = _in_memory(again, grid)
+        elif len(shapes) > 1:
+            reference = _blockwise(again, shapes.pop(0), folder / "first", progress)
         else:
-            again = _cut_out(again, looked_at, grid, folder / "affinities.zarr")
-            if stored.fits_in_memory(looked_at):
-                reference = _in_memory(again)
-            elif len(shapes) > 1:
-                reference = _blockwise(again, shapes.pop(0), folder / "first", progress)
-            else:
-                raise RequestError(f"{looked_at} does not fit in memory: give two block shapes to compare.")
+            raise RequestError(f"{looked_at} does not fit in memory: give two block shapes to compare.")
         recuts = []
         for shape in shapes:
             result = _blockwise(again, shape, folder / "other", progress)
-            recuts.append(_compare(reference, result, shape, grid, looked_at.start))
+            recuts.append(_compare(reference, result, shape, grid))
             shutil.rmtree(folder / "other")
     return Verdict(looked_at, reference.name, tuple(recuts))
 
@@ -175,40 +176,42 @@ def _part(length: int, share: float) -> int:
     return length if share == 1 else max(1, round(length * share / step) * step)
 
 
-def _from_affinities(recipe: Recipe, directory: Path) -> Recipe:
-    """The recipe that segments the affinities of a run, or of the run that this was cut from, and does nothing else."""
+def _from_affinities(recipe: Recipe, directory: Path, box: Box | None) -> Recipe:
+    """The recipe that segments a box of the affinities of a run, or of the run that this was cut from, and no more."""
     source = stored.affinities_of(*stored.origin(recipe, directory))
+    source = source.model_copy(update={"box": None if box is None else (box.start, box.stop)})
     return recipe.model_copy(update={"input": source, "model": None, "output": Output(), "evaluate": None})
 
 
-def _cut_out(recipe: Recipe, box: Box, grid: BlockGrid, path: Path) -> Recipe:
-    """The same for a box of the affinities, stored as a volume of its own."""
-    source = open_volume(str(recipe.input.affinities))
-    spec = source.spec
-    chunk, shard = default_chunks(grid.block, grid.volume)
-    part = VolumeSpec(
-        box.shape, spec.dtype, spec.voxel_size, channels=spec.channels, offsets=spec.offsets, chunk=chunk, shard=shard
-    )
-    copy = create_volume(path, part)
-    for index in grid.indices():
-        copy.write(grid.box(index), source.read(grid.box(index).shift(box.start)))
-    return recipe.model_copy(update={"input": Input(affinities=str(path), offsets=recipe.input.offsets)})
+def _in_memory(recipe: Recipe, grid: BlockGrid) -> _Result:
+    from ...pipeline.segment import segment_by
+
+    affinities, wanted, rule = stored.read(recipe.input, grid.covered), recipe.supervoxels, recipe.agglomeration
+    limits = Threshold.parse(wanted.low), Threshold.parse(wanted.high)
+    join = JoinRule.parse(wanted.join_size, wanted.join_affinity)
+    nothing_merges = rule.model_copy(update=_NOTHING_MERGES)
+    segments, supervoxels = (segment_by(affinities, *limits, join, by) for by in (rule, nothing_merges))
+    return _Result("in memory", _named_in_volume(segments, grid), _named_in_volume(supervoxels, grid))
 
 
-def _in_memory(recipe: Recipe) -> _Result:
-    from ...pipeline.segment import segment
+def _named_in_volume(segments: npt.NDArray[np.uint64], grid: BlockGrid) -> Read:
+    """Reads segments of a box that were named by their voxels in it, by the names of these voxels in the volume."""
+    from ...pipeline.segmentation.supervoxels import linear_indices
 
-    affinities = stored.read(recipe.input)
-    settings: dict[str, Any] = recipe.supervoxels.model_dump(exclude={"method", "strides"})
-    settings |= recipe.agglomeration.model_dump(exclude={"bias", "by_size", "solver"})
-    segments, supervoxels = segment(affinities, **settings), segment(affinities, **(settings | _NOTHING_MERGES))
-    return _Result("in memory", lambda box: segments[box.slices()], lambda box: supervoxels[box.slices()])
+    covered = grid.covered
+
+    def read(box: Box) -> npt.NDArray[np.uint64]:
+        found = segments[box.slices(covered.start)]
+        inside = np.maximum(found, 1).astype(np.int64) - 1
+        return np.where(found, linear_indices(inside, covered, grid.volume) + np.uint64(1), np.uint64(0))
+
+    return read
 
 
 def _own(
     directory: Path, recipe: Recipe, overrides: Sequence[str], folder: Path, progress: Callable[[], Progress]
 ) -> _Result:
-    """What the run has left."""
+    """Returns the segments and supervoxels that the run has left."""
     supervoxels = _supervoxels(directory, folder / "supervoxels", overrides, progress)
     segments = open_volume(Places.of(recipe, directory).segmentation)
     name = f"the run's own, in blocks of {list(recipe.blocks.shape)}"
@@ -240,18 +243,18 @@ def _finished(ending: Ending) -> Ending:
     return ending
 
 
-def _compare(one: _Result, other: _Result, block: Triple, grid: BlockGrid, origin: Triple) -> Recut:
+def _compare(one: _Result, other: _Result, block: Triple, grid: BlockGrid) -> Recut:
     return Recut(
         block=block,
         tasks=other.tasks,
         seconds=other.seconds,
-        segments=difference(one.segments, other.segments, grid, origin),
-        supervoxels=difference(one.supervoxels, other.supervoxels, grid, origin),
+        segments=difference(one.segments, other.segments, grid),
+        supervoxels=difference(one.supervoxels, other.supervoxels, grid),
     )
 
 
-def difference(one: Read, other: Read, grid: BlockGrid, origin: Triple) -> Difference:
-    """Compare two volumes block by block; the first place is given in voxels, with the volumes' first at `origin`."""
+def difference(one: Read, other: Read, grid: BlockGrid) -> Difference:
+    """Compare two volumes block by block; the first place is given in voxels."""
     voxels, first = 0, None
     for index in grid.indices():
         box = grid.box(index)
@@ -259,6 +262,6 @@ def difference(one: Read, other: Read, grid: BlockGrid, origin: Triple) -> Diffe
         found = int(np.count_nonzero(differs))
         if found:
             inside = np.unravel_index(int(differs.argmax()), box.shape)
-            place = triple([int(i) + b + o for i, b, o in zip(inside, box.start, origin, strict=True)])
+            place = triple([int(i) + start for i, start in zip(inside, box.start, strict=True)])
             voxels, first = voxels + found, place if first is None else min(first, place)
     return Difference(voxels, first)

@@ -21,12 +21,12 @@ Ingredients = dict[str, Any]
 def ingredients(
     stages: Sequence[Stage], directory: Path, identities: Mapping[str, str]
 ) -> dict[str, tuple[str, Ingredients]]:
-    """For each stage by name its fingerprint and what it was made from.
+    """Returns, for each stage by name, its fingerprint and what it was made from.
 
     Args:
         stages: each after those that it needs.
-        directory: of the run, absolute.
-        identities: of what the run only reads, by the path or name that configs hold.
+        directory: directory of the run, absolute.
+        identities: identities of the run's inputs, by the path or name that configs hold.
     """
     result: dict[str, tuple[str, Ingredients]] = {}
     for stage in stages:
@@ -47,7 +47,7 @@ def digest(content: Any) -> str:
 
 
 def differences(old: Ingredients, new: Ingredients) -> Iterator[str]:
-    """What has changed between two sets of ingredients of one stage, in words: field, old value, new value."""
+    """Lists the changes between two sets of ingredients of one stage, in words: field, old value, new value."""
     if old.get("version") != new["version"]:
         yield f"its code changed (version {old.get('version')} → {new['version']})"
     before, after = dict(_flat(old.get("config", {}))), dict(_flat(new["config"]))
@@ -91,5 +91,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
     for key, value in config.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")
+        elif key == "path" and prefix:  # a volume with something laid over it goes by the name of one without
+            yield prefix.removesuffix("."), value
         else:
             yield f"{prefix}{key}", value

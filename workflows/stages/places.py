@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...pipeline.volumes import VolumeSource
 from ..recipes.segmentation_recipe import Recipe
 
 
@@ -14,15 +15,15 @@ class Places:
     """Where a run keeps things: volumes and folders of tables as absolute paths or URLs.
 
     Args:
-        affinities: what it segments; None where it starts from the supervoxels of another run.
-        fragments: of the supervoxels, its own or those of the run that it starts from.
+        affinities: affinities that the run segments; None where it starts from the supervoxels of another run.
+        fragments: fragments of the supervoxels, its own or those of the run that it starts from.
         leaves: folder of the tables of supervoxels and faces, likewise.
-        segmentation: what it makes.
+        segmentation: segmentation that the run makes.
         tables: folder of its own tables.
         scores: the file of its scores.
     """
 
-    affinities: str | None
+    affinities: VolumeSource | None
     fragments: str
     leaves: str
     segmentation: str
@@ -34,7 +35,7 @@ class Places:
         """The places of a run in an absolute directory."""
         parent = recipe.input.run
         supervoxels = directory if parent is None else Path(parent)
-        predicted = _place(directory, recipe.output.affinities)
+        predicted = VolumeSource(path=_place(directory, recipe.output.affinities))
         return cls(
             affinities=(recipe.input.affinities or predicted) if parent is None else None,
             fragments=str(supervoxels / "supervoxels.zarr"),
@@ -50,4 +51,4 @@ class Places:
 
 
 def _place(directory: Path, path: str) -> str:
-    return path if "://" in path else os.path.normpath(directory / path)
+    return path if "://" in path else os.path.normpath(directory / Path(path).expanduser())

@@ -1,4 +1,4 @@
-"""What scoring a segmentation against truth comes to: the config of its tables, checked before a label is read."""
+"""Plans the scoring of a segmentation: the config of its tables, checked before a label is read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ...pipeline.geometry import Box, Triple, triple
 from ...pipeline.volumes import (
     Planned,
     Volume,
+    VolumeSource,
     VolumeSpec,
     check_mask,
     check_same_voxel_size,
-    open_volume,
     place_in,
 )
 
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 def plan_contingency(
     segmentation: str,
     spec: VolumeSpec,
-    truth: str,
+    truth: VolumeSource,
     *,
     block: Triple,
+    region: Box | None = None,
     tables: str = "",
-    mask: str | None = None,
+    mask: VolumeSource | None = None,
     offset: Sequence[int] | None = None,
     box: Box | None = None,
     tolerance: float | None = None,
@@ -37,9 +38,10 @@ def plan_contingency(
 
     Args:
         segmentation: path of the segmentation, which need not exist yet.
-        spec: what it is, or will be.
+        spec: shape and type of the segmentation, which need not exist yet.
         truth, mask, offset, box, tolerance: see `evaluate_volumes`.
         block: shape of a block, voxels.
+        region: the part of the volume that is segmented, if not all; where no box is given, the truth counts inside it.
         tables: folder of the run's tables, if tables are to be written.
 
     Raises:
@@ -47,20 +49,22 @@ def plan_contingency(
     """
     from ...tasks import contingency
 
-    true = open_volume(truth)
+    true = truth.open()
     _check_labels(segmentation, spec)
-    _check_labels(truth, true.spec)
+    _check_labels(true.path, true.spec)
+    _check_whole(true)
     scored_volume = Planned(segmentation, spec)
     check_same_voxel_size(scored_volume, true)
     if mask is not None:
-        check_mask(open_volume(mask), true)
+        check_mask(mask.open(), true)
     if tolerance is not None and tolerance < 0:
         raise RequestError(f"A boundary tolerance is at least 0 nm; found {tolerance}.")
     place = place_in(true, scored_volume) if offset is None else triple(offset)
-    scored = _scored_box(segmentation, spec, true, place, box)
+    scored = _scored_box(segmentation, spec, region, true, place, box)
     return contingency.Config(
         volume=spec.shape,
         block=block,
+        region=region,
         segmentation=segmentation,
         truth=truth,
         mask=mask,
@@ -73,19 +77,32 @@ def plan_contingency(
 
 
 def _check_labels(path: str, spec: VolumeSpec) -> None:
-    if spec.channels is not None or not spec.dtype.startswith(("uint", "int", "bool")):
-        channels = "" if spec.channels is None else f" with {spec.channels} channels"
+    if spec.channels is not None:
         raise VolumeError(
-            f"Labels are integers on axes z, y, x; {path} holds {spec.dtype}{channels}. Name a label volume."
+            f"Labels are integers on axes z, y, x; {path} holds {spec.dtype} with {spec.channels} channels. "
+            "Name a label volume."
         )
 
 
-def _scored_box(segmentation: str, spec: VolumeSpec, true: Volume, offset: Triple, box: Box | None) -> Box:
-    whole, of_truth = Box.of_shape(spec.shape), Box.of_shape(true.spec.shape, offset)
-    scored = of_truth if box is None else box
-    if scored.is_empty or not (whole.contains(scored) and of_truth.contains(scored)):
+def _check_whole(true: Volume) -> None:
+    """Looks at the middle of labels that are floats, before a run has done all that is scored by them."""
+    from ...pipeline.labels import object_ids
+
+    if true.spec.dtype.startswith("float"):
+        start = triple([n // 2 - n // 2 % c for n, c in zip(true.spec.shape, true.spec.chunk, strict=True)])
+        middle = Box.of_shape(true.spec.chunk, start).intersect(true.spec.box)
+        object_ids(true.read(middle), f"truth {true.path}")
+
+
+def _scored_box(
+    segmentation: str, spec: VolumeSpec, region: Box | None, true: Volume, offset: Triple, box: Box | None
+) -> Box:
+    segmented, of_truth = region or Box.of_shape(spec.shape), Box.of_shape(true.spec.shape, offset)
+    everything = of_truth if region is None else of_truth.intersect(region)
+    scored = everything if box is None else box
+    if scored.is_empty or not (segmented.contains(scored) and of_truth.contains(scored)):
         raise VolumeError(
-            f"What is scored must lie inside the segmentation and inside the truth. {segmentation} is {whole}, "
+            f"What is scored must lie inside the segmentation and inside the truth. {segmentation} is {segmented}, "
             f"{true.path} at offset {offset} is {of_truth}, to be scored is {scored} (voxels z, y, x). "
             "Correct the offset, or give a box inside both."
         )

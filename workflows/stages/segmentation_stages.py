@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ... import tasks
@@ -10,22 +10,24 @@ from ...pipeline.affinities.nearest import Channels
 from ...pipeline.affinities.offsets import Offsets
 from ...pipeline.errors import AffinityError
 from ...pipeline.geometry import BlockGrid, Octree, Triple
+from ...pipeline.volumes import VolumeSpec
 from ...tasks.contract import Density, TaskConfig
 from ..recipes.segmentation_recipe import Recipe
 from .places import Places
-from .stage import Needs, Stage, Whole
+from .stage import Frame, Needs, Stage, Whole
 
 
 class SegmentationStages:
     """Builds the stages of a run, each after those that it needs.
 
     Args:
-        recipe: what is asked for.
-        grid: of the blocks.
+        recipe: recipe of the run.
+        grid: grid of the blocks.
         places: where everything goes.
-        offsets: of the affinity channels; None where the supervoxels are another run's.
-        affinity_bytes: of one of them, as stored.
-        density: of the supervoxels' graph, for the memory of tasks.
+        frame: frame of the volumes that are made.
+        offsets: offsets of the affinity channels; None where the supervoxels are another run's.
+        affinity_bytes: bytes of one affinity, as stored.
+        density: density of the supervoxels' graph, for the memory of tasks.
     """
 
     def __init__(
@@ -33,14 +35,15 @@ class SegmentationStages:
         recipe: Recipe,
         grid: BlockGrid,
         places: Places,
+        frame: Frame,
         offsets: Offsets | None,
         affinity_bytes: int,
         density: Density,
     ) -> None:
-        self._recipe, self._grid, self._places = recipe, grid, places
+        self._recipe, self._grid, self._places, self._frame = recipe, grid, places, frame
         self._offsets, self._affinity_bytes, self._density = offsets, affinity_bytes, density
         self._octree = Octree(grid)
-        self._geometry = {"volume": grid.volume, "block": grid.block}
+        self._geometry = {"volume": grid.volume, "block": grid.block, "region": grid.region}
 
     def build(self, predict: TaskConfig | None, contingency: TaskConfig | None) -> tuple[Stage, ...]:
         """All stages: from raw data if there is a config to predict with, to scores if there is one to count with.
@@ -64,7 +67,9 @@ class SegmentationStages:
 
         This is no part of the config: where a block was computed is not what was asked for.
         """
-        stage = self._stage("predict", config, outputs=(str(self._places.affinities),))
+        frame, path = self._frame, str(self._places.affinities)
+        predicted = tasks.load("predict").affinities_spec(frame.source, frame.chunk, frame.shard)
+        stage = self._stage("predict", config, outputs=(path,), volumes={path: predicted})
         model = self._recipe.model
         if model is None or model.device != "auto":
             return stage
@@ -87,10 +92,11 @@ class SegmentationStages:
         needs: Needs = (
             {"predict": lambda i: self._grid.touching(self._grid.box(i).grow((1, 1, 1)))} if after_predict else {}
         )
-        return self._stage("supervoxels", config, needs, outputs=(places.fragments, places.tables_of("supervoxels")))
+        outputs, made = (places.fragments, places.tables_of("supervoxels")), self._frame.labels("uint32")
+        return self._stage("supervoxels", config, needs, outputs=outputs, volumes={places.fragments: made})
 
     def _long_range(self, offsets: Offsets) -> dict[str, object]:
-        """What the mutex watershed needs besides: all channels but those between neighbours."""
+        """Returns what the mutex watershed needs besides: all channels but those between neighbours."""
         if self._recipe.supervoxels.method != "mutex":
             return {}
         far = tuple(channel for channel, offset in enumerate(offsets) if sum(map(abs, offset)) > 1)
@@ -119,18 +125,7 @@ class SegmentationStages:
             **self._geometry,
             level=level,
             **_join(self._recipe),
-            linkage=merging.linkage,
-            quantile=str(merging.quantile),
-            levels=merging.histogram_levels,
-            threshold=str(merging.threshold),
-            small_size=merging.small_size,
-            small_threshold=str(merging.small_threshold),
-            veto_size=merging.veto_size,
-            veto_threshold=str(merging.veto_threshold),
-            bias=float(merging.bias),
-            by_size=merging.by_size,
-            solver=merging.solver,
-            dust_size=merging.dust_size,
+            **merging.as_config(),
             leaves=self._places.leaves,
             tables=self._places.tables,
         )
@@ -163,7 +158,8 @@ class SegmentationStages:
             needs = {**needs, "assign-1": lambda i: {self._octree.parent(0, n) for n in self._and_neighbours(i)}}
         if self._offsets is not None:
             needs = {**needs, "supervoxels": _itself}
-        return self._stage("relabel", config, needs, outputs=(places.segmentation,))
+        made = {places.segmentation: self._frame.labels("uint64")}
+        return self._stage("relabel", config, needs, outputs=(places.segmentation,), volumes=made)
 
     def _contingency(self, config: TaskConfig) -> Stage:
         outputs = (self._places.tables_of("contingency"),)
@@ -175,7 +171,7 @@ class SegmentationStages:
         return self._stage("scores", config, needs, grid=(1, 1, 1), outputs=(self._places.scores,))
 
     def _parent(self, level: int) -> Needs:
-        """What comes down to a node of a level: nothing at the root."""
+        """Returns the task that passes segments down to a node of a level: none at the root."""
         if level == self._octree.height:
             return {}
         return {f"assign-{level + 1}": lambda i: [self._octree.parent(level, i)]}
@@ -204,6 +200,7 @@ class SegmentationStages:
         *,
         grid: Triple | None = None,
         outputs: tuple[str, ...],
+        volumes: Mapping[str, VolumeSpec] | None = None,
     ) -> Stage:
         task = name.partition("-")[0]
         module = tasks.load(task)
@@ -216,11 +213,12 @@ class SegmentationStages:
             needs=needs or {},
             resources=module.resources(config, self._density),
             outputs=outputs,
+            volumes=volumes or {},
         )
 
 
 def supervoxel_settings(recipe: Recipe) -> dict[str, object]:
-    """What the tables of supervoxels and faces take from a recipe, by the names in the config of the supervoxels."""
+    """Lists the settings of the tables of supervoxels and faces, by the names in the config of the supervoxels."""
     wanted = recipe.supervoxels
     strides = {"strides": list(wanted.strides)} if wanted.method == "mutex" else {}
     return {

@@ -13,7 +13,7 @@ from fakes import memory_of_prediction
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from petavox.pipeline.affinities.prediction import Inference, Predictor
+from petavox.pipeline.affinities.prediction import Inference, Predictor, aligned_batch
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.errors import RequestError, StorageError
 from petavox.pipeline.geometry import BlockGrid, Box
@@ -96,6 +96,7 @@ def test_prediction_equals_its_definition(ready):
 )
 @example(shape=(1, 1, 1), block=(1, 4, 4), batched=False, seed=0)
 @example(shape=(6, 20, 20), block=(2, 7, 11), batched=True, seed=0)
+@example(shape=(6, 13, 11), block=(2, 6, 6), batched=True, seed=85)  # one bit, of one number that was left over
 def test_prediction_does_not_depend_on_the_blocks(ready, shape, block, batched, seed):
     raw = image(shape, seed)
     whole = predict_by_blocks(ready[batched], raw, shape)
@@ -141,6 +142,24 @@ def test_a_voxel_is_made_of_the_patches_of_its_overlap_by_their_weights():
         weighted = answer * (z[:, None, None] * y[:, None] * x)
         expected[:, *common.slices()] += weighted[:, *common.slices(box.start)]
     assert np.abs(predict_by_blocks(made, raw, raw.shape) - 255 * expected).max() < 0.51
+
+
+@pytest.mark.parametrize(("batch", "threads", "together"), [(1, 1, 1), (3, 1, 4), (4, 1, 4), (2, 2, 4), (3, 7, 1)])
+def test_a_batch_is_as_large_as_it_takes_for_no_number_to_be_left_over(batch, threads, together):
+    assert aligned_batch(NETWORK, inference(batch=batch, threads=threads)) == together
+
+
+def test_a_patch_has_the_same_affinities_in_every_place_of_a_batch():
+    made, images = predictor(batch=3), torch.randn(40, 1, *PATCH)
+    size = made.engine.batch
+    others = torch.randn(size, 1, *PATCH)
+    for image in images:
+        answers = []
+        for place in range(size):
+            together = others.clone()
+            together[place] = image
+            answers.append(made.engine(together)[place])
+        assert all(torch.equal(answer, answers[0]) for answer in answers)
 
 
 @pytest.mark.parametrize("combine", ["mean", "min"])

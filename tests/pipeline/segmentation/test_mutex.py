@@ -12,22 +12,22 @@ from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.segmentation.mutex import label_mutex_fragments
 from petavox.pipeline.segmentation.supervoxels import halo_box
 from petavox.pipeline.thresholds import Threshold
-from twins import volumes_and_blocks
+from twins import regions, volumes_and_blocks
 from twins.voxels import DisjointSets
 
 OFFSETS = ((2, 0, 0), (0, -2, 0), (0, 0, 3), (1, 2, 0))
 NONE, ALL = Threshold(0), Threshold(10**6)
 
 
-def cut(case, index, strides=(1, 1, 1)):
+def cut(case, index, strides=(1, 1, 1), region=None):
     """The fragments of one block of a case, with long-range affinities drawn from the case's seed."""
     volume = case.affinities.shape[1:]
     grey = np.unique(case.affinities)
     long_range = np.random.default_rng(case.seed + 1).choice(grey, size=(len(OFFSETS), *volume))
-    box = BlockGrid(volume, case.block).box(index)
-    nearest = np.ascontiguousarray(case.affinities[:, *halo_box(box, volume).slices()])
+    box = BlockGrid(volume, case.block, region).box(index)
+    nearest = np.ascontiguousarray(case.affinities[:, *halo_box(box, volume, region).slices()])
     inside = np.ascontiguousarray(long_range[:, *box.slices()])
-    return box, label_mutex_fragments(nearest, inside, OFFSETS, box, volume, case.low, case.high, strides)
+    return box, label_mutex_fragments(nearest, inside, OFFSETS, box, volume, case.low, case.high, strides, region)
 
 
 def slow_clusters(affinities, long_range, offsets, foreground):
@@ -66,6 +66,22 @@ def test_fragments_of_a_whole_volume_are_the_mutex_watershed(shape, seed):
         for q in voxels:
             if found.labels[p] and found.labels[q]:
                 assert (found.labels[p] == found.labels[q]) == (sets.find(p) == sets.find(q))
+
+
+@settings(deadline=None, max_examples=60)
+@given(volumes_and_blocks(), st.data())
+def test_nothing_crosses_the_faces_of_a_region(case, data):
+    region = data.draw(regions(case.affinities.shape[1:]))
+    box, found = cut(case, (0, 0, 0), region=region)
+    whole = replace(case, affinities=case.affinities[:, *region.slices()])
+    assert box.start == region.start
+    assert not any(crossing.any() for crossing in found.crossing)
+    foreground = np.zeros(region.shape, bool)
+    for axis in range(3):
+        strong = np.moveaxis(whole.affinities[axis] >= case.low.least_affinity, axis, 0)[1:]
+        np.moveaxis(foreground, axis, 0)[1:] |= strong
+        np.moveaxis(foreground, axis, 0)[:-1] |= strong
+    assert np.array_equal(found.labels > 0, foreground[box.slices(region.start)])
 
 
 @settings(deadline=None, max_examples=60)

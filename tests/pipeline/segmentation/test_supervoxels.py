@@ -3,25 +3,26 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from petavox.pipeline.errors import AffinityError, RequestError
 from petavox.pipeline.geometry import BlockGrid, Box
 from petavox.pipeline.segmentation.supervoxels import halo_box, label_fragments
 from petavox.pipeline.thresholds import Threshold
-from twins import volumes_and_blocks
+from twins import regions, volumes_and_blocks
 from twins.voxels import DisjointSets, supervoxels
 
 
-def stitched(affinities, block_shape, low, high):
+def stitched(affinities, block_shape, low, high, region=None):
     """Canonical ids of the whole volume from its blocks, with links joined by the slow twin's sets."""
     volume = affinities.shape[1:]
-    grid = BlockGrid(volume, block_shape)
+    grid = BlockGrid(volume, block_shape, region)
     ids = np.zeros(volume, dtype=np.uint64)
     picked = [np.zeros(volume, dtype=bool) for _ in range(3)]
     for index in grid.indices():
         box = grid.box(index)
-        outer = halo_box(box, volume)
-        found = label_fragments(np.ascontiguousarray(affinities[:, *outer.slices()]), box, volume, low, high)
+        outer = halo_box(box, volume, region)
+        found = label_fragments(np.ascontiguousarray(affinities[:, *outer.slices()]), box, volume, low, high, region)
         assert list(found.ids) == sorted(found.ids)
         assert found.sizes.tolist() == np.bincount(found.labels.ravel(), minlength=len(found.ids) + 1)[1:].tolist()
         ids[box.slices()] = np.concatenate([[0], found.ids]).astype(np.uint64)[found.labels]
@@ -43,6 +44,18 @@ def test_supervoxels_do_not_depend_on_blocks(case):
     affinities, block, low, high = case.affinities, case.block, case.low, case.high
     expected = supervoxels(affinities, low.least_affinity, high.least_affinity)
     assert np.array_equal(stitched(affinities, block, low, high), expected)
+
+
+@settings(deadline=None, max_examples=80)
+@given(volumes_and_blocks(), st.data())
+def test_supervoxels_of_a_region_are_those_of_the_region_cut_out_by_their_voxels_in_the_volume(case, data):
+    volume = case.affinities.shape[1:]
+    region = data.draw(regions(volume))
+    cut_out = supervoxels(case.affinities[:, *region.slices()], case.low.least_affinity, case.high.least_affinity)
+    linear = np.arange(np.prod(volume), dtype=np.uint64).reshape(volume)[region.slices()].ravel()
+    expected = np.zeros(volume, np.uint64)
+    expected[region.slices()] = np.concatenate([[0], linear + 1]).astype(np.uint64)[cut_out]
+    assert np.array_equal(stitched(case.affinities, case.block, case.low, case.high, region), expected)
 
 
 @pytest.mark.parametrize("value", [0, 255])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import petavox
-from petavox.pipeline.agglomeration.greedy_merging import MergeRule
+from petavox.pipeline.agglomeration.rules import MergeRule
 from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import BlockGrid, Box
@@ -131,7 +131,7 @@ def test_the_graph_of_a_cut_has_its_segments(runs):
 
 @pytest.mark.parametrize("box", [[[0, 0, 0], [4, 0, 4]], [[0, 0, 0], [4, 4, 14]], [[-1, 0, 0], [4, 4, 4]]])
 def test_a_box_outside_or_empty_is_refused(runs, box):
-    with pytest.raises(RequestError, match=r"inside the volume and hold a voxel: .* is \[0:9, 0:14, 0:13\]"):
+    with pytest.raises(RequestError, match=r"inside what was segmented and hold a voxel: .* is \[0:9, 0:14, 0:13\]"):
         petavox.contact_graph(runs[CASES[1]], box)
 
 

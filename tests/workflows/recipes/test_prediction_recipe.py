@@ -127,7 +127,7 @@ def test_a_mask_says_where_to_predict_and_must_have_the_shape_of_the_raw_data(fo
 
 def test_settings_are_those_of_a_recipe(folder):
     recipe = prediction("raw.zarr", "s3://bucket/affinities.zarr", "snemi3d", ["model.variants=8", "cluster.gpus=1"])
-    assert (recipe.input.raw, recipe.model.checkpoint) == (str(folder / "raw.zarr"), "snemi3d")
+    assert (recipe.input.raw.path, recipe.model.checkpoint) == (str(folder / "raw.zarr"), "snemi3d")
     assert (recipe.output.affinities, recipe.output.until) == ("s3://bucket/affinities.zarr", "affinities")
     assert (recipe.model.variants, recipe.cluster.gpus) == (8, 1)
     with pytest.raises(RequestError, match=r"petavox predict: unknown key 'model.variant'. .*model.variants"):

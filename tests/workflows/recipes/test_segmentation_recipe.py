@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from petavox.pipeline.errors import RequestError
 from petavox.workflows.recipes import strict_toml
 from petavox.workflows.recipes.segmentation_recipe import Recipe, load
+from petavox.workflows.stages.places import Places
 
 RAW = "[input]\nraw = 'em.zarr'\n[model]\ncheckpoint = 'snemi3d'\n"
 AFFINITIES = "[input]\naffinities = 'affinities.zarr'\n"
@@ -23,9 +24,16 @@ def recipe(tmp_path, text, *overrides) -> Recipe:
 
 
 def test_input_paths_are_relative_to_the_recipe_and_urls_stay(tmp_path):
-    assert recipe(tmp_path, RAW).input.raw == str(tmp_path / "em.zarr")
-    assert recipe(tmp_path, RAW, "input.raw=../em.zarr").input.raw == str(tmp_path.parent / "em.zarr")
-    assert recipe(tmp_path, RAW, "input.raw=s3://bucket/em.zarr").input.raw == "s3://bucket/em.zarr"
+    assert recipe(tmp_path, RAW).input.raw.path == str(tmp_path / "em.zarr")
+    assert recipe(tmp_path, RAW, "input.raw=../em.zarr").input.raw.path == str(tmp_path.parent / "em.zarr")
+    assert recipe(tmp_path, RAW, "input.raw=s3://bucket/em.zarr").input.raw.path == "s3://bucket/em.zarr"
+
+
+def test_the_sign_of_the_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    asked = recipe(tmp_path, RAW, "input.raw=~/em.zarr", "output.segmentation=~/out.zarr")
+    assert asked.input.raw.path == str(tmp_path / "home" / "em.zarr")
+    assert Places.of(asked, tmp_path / "run").segmentation == str(tmp_path / "home" / "out.zarr")
 
 
 def test_the_resolved_recipe_means_the_same_from_any_folder(tmp_path):
@@ -69,3 +77,33 @@ def test_thresholds_are_the_decimals_that_were_written(tmp_path_factory, million
 def test_what_does_not_hang_together_is_refused(tmp_path, text, overrides, complaint):
     with pytest.raises(RequestError, match=complaint):
         recipe(tmp_path, text, *overrides)
+
+
+def test_metadata_stand_beside_the_path_or_in_its_table_and_both_are_one_recipe(tmp_path):
+    beside = recipe(tmp_path, RAW, "input.voxel_size=[30, 6, 6.5]", "input.channel=0", "input.level=1")
+    table = recipe(tmp_path, RAW, "input.raw={path='em.zarr', voxel_size=[30, 6, 6.5], channel=0, level=1}")
+    assert beside == table
+    assert beside.input.raw.laid_over == {"level": 1, "voxel_size": (30, 6, 6.5), "channel": 0}
+    (tmp_path / "kept.toml").write_text(strict_toml.dump(beside))
+    assert load(tmp_path / "kept.toml") == beside
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["input.voxel_size=[30, 6]"], "input.raw.voxel_size"),
+        (["input.voxel_sice=[30, 6, 6]"], "Did you mean 'input.raw.voxel_size'?"),
+        (["input.raw={path='em.zarr', level=1}", "input.level=2"], "'level' is given twice: beside 'raw' and in its"),
+        (["input.offset_nm=[0, 0, 0]", "input.offset_voxels=[0, 0, 0]"], "given once: as 'offset_nm' or as"),
+        (["input.affinities=a.zarr", "input.axes=zyx"], "'axes' describes 'raw' or 'affinities': name one of them"),
+    ],
+)
+def test_metadata_that_cannot_be_meant_are_refused(tmp_path, overrides, said):
+    with pytest.raises(RequestError) as refused:
+        recipe(tmp_path, RAW, *overrides)
+    assert said in str(refused.value)
+
+
+def test_affinities_need_all_their_channels(tmp_path):
+    with pytest.raises(RequestError, match="affinities need all of theirs"):
+        recipe(tmp_path, "[input]\naffinities = 'a.zarr'\nchannel = 0\n")

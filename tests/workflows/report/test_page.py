@@ -12,7 +12,7 @@ import pytest
 from petavox.pipeline.affinities.nearest import Channels
 from petavox.pipeline.errors import StorageError
 from petavox.pipeline.evaluation import evaluate
-from petavox.pipeline.volumes import VolumeSpec, create_volume
+from petavox.pipeline.volumes import VolumeSource, VolumeSpec, create_volume
 from petavox.workflows.report.ending import Ending
 from petavox.workflows.report.page import ReportData, verdict, write_report
 from petavox.workflows.report.scenes import Volumes
@@ -36,10 +36,12 @@ def data(tmp_path_factory):
     truth = np.roll(segmentation, 3, axis=2)[1:, 4:, 4:] % 5
     volumes = Volumes(
         segmentation=put(folder / "segmentation.zarr", segmentation),
-        raw=put(folder / "raw.zarr", generator.integers(0, 255, SHAPE, np.uint8)),
-        affinities=put(folder / "affinities.zarr", generator.random((3, *SHAPE), np.float32), channels=3),
+        raw=VolumeSource.of(put(folder / "raw.zarr", generator.integers(0, 255, SHAPE, np.uint8))),
+        affinities=VolumeSource.of(
+            put(folder / "affinities.zarr", generator.random((3, *SHAPE), np.float32), channels=3)
+        ),
         channels=Channels(),
-        truth=put(folder / "truth.zarr", truth.astype(np.uint16)),
+        truth=VolumeSource.of(put(folder / "truth.zarr", truth.astype(np.uint16))),
         truth_offset=(1, 4, 4),
     )
     ending = Ending(
@@ -50,7 +52,7 @@ def data(tmp_path_factory):
         stages=(STAGE,),
         seconds=75.0,
         segmentation=volumes.segmentation,
-        affinities=volumes.affinities,
+        affinities=str(volumes.affinities),
         scores=evaluate(segmentation[1:, 4:, 4:], truth),
     )
     ending.directory.mkdir()
@@ -139,7 +141,7 @@ def test_a_report_of_a_huge_volume_reads_three_planes_of_a_window(tmp_path, data
     """2·10¹⁵ voxels, none of them ever written: anything that touched them all would not come back."""
     shape = (10**5, 10**5, 2 * 10**5)
     volume = str(create_volume(tmp_path / "huge.zarr", VolumeSpec(shape, "uint64", (8.0, 8.0, 8.0))).path)
-    volumes = {"segmentation": volume, "raw": volume, "affinities": None, "truth": None}
+    volumes = {"segmentation": volume, "raw": VolumeSource.of(volume), "affinities": None, "truth": None}
     page = Page(written(changed(data, volumes, scores=None)))
     assert len(page.pictures) == 2
     assert max(page.pictures[0].shape) < 1024

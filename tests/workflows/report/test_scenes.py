@@ -10,7 +10,7 @@ import pytest
 
 from petavox.pipeline.affinities.nearest import Channels
 from petavox.pipeline.evaluation import evaluate
-from petavox.pipeline.volumes import VolumeSpec, create_volume
+from petavox.pipeline.volumes import VolumeSource, VolumeSpec, create_volume
 from petavox.workflows.report.scenes import Volumes, draw_scenes, worst_mistakes
 
 SHAPE = (8, 60, 60)
@@ -40,7 +40,7 @@ def volumes(tmp_path):
         raw=None,
         affinities=None,
         channels=Channels(),
-        truth=put(tmp_path / "truth.zarr", truth),
+        truth=VolumeSource.of(put(tmp_path / "truth.zarr", truth)),
         truth_offset=(0, 0, 0),
     ), evaluate(segmentation, truth)
 
@@ -99,7 +99,7 @@ def test_affinities_stored_in_another_order_or_direction_get_the_colours_of_thei
     }
     shown = []
     for name, (array, channels) in volumes_of.items():
-        path = put(tmp_path / f"{name}.zarr", array, channels=3)
+        path = VolumeSource.of(put(tmp_path / f"{name}.zarr", array, channels=3))
         ((_, found),) = draw_scenes(
             Volumes(stored.segmentation, None, path, channels, None, (0, 0, 0)),
             None,
