@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 Function = Callable[..., Any]
 PoolName = Literal["cpu", "gpu"]
+
+
+def worker_name(pool: PoolName, number: int | str) -> str:
+    """Returns the name of a worker: its pool, and its number in it, or its job's."""
+    return f"{pool}-{number}"
+
+
+def pool_and_number(name: str) -> tuple[PoolName, str]:
+    """Returns the pool of a worker, and its number or its job's, from its name."""
+    pool, _, number = name.partition("-")
+    return cast(PoolName, pool), number
 
 
 @dataclass(frozen=True)

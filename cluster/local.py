@@ -15,7 +15,7 @@ from distributed import Scheduler, SpecCluster
 from ..pipeline.errors import ClusterError
 from . import credentials
 from .dask_executor import SETTINGS, DaskExecutor
-from .executor import Function, PoolName
+from .executor import Function, PoolName, worker_name
 from .gpus import visible_gpus
 from .nanny import Nanny
 from .place import Place, Pool
@@ -58,7 +58,7 @@ class LocalWorkers:
                     "options": {**common, "dashboard_address": f"{_HOST}:0", "plugins": [roster]},
                 },
                 workers={
-                    f"{pool}-{n}": _worker(common, pool, size.memory, n // size.per_gpu)
+                    worker_name(pool, n): _worker(common, pool, size.memory, n // size.per_gpu)
                     for pool, size in place.pools.items()
                     if isinstance(size, Pool)
                     for n in range(size.workers)

@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from distributed import Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from .executor import PoolName
+from .executor import PoolName, pool_and_number
 
 RESULTS = "petavox"  # the topic under which workers send what their calls returned
 _MEMORY = "worker-restart-memory"  # under which Dask tells of a worker that it kills for its memory
@@ -40,7 +40,7 @@ class Worker:
 
     @property
     def pool(self) -> PoolName:
-        return cast(PoolName, self.name.partition("-")[0])
+        return pool_and_number(self.name)[0]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ At level 0 a node is a block, and its graph that of the block's fragments once i
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,12 +18,13 @@ from ..pipeline.agglomeration.rules import AgglomerationRule
 from ..pipeline.agglomeration.small_supervoxels import JoinRule
 from ..pipeline.geometry import Box, Octree, Triple
 from . import block_tables
-from .contract import Density, GridConfig, Outcome, Resources
+from .contract import Density, GridConfig, Outcome, Resources, at_level
 from .outputs import Piece
 from .work import Extent, Growth, Work, given_to_node
 
 VERSION = 3
 _TABLES = 20_000_000  # bytes that reading and writing tables take, however small
+_POWER = "segments_2e"  # and the power of two: the name of a count of segments
 _PASSED_UP = 4  # contacts, for each that crosses an open face: clusters that reach it touch one another inside, too
 
 
@@ -76,14 +79,22 @@ def run(config: Config, index: Triple) -> Outcome:
         "residual_contacts": len(decision.residual.contacts),
         "table_bytes": written.bytes,
     }
-    for size in decision.segment_sizes.tolist():
-        key = f"segments_2e{size.bit_length() - 1}"
-        counts[key] = counts.get(key, 0) + 1
-    return Outcome(counts=counts, checksum=written.checksum)
+    return Outcome(counts=counts | _count_sizes(decision.segment_sizes.tolist()), checksum=written.checksum)
+
+
+def _count_sizes(sizes: list[int]) -> dict[str, int]:
+    """Counts the segments of each power of two of voxels, by the names that `segments_by_power` knows."""
+    powers = Counter(size.bit_length() - 1 for size in sizes)
+    return {f"{_POWER}{power}": count for power, count in powers.items()}
+
+
+def segments_by_power(counts: Mapping[str, int]) -> dict[int, int]:
+    """Returns for each power of two how many segments with as many voxels, or up to twice as many, were counted."""
+    return {int(name.removeprefix(_POWER)): n for name, n in counts.items() if name.startswith(_POWER)}
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    return block_tables.pieces(config.tables, f"agglomerate-{config.level}", index)
+    return block_tables.pieces(config.tables, at_level("agglomerate", config.level), index)
 
 
 def _given(config: Config, index: Triple) -> tuple[list[Region], Placement | None]:

@@ -11,7 +11,7 @@ from ..pipeline.agglomeration.contacts import Int64s
 from ..pipeline.agglomeration.octree_node import Ids, look_up
 from ..pipeline.geometry import Octree, Triple
 from . import block_tables
-from .contract import Density, GridConfig, Outcome, Resources
+from .contract import Density, GridConfig, Outcome, Resources, at_level
 from .outputs import Piece
 from .work import Extent, Growth, Work, given_to_node
 
@@ -53,7 +53,7 @@ def run(config: Config, index: Triple) -> Outcome:
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    return block_tables.pieces(config.tables, f"assign-{config.level}", index)
+    return block_tables.pieces(config.tables, at_level("assign", config.level), index)
 
 
 def segments_of(tables: str, octree: Octree, level: int, index: Triple) -> tuple[Ids, Ids]:

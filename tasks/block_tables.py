@@ -17,6 +17,7 @@ from ..pipeline.agglomeration.octree_node import Decision, FaceTable, Ids, Regio
 from ..pipeline.agglomeration.seams import Seam, Side
 from ..pipeline.geometry import Triple
 from ..pipeline.tables import Arrays
+from .contract import at_level
 from .outputs import Table
 
 
@@ -114,13 +115,13 @@ def write_decision(
     if placement is not None:
         columns |= {column: getattr(placement, name) for name, column in _PLACEMENT.items()}
     return tables.write(
-        path(directory, f"agglomerate-{level}", index), {**columns, **_region_arrays(decision.residual)}
+        path(directory, at_level("agglomerate", level), index), {**columns, **_region_arrays(decision.residual)}
     )
 
 
 def read_placement(directory: str, index: Triple) -> Placement:
     """Reads where the clusters of a block's leaf are."""
-    arrays = tables.read(path(directory, "agglomerate-0", index), tuple(_PLACEMENT.values()))
+    arrays = tables.read(path(directory, at_level("agglomerate", 0), index), tuple(_PLACEMENT.values()))
     fields = {name: arrays[column] for name, column in _PLACEMENT.items()}
     return Placement(**fields, pairs=np.empty((0, 2), np.uint64))
 
@@ -128,7 +129,7 @@ def read_placement(directory: str, index: Triple) -> Placement:
 def read_residual(directory: str, level: int, index: Triple, levels: int) -> Region:
     """Reads the graph that an octree node passed up; `levels` of its histograms."""
     columns = (*_REGION, *_contact_columns("contact", levels))
-    arrays = tables.read(path(directory, f"agglomerate-{level}", index), columns)
+    arrays = tables.read(path(directory, at_level("agglomerate", level), index), columns)
     ends = (arrays[name] for name in ("fragment", "cluster", "faces"))
     return Region(arrays["id"], arrays["name"], arrays["size"], _contacts(arrays, "contact", levels), *ends)
 
@@ -143,17 +144,17 @@ class Targets:
 
 
 def read_targets(directory: str, level: int, index: Triple) -> Targets:
-    arrays = tables.read(path(directory, f"agglomerate-{level}", index), ("given", "target", "final"))
+    arrays = tables.read(path(directory, at_level("agglomerate", level), index), ("given", "target", "final"))
     return Targets(arrays["given"], arrays["target"], arrays["final"])
 
 
 def write_assignment(directory: str, level: int, index: Triple, given: Ids, segments: Ids) -> tables.Written:
     """Writes the segment of every cluster that an octree node had been given."""
-    return tables.write(path(directory, f"assign-{level}", index), {"given": given, "segment": segments})
+    return tables.write(path(directory, at_level("assign", level), index), {"given": given, "segment": segments})
 
 
 def read_assignment(directory: str, level: int, index: Triple) -> tuple[Ids, Ids]:
-    arrays = tables.read(path(directory, f"assign-{level}", index), ("given", "segment"))
+    arrays = tables.read(path(directory, at_level("assign", level), index), ("given", "segment"))
     return arrays["given"], arrays["segment"]
 
 

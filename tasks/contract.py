@@ -64,6 +64,11 @@ CUDA_BYTES = 2_500_000_000
 """What a GPU's driver and libraries take in a process: the largest of a run held 1.85 GB in all, on an H200."""
 
 
+def at_level(task: str, level: int) -> str:
+    """Returns the name of the stage, and of the folder of tables, of a task at a level of the octree."""
+    return f"{task}-{level}"
+
+
 @dataclass(frozen=True)
 class Resources:
     """States the memory and the cores that one task needs while it runs.

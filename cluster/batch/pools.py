@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ..executor import PoolName, worker_name
 from ..quantities import parse_seconds
 from ..roster import Worker
 from .jobs import Jobs
@@ -47,7 +48,7 @@ class Pool:
         failed: the last such job.
     """
 
-    name: str
+    name: PoolName
     jobs: Jobs
     ready: int = 0
     batch: int = BATCH
@@ -59,7 +60,7 @@ class Pool:
 
     def worker(self, job: str) -> str:
         """Returns the name of a job's worker."""
-        return f"{self.name}-{job}"
+        return worker_name(self.name, job)
 
     def wanted(self, workers: Iterable[Worker]) -> int:
         """Counts the jobs that there should be, beside those that are retiring."""

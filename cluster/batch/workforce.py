@@ -15,7 +15,7 @@ from distributed.utils import get_ip, get_ip_interface
 from ...pipeline.errors import ClusterError, QueueError
 from .. import credentials
 from ..dask_executor import SETTINGS, DaskExecutor
-from ..executor import Function, PoolName
+from ..executor import Function, PoolName, pool_and_number
 from ..place import Place
 from ..roster import Roster, Worker
 from . import queue_of
@@ -172,7 +172,7 @@ class BatchWorkers:
 
     def _drop_lost(self, there: set[str], workers: list[Worker]) -> None:
         """Workers whose jobs are gone do not always say so: a node without power does not."""
-        gone = {worker.address for worker in workers if worker.name.partition("-")[2] not in there}
+        gone = {worker.address for worker in workers if pool_and_number(worker.name)[1] not in there}
         for address in gone & self._gone:
             self.cluster.loop.add_callback(self.cluster.scheduler.remove_worker, address, stimulus_id="job-ended")
         self._gone = gone

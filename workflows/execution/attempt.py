@@ -23,6 +23,9 @@ from ...pipeline.errors import PetavoxError, RequestError, StorageError
 from ...pipeline.geometry import Triple
 from ...tasks.contract import Outcome, TaskConfig
 
+THIS_FILE = Path(__file__).name
+"""Names, in a traceback of all threads, the one that ran the task."""
+
 _BROKEN = 70
 """Exit status of a worker whose GPU is broken; its tasks are tried again in another process."""
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}

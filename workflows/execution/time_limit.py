@@ -9,6 +9,7 @@ from typing import Self
 
 from ...cluster.quantities import parse_seconds
 from ...pipeline.errors import StorageError
+from .attempt import THIS_FILE
 
 
 class Hangs:
@@ -60,5 +61,5 @@ class Hangs:
 
 def _of_task(text: str) -> str:
     """The thread that ran the task, of all those of a worker; all, where it is not to be found."""
-    threads = [thread for thread in text.split("\n\n") if "attempt.py" in thread]
+    threads = [thread for thread in text.split("\n\n") if THIS_FILE in thread]
     return "\n\n".join(threads) or text

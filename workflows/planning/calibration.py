@@ -11,13 +11,14 @@ from pydantic import NonNegativeFloat, ValidationError
 from ...pipeline.errors import RequestError
 from ...pipeline.files import write_text
 from ...pipeline.geometry import BlockGrid
+from ...tasks.contract import at_level
 from ...tasks.work import Growth
 from ..recipes.segmentation_recipe import Recipe
 from ..recipes.strict_toml import Section
 from ..stages.stage import Stage
 from .unit_costs import Cost
 
-LEAF = "agglomerate-0"
+LEAF = at_level("agglomerate", 0)
 
 _UNCHANGED = Cost(seconds=1, read=1, written=1, memory=1)
 

@@ -35,7 +35,7 @@ from ..recipes.segmentation_recipe import Evaluate, Input, Output, Recipe
 from ..run_directory.scratch import scratch_folder
 from ..stages.places import Places
 from ..stages.stage import Stage
-from .calibration import Calibration, exceeds_blocks, made_from
+from .calibration import LEAF, Calibration, exceeds_blocks, made_from
 from .estimate import work_of
 from .plan import WORKER_BYTES, Plan, make_plan
 from .unit_costs import Cost, Rates
@@ -230,9 +230,9 @@ def growth_of(grid: BlockGrid, found: Found) -> Growth:
     voxels, faces, surface = whole.voxels(), whole.faces(), whole.open_surface()
     return Growth(
         contacts=total("supervoxels", "contacts") / voxels,
-        joined=total("agglomerate-0", "given_contacts") / voxels,
+        joined=total(LEAF, "given_contacts") / voxels,
         across=total("faces", "face_contacts") / faces if faces else 0.0,
-        passed_up=total("agglomerate-0", "residual_contacts") / surface if surface else 0.0,
+        passed_up=total(LEAF, "residual_contacts") / surface if surface else 0.0,
     )
 
 

@@ -66,7 +66,7 @@ def check_leaves(directory: Path, settings: Mapping[str, Any]) -> str:
     with Ledger(directory / LEDGER, readonly=True) as ledger:
         made_from, summaries = ledger.ingredients(), ledger.summaries()
     _check_done(directory, LEAVES, summaries)
-    asked = {"version": tasks.load("supervoxels").VERSION, "needs": {}}
+    asked = {"version": tasks.load("supervoxels").VERSION}
     found = made_from["supervoxels"]
     changed = [*differences(found, asked | {"config": {**found["config"], **settings}})]
     changed += _code_of_faces(made_from["faces"])

@@ -64,7 +64,7 @@ def changes(before: Mapping[str, Ingredients], after: Fingerprints, settled: Map
     for name, (_, made_from) in after.items():
         if before.get(name) == made_from or not settled.get(name):
             continue
-        found = [line for line in differences(before[name], made_from) if not line.startswith("it needs ")]
+        found = list(differences(before[name], made_from))
         if found:
             reasons.setdefault("; ".join(found), []).append(name)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -236,11 +237,10 @@ def _pictured(plan: Plan) -> Volumes | None:
 
 def _segment_sizes(ledger: Ledger, plan: Plan) -> tuple[int, ...]:
     """Counts the segments that have 1, 2–3, 4–7 … voxels."""
-    sizes: dict[int, int] = {}
+    from ...tasks.agglomerate import segments_by_power
+
+    sizes: Counter[int] = Counter()
     for stage in plan.stages:
         if stage.task == "agglomerate":
-            for name, count in ledger.counts(stage.name).items():
-                if name.startswith("segments_2e"):
-                    power = int(name.removeprefix("segments_2e"))
-                    sizes[power] = sizes.get(power, 0) + count
-    return tuple(sizes.get(power, 0) for power in range(max(sizes, default=-1) + 1))
+            sizes.update(segments_by_power(ledger.counts(stage.name)))
+    return tuple(sizes[power] for power in range(max(sizes, default=-1) + 1))

@@ -11,7 +11,7 @@ from ...pipeline.affinities.offsets import Offsets
 from ...pipeline.errors import AffinityError
 from ...pipeline.geometry import BlockGrid, Octree, Triple
 from ...pipeline.volumes import VolumeSpec
-from ...tasks.contract import Density, TaskConfig
+from ...tasks.contract import Density, TaskConfig, at_level
 from ..recipes.segmentation_recipe import Recipe
 from .places import Places
 from .stage import Frame, Needs, Stage, Whole
@@ -119,7 +119,7 @@ class SegmentationStages:
         return self._stage("faces", config, needs, outputs=(self._places.tables_of("faces"),))
 
     def _agglomerate(self, level: int) -> Stage:
-        name, merging = f"agglomerate-{level}", self._recipe.agglomeration
+        merging = self._recipe.agglomeration
         config = self._config(
             "agglomerate",
             **self._geometry,
@@ -133,15 +133,14 @@ class SegmentationStages:
         below: Needs = {}
         if level:
             leaves = {"faces": lambda i: (block for _, block in self._octree.inner_faces(level, i))}
-            below = {f"agglomerate-{level - 1}": lambda i: self._octree.children(level, i)}
+            below = {at_level("agglomerate", level - 1): lambda i: self._octree.children(level, i)}
         needs = {**below, **leaves} if self._offsets is not None else below
-        return self._stage(name, config, needs, grid=self._octree.shape(level), outputs=(self._places.tables_of(name),))
+        return self._octree_stage("agglomerate", level, config, needs)
 
     def _assign(self, level: int) -> Stage:
-        name = f"assign-{level}"
         config = self._config("assign", **self._geometry, level=level, tables=self._places.tables)
-        needs: Needs = {f"agglomerate-{level}": _itself, **self._parent(level)}
-        return self._stage(name, config, needs, grid=self._octree.shape(level), outputs=(self._places.tables_of(name),))
+        needs: Needs = {at_level("agglomerate", level): _itself, **self._parent(level)}
+        return self._octree_stage("assign", level, config, needs)
 
     def _relabel(self) -> Stage:
         places = self._places
@@ -153,9 +152,12 @@ class SegmentationStages:
             leaves=places.leaves,
             tables=places.tables,
         )
-        needs: Needs = {"agglomerate-0": self._and_neighbours}
+        needs: Needs = {at_level("agglomerate", 0): self._and_neighbours}
         if self._octree.height:
-            needs = {**needs, "assign-1": lambda i: {self._octree.parent(0, n) for n in self._and_neighbours(i)}}
+            needs = {
+                **needs,
+                at_level("assign", 1): lambda i: {self._octree.parent(0, n) for n in self._and_neighbours(i)},
+            }
         if self._offsets is not None:
             needs = {**needs, "supervoxels": _itself}
         made = {places.segmentation: self._frame.labels("uint64")}
@@ -174,7 +176,7 @@ class SegmentationStages:
         """Returns the task that passes segments down to a node of a level: none at the root."""
         if level == self._octree.height:
             return {}
-        return {f"assign-{level + 1}": lambda i: [self._octree.parent(level, i)]}
+        return {at_level("assign", level + 1): lambda i: [self._octree.parent(level, i)]}
 
     def _around(self, index: Triple) -> Iterator[Triple]:
         """The blocks that hold the faces of a block: itself, and the next one along each axis."""
@@ -192,20 +194,25 @@ class SegmentationStages:
         config: TaskConfig = tasks.load(task).Config(**fields)
         return config
 
+    def _octree_stage(self, task: str, level: int, config: TaskConfig, needs: Needs) -> Stage:
+        name = at_level(task, level)
+        grid, outputs = self._octree.shape(level), (self._places.tables_of(name),)
+        return self._stage(task, config, needs, name=name, grid=grid, outputs=outputs)
+
     def _stage(
         self,
-        name: str,
+        task: str,
         config: TaskConfig,
         needs: Needs | None = None,
         *,
+        name: str | None = None,
         grid: Triple | None = None,
         outputs: tuple[str, ...],
         volumes: Mapping[str, VolumeSpec] | None = None,
     ) -> Stage:
-        task = name.partition("-")[0]
         module = tasks.load(task)
         return Stage(
-            name=name,
+            name=name or task,
             task=task,
             version=module.VERSION,
             config=config,
