@@ -20,7 +20,7 @@ _LOOK = 1.0  # seconds
 _STEP = 0.1  # seconds by which a clock was set and not slewed
 
 
-async def outlive_settings_of_the_clock(scheduler: Scheduler | None = None) -> None:
+async def keep_clocks_monotonic(scheduler: Scheduler | None = None) -> None:
     """Watch the wall clock for ever; when it was set, have everything of this event loop go by what it says now.
 
     Args:

@@ -16,7 +16,7 @@ from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
 from ..pipeline.errors import ClusterError
-from .clock import outlive_settings_of_the_clock
+from .clock import keep_clocks_monotonic
 from .executor import Completion, Function, PoolName
 from .packing import pack, unpack
 from .roster import Answer, Roster, Worker
@@ -42,7 +42,7 @@ class Workforce(Protocol):
 
     cluster: SpecCluster  # has the scheduler, in this process
     dashboard: str | None  # its page
-    obituary: float  # seconds after which `why` knows what became of a worker
+    grace_seconds: float  # seconds after which `reason_for_loss` knows what became of a worker
 
     def expect(self, ready: Mapping[PoolName, int]) -> None:
         """Learns how many calls each pool could run now if it were large enough."""
@@ -50,7 +50,7 @@ class Workforce(Protocol):
     def check(self) -> None:
         """Raise what keeps workers from coming, once there is no use in waiting any longer."""
 
-    def why(self, worker: Worker) -> str:
+    def reason_for_loss(self, worker: Worker) -> str:
         """Says in words why a worker left; "" where nobody knows."""
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class DaskExecutor:
         self._workforce, self._roster, self._function = workforce, roster, function
         self._client = Client(workforce.cluster)
         loop = self._client.loop.asyncio_loop
-        watch = outlive_settings_of_the_clock(workforce.cluster.scheduler)
+        watch = keep_clocks_monotonic(workforce.cluster.scheduler)
         self._clock = asyncio.run_coroutine_threadsafe(watch, loop)
         self.dashboard = workforce.dashboard
         self._count = 0
@@ -127,33 +127,33 @@ class DaskExecutor:
     def completed(self, timeout: float) -> list[Completion]:
         self._workforce.check()
         with contextlib.suppress(queue.Empty):
-            self._hear(
-                self._roster.events.get(timeout=min(timeout, self._workforce.obituary) if self._lost else timeout)
+            self._take(
+                self._roster.events.get(timeout=min(timeout, self._workforce.grace_seconds) if self._lost else timeout)
             )
             while True:
-                self._hear(self._roster.events.get_nowait())
+                self._take(self._roster.events.get_nowait())
         with contextlib.suppress(queue.Empty):
             while True:
-                self._hear_broken(self._broken.get_nowait())
+                self._take_broken(self._broken.get_nowait())
         while self._lost and time.monotonic() >= self._lost[0][0]:
-            self._mourn(self._lost.popleft()[1])
+            self._report_lost(self._lost.popleft()[1])
         for pool in self._waiting:
             self._assign(pool)
         completions, self._completions = self._completions, []
         return completions
 
-    def _hear(self, event: Answer | Worker | None) -> None:
+    def _take(self, event: Answer | Worker | None) -> None:
         match event:
             case Answer(name, result):
                 self._end(name, lambda key: Completion(key, *unpack(result)))
             case Worker() as worker if worker.call in self._calls:
-                self._lost.append((time.monotonic() + self._workforce.obituary, worker))
+                self._lost.append((time.monotonic() + self._workforce.grace_seconds, worker))
 
-    def _mourn(self, worker: Worker) -> None:
-        reason = worker.reason or self._workforce.why(worker)
+    def _report_lost(self, worker: Worker) -> None:
+        reason = worker.reason or self._workforce.reason_for_loss(worker)
         self._end(str(worker.call), lambda key: Completion(key, lost=True, reason=reason))
 
-    def _hear_broken(self, future: Future) -> None:
+    def _take_broken(self, future: Future) -> None:
         """A call that its worker could not even load; of workers that died, the roster tells."""
         if future.status == "error" and not isinstance(error := future.exception(), KilledWorker):
             self._end(future.key, lambda key: Completion(key, error=repr(error)))

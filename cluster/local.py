@@ -69,7 +69,7 @@ class LocalWorkers:
         except (RuntimeError, OSError, TimeoutError) as error:
             raise ClusterError(f"Workers could not be started: {error}. {_CURE}") from error
         self.dashboard: str | None = self.cluster.dashboard_link
-        self.obituary = 0.0
+        self.grace_seconds = 0.0
 
     def expect(self, ready: Mapping[PoolName, int]) -> None:
         return  # as many as the cores and GPUs that were asked for, always
@@ -86,7 +86,7 @@ class LocalWorkers:
         elif now - self._last_seen > _PATIENCE:
             raise ClusterError(f"No worker could be started for {_PATIENCE:.0f} s. {_CURE}")
 
-    def why(self, worker: Worker) -> str:
+    def reason_for_loss(self, worker: Worker) -> str:
         return ""
 
     def close(self) -> None:

@@ -30,10 +30,10 @@ _tasks: set[asyncio.Task[None]] = set()  # a loop alone would not keep them
 
 async def dask_setup(worker: Worker) -> None:
     """Dask calls this in a new worker. Ctrl-C is left to the driver: a terminal sends it to all processes."""
-    from .clock import outlive_settings_of_the_clock
+    from .clock import keep_clocks_monotonic
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _tasks.add(asyncio.create_task(outlive_settings_of_the_clock()))
+    _tasks.add(asyncio.create_task(keep_clocks_monotonic()))
 
 
 def answer(call: str, packed: bytes) -> None:

@@ -17,7 +17,7 @@ from distributed.core import Status
 from distributed.utils import get_ip, get_ip_interface
 
 from .. import credentials
-from ..clock import outlive_settings_of_the_clock
+from ..clock import keep_clocks_monotonic
 from ..dask_executor import SETTINGS
 from ..executor import worker_name
 from ..scratch import private_folder
@@ -57,7 +57,7 @@ async def _work(path: Path, name: str, memory: int) -> None:
         return
     watches = [
         asyncio.create_task(_watch(path, session["token"], nanny)),
-        asyncio.create_task(outlive_settings_of_the_clock()),
+        asyncio.create_task(keep_clocks_monotonic()),
     ]
     await nanny.finished()
     for watch in watches:

@@ -74,7 +74,7 @@ class BatchWorkers:
         self._folder.open_session(self.cluster.scheduler_address, key, certificate, place.interface)
         host, port = place.dashboard.rpartition(":")[0], self.cluster.scheduler_info["services"].get("dashboard")
         self.dashboard: str | None = f"http://{host}:{port}/status" if port else None
-        self.obituary = 1.0
+        self.grace_seconds = 1.0
         self._thread = threading.Thread(target=self._keep, name="batch", daemon=True)
         self._thread.start()
 
@@ -102,7 +102,7 @@ class BatchWorkers:
         if self._error is not None:
             raise self._error
 
-    def why(self, worker: Worker) -> str:
+    def reason_for_loss(self, worker: Worker) -> str:
         tail = self._folder.tail(worker.name)
         return f"the log of its job, {worker.name}, ends with:\n{tail}" if tail else ""
 

@@ -37,7 +37,7 @@ def outlived(body, watched=True, scheduler=None):
     """What a coroutine returns, beside the watch or without it."""
 
     async def both():
-        watch = asyncio.create_task(clock.outlive_settings_of_the_clock(scheduler)) if watched else None
+        watch = asyncio.create_task(clock.keep_clocks_monotonic(scheduler)) if watched else None
         await asyncio.sleep(0)  # it looks at the clock once
         result = await asyncio.wait_for(body(), 60)
         if watch:

@@ -90,7 +90,7 @@ class Loop:
         self._paces = [Pace() for _ in stages]
         self._begun = [0] * len(stages)  # tasks in flight, or waiting for a retry
         self._made = 0
-        self._told = 0.0
+        self._next_expected = 0.0
         self._calls: dict[int, _Call] = {}
         self._in_flight: Counter[PoolName] = Counter()
         self._retries = Retries(self._pools, backoff)
@@ -156,9 +156,9 @@ class Loop:
 
     def _expect(self) -> None:
         """Say every so often how many calls there are for each pool, so that it may grow or shrink."""
-        if time.monotonic() < self._told:
+        if time.monotonic() < self._next_expected:
             return
-        self._told = time.monotonic() + _TELL
+        self._next_expected = time.monotonic() + _TELL
         wanted = {pool: self._in_flight[pool] + waiting for pool, waiting in self._retries.waiting().items()}
         capacity = self._executor.capacity()
         for position, pool in enumerate(self._pools):

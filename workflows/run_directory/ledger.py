@@ -50,7 +50,7 @@ class Ledger:
         self._began = time.monotonic()
         self._stages: dict[tuple[str, str], int] = {}
         self._words: dict[str, int] = {}
-        self._told: Callable[[Sequence[Row]], None] = lambda rows: None
+        self._on_recorded: Callable[[Sequence[Row]], None] = lambda rows: None
         try:
             self._db = self._connected("ro" if readonly else "rwc")
             (layout,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -225,11 +225,11 @@ class Ledger:
                 " session = excluded.session, ended = excluded.ended",
                 written,
             )
-        self._told(rows)
+        self._on_recorded(rows)
 
     def tell(self, listener: Callable[[Sequence[Row]], None]) -> None:
         """Has a listener told of the rows that are recorded from now on."""
-        self._told = listener
+        self._on_recorded = listener
 
     def _compact(self, row: Row, ended: int) -> tuple[int | str | None, ...]:
         """A row as integers; why a task failed goes into a table of its own."""
