@@ -27,7 +27,7 @@ TESTS = [
     for test in FINDER.find(thing, name, globs={"petavox": petavox, "np": np})
     if test.examples
 ]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("examples")]  # one folder for all of them takes long to make
 
 PAGES = ("README.md", "docs/python.md")
 

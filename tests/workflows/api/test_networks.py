@@ -85,6 +85,11 @@ def test_an_array_needs_a_voxel_size_and_goes_nowhere(model, arguments, rule):
         petavox.predict(RAW, model=model, progress=False, **arguments)
 
 
+def test_a_network_is_not_used_on_voxels_of_another_size_without_a_word(model):
+    with pytest.raises(RequestError, match="voxel"):
+        petavox.predict(RAW, model=model, voxel_size=(400, 400, 400), progress=False)
+
+
 def test_raw_data_has_three_axes(model):
     with pytest.raises(VolumeError, match="z, y, x; the array has the shape"):
         petavox.predict(RAW[None], model=model, voxel_size=SIZE)
