@@ -32,15 +32,26 @@ def open_hdf5(path: Path, options: SourceOptions) -> Iterator[Content]:
         RequestError: h5py is not installed.
     """
     with _opened(path) as file:
-        name, dataset = _chosen(file, path, options.dataset)
-        _check_readable(dataset, f"{path}:{name}")
-        attributes = {key: plain(dataset.attrs.get(key)) for key in _attribute_names(dataset)}
-        shape = tuple(int(n) for n in dataset.shape)
-        axes = axis_letters(list(options.axes)) if options.axes is not None else _axes(dataset, attributes, shape)
-        dtype = np.dtype(dataset.dtype).newbyteorder("=")
-        chunk = tuple(dataset.chunks or shape)
-        array = ReadArray(shape, dtype.name, 0, chunk, chunk, lambda where: np.asarray(dataset[where]))
-        yield Content(array, axes, attribute_frame(axes, attributes), attributes, remarks=_blank(dataset))
+        try:
+            content = _content(file, path, options)
+        except VolumeError:
+            raise
+        except Exception as error:  # of damaged files, h5py raises anything
+            why = f"{error or type(error).__name__}".partition("\n")[0]
+            raise VolumeError(f"{path} cannot be read: {why}. It is damaged: copy it again.") from error
+        yield content
+
+
+def _content(file: Any, path: Path, options: SourceOptions) -> Content:
+    name, dataset = _chosen(file, path, options.dataset)
+    _check_readable(dataset, f"{path}:{name}")
+    attributes = {key: plain(dataset.attrs.get(key)) for key in _attribute_names(dataset)}
+    shape = tuple(int(n) for n in dataset.shape)
+    axes = axis_letters(list(options.axes)) if options.axes is not None else _axes(dataset, attributes, shape)
+    dtype = np.dtype(dataset.dtype).newbyteorder("=")
+    chunk = tuple(dataset.chunks or shape)
+    array = ReadArray(shape, dtype.name, 0, chunk, chunk, lambda where: np.asarray(dataset[where]))
+    return Content(array, axes, attribute_frame(axes, attributes), attributes, remarks=_blank(dataset))
 
 
 @contextmanager
