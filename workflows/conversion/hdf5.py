@@ -137,8 +137,9 @@ def _check_readable(dataset: Any, where: str) -> None:
             f"Voxels must be booleans, integers or floats; {where} holds {dtype.name}. Name another dataset."
         )
     properties = dataset.id.get_create_plist()
-    for number in range(properties.get_nfilters()):
-        code, _, _, name = properties.get_filter(number)
+    filters = [properties.get_filter(number) for number in range(properties.get_nfilters())]
+    _check_chunks(dataset, {code for code, *_ in filters}, where)
+    for code, _, _, name in filters:
         if not h5py.h5z.filter_avail(code):
             known = _FILTERS.get(code, name.decode(errors="replace") or "unknown")
             raise VolumeError(
@@ -149,6 +150,24 @@ def _check_readable(dataset: Any, where: str) -> None:
     if missing:
         raise VolumeError(
             f"{where} has its voxels in other files, which are not there: {', '.join(missing[:5])}. Bring them back."
+        )
+
+
+def _check_chunks(dataset: Any, filters: set[int], where: str) -> None:
+    """Make sure that chunks that are not compressed have their size; of short ones HDF5 reads what memory holds.
+
+    Raises:
+        VolumeError: some have not.
+    """
+    import h5py
+
+    if dataset.chunks is None or not filters <= {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}:
+        return
+    checksum = 4 if h5py.h5z.FILTER_FLETCHER32 in filters else 0
+    whole = math.prod(dataset.chunks) * np.dtype(dataset.dtype).itemsize + checksum
+    if dataset.id.get_storage_size() != dataset.id.get_num_chunks() * whole:
+        raise VolumeError(
+            f"The chunks of {where} have another size than its metadata says: it is damaged. Copy it again."
         )
 
 
