@@ -61,7 +61,8 @@ def theirs(reader, path, box):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return reader(path)[box.slices()]
+            array = reader(path)
+            return array if array.size == box.voxels else array[box.slices()]
     except Exception:
         return None
 
@@ -96,6 +97,10 @@ def check(number):
             return "refused"
         answers = [theirs(reader, path, found[1]) for reader in independent]
         same = [a is not None and is_same(found[0], a) for a in answers]
+        as_before = (found[0].shape, found[0].dtype) == (voxels.shape, voxels.dtype)
+        if as_before and not any(a is not None for a in answers):
+            return "unjudged"
+        shapes = [None if a is None else f"{a.dtype} {a.shape}" for a in answers]
         assert any(same) or np.array_equal(found[0], voxels), (
             f"input {number} reads as {found[0].dtype} {found[0].shape}, others read {shapes}"
         )
