@@ -35,7 +35,7 @@ def _ring(*_):
 
 
 def ours(path):
-    """The voxels that we read of a source, and the box that was read; None where it is refused.
+    """The voxels that we read of a source, the box that was read, and whether it is all; None where it is refused.
 
     Raises:
         HangError: it takes longer than it may.
@@ -48,7 +48,7 @@ def ours(path):
             box = source.box if small else source.box.intersect(Box((0, 0, 0), (16, 16, 16)))
             if box.voxels * (source.channels or 1) > 100 * MOST:
                 return None  # no box is small enough to be read here; convert refuses it
-            return source.read(box), box
+            return source.read(box), box, small
     except (RequestError, StorageError):
         return None
     finally:
@@ -76,7 +76,8 @@ def is_same(one, other):
 def check(number):
     """Try input number `number`: whether it was read or refused once something had befallen it.
 
-    It is "unjudged" where its voxels were damaged so that no independent reader decodes them, and ours does.
+    It is "unjudged" where its voxels were damaged so that no independent reader decodes them and ours does, and where
+    it claims to be too large to be read as a whole.
 
     Raises:
         AssertionError: it reads otherwise than by any independent reader, or cannot be read as it was written.
@@ -98,7 +99,7 @@ def check(number):
         answers = [theirs(reader, path, found[1]) for reader in independent]
         same = [a is not None and is_same(found[0], a) for a in answers]
         as_before = (found[0].shape, found[0].dtype) == (voxels.shape, voxels.dtype)
-        if as_before and not any(a is not None for a in answers):
+        if (as_before or not found[2]) and not any(a is not None for a in answers):
             return "unjudged"
         shapes = [None if a is None else f"{a.dtype} {a.shape}" for a in answers]
         assert any(same) or np.array_equal(found[0], voxels), (
