@@ -16,6 +16,12 @@ from .stores import FAILURES, THREADS, Document, Found, context, reason, storage
 from .units import nanometres_of
 from .zarr_python import codecs_of, read_by_zarr_python, unsafe_codecs
 
+_NEEDED = {
+    "zarr": ("shape", "chunks", "dtype", "compressor", "order"),
+    "zarr3": ("shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs"),
+    "n5": ("dimensions", "blockSize", "dataType"),
+}
+"""Metadata that an array has."""
 OTHER_CODECS = "Write it anew with codecs that can be read, such as zstd, gzip or blosc"
 
 
@@ -50,9 +56,22 @@ def _cure(found: Found, said: str) -> str:
 def _open(found: Found, writable: bool, threads: int, **more: Any) -> Any:
     import tensorstore as ts
 
+    if "metadata" in more:
+        _check_complete(found, more["metadata"])
     spec = {"driver": found.array_format, "kvstore": found.place.kvstore, **more}
     mode: dict[str, Any] = {} if more.get("assume_metadata") else {"open": True, "read": True, "write": writable}
     return ts.open(spec, context=context(threads), **mode).result()
+
+
+def _check_complete(found: Found, metadata: Document) -> None:
+    """Make sure that TensorStore has nothing to assume of its own.
+
+    Raises:
+        VolumeError: the metadata of an array lacks something.
+    """
+    missing = [key for key in _NEEDED[str(found.array_format)] if key not in metadata]
+    if missing:
+        raise VolumeError(f"The metadata of {found.place.path} lacks {', '.join(missing)}: it is damaged. Restore it.")
 
 
 def _described(store: Any, remarks: tuple[str, ...] = ()) -> Opened:
@@ -166,6 +185,8 @@ def _open_n5(found: Found, writable: bool, threads: int) -> Opened:
     # Attributes of users under names that TensorStore knows, too, must not keep it from opening the array.
     document = found.array_document
     plain = {key: document[key] for key in ARRAY_KEYS if key in document}
+    if not {"compression", "compressionType"} & set(plain):
+        raise VolumeError(f"The metadata of {found.place.path} lacks compression: it is damaged. Restore it.")
     rank = len(numbers(document.get("dimensions")) or ())
     packings = packings_of(chunk_names(Path(found.place.path), rank)) if found.place.is_local else set()
     if packings and not writable:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import StorageError, VolumeError
 from ..geometry import Triple, triple
@@ -12,14 +15,17 @@ from .arrays import Opened, StoredArray
 from .attributes import attribute_frame, named_axes, unnamed_axes
 from .formats import open_array
 from .listing import sentence
-from .metadata import SPATIAL, Frame, affinity_offsets, arrange, axis_letters
+from .metadata import SPATIAL, Frame, affinity_offsets, arrange, axis_letters, impossible
 from .n5 import n5_frame
 from .ngff import finer_levels, images, levels, ome_frame
 from .plausible import size_remarks
-from .spec import Nanometres, VolumeSpec, nanometres
+from .spec import DTYPES, Nanometres, VolumeSpec, nanometres
 from .stores import THREADS, Document, Found, Place, look, missing
 from .volume import Volume
 
+LARGEST_CHUNK = 1 << 32
+"""Bytes; more are taken for metadata that is damaged."""
+_BYTES_OF = {name: np.dtype(name).itemsize for name in DTYPES}
 _ABOVE = 2
 """Groups above an array that may say its voxel size."""
 
@@ -56,6 +62,7 @@ def open_volume(
     """
     target = _find(Place.of(path))
     opened = open_array(target.array, writable=writable, threads=threads)
+    _check_chunk(opened.array, target.named)
     named = None if axes is None else axis_letters(list(axes))
     frame, stated = _metadata(target, opened, named)
     if named is not None:
@@ -73,6 +80,20 @@ def open_volume(
     remarks = (*target.remarks, *opened.remarks, *of_frame, *size_remarks(size))
     told = tuple(f"{target.named}: {remark}." for remark in remarks)
     return Volume(target.named, spec, view, target.array, writable=writable, remarks=told)
+
+
+def _check_chunk(array: StoredArray, path: str) -> None:
+    """Make sure that one chunk fits into memory before anything allocates it.
+
+    Raises:
+        VolumeError: it does not; its metadata is rather damaged than true.
+    """
+    nbytes = math.prod(array.chunk) * _BYTES_OF.get(array.dtype, 8)
+    if nbytes > LARGEST_CHUNK:
+        raise VolumeError(
+            f"A chunk is read as a whole, and has {LARGEST_CHUNK} bytes at most; those of {path} are {array.chunk} and "
+            f"have {nbytes}. Check its metadata, or write it anew with smaller chunks."
+        )
 
 
 def _metadata(target: _Target, opened: Opened, axes: tuple[str, ...] | None) -> tuple[Frame, tuple[Triple, ...] | None]:
@@ -199,8 +220,8 @@ def _frame(target: _Target, opened: Opened, axes: tuple[str, ...] | None) -> Fra
     axes = _plain_axes(found, opened) if axes is None else axes
     size = {n: unit for n, unit in zip(axes, opened.units, strict=False) if n in SPATIAL and unit is not None}
     if len(size) == len(SPATIAL):  # precomputed, and zarr v3 written by TensorStore
-        places = dict(zip(axes, opened.origin, strict=False))
-        return Frame(axes, size, {n: places[n] * length for n, length in size.items()})
+        doubt = impossible(size)
+        return Frame(axes, doubt=doubt) if doubt else Frame(axes, size)
     if found.array_format == "n5":
         above = [group.attributes for group in target.above]
         return n5_frame(axes, found.place.name, found.attributes, above, _first_level(found.place))
@@ -235,9 +256,10 @@ def _plain_axes(found: Found, opened: Opened) -> tuple[str, ...]:
 
 def _translation(frame: Frame, opened: Opened, size: Nanometres) -> Nanometres:
     """Position of the first voxel in nm; where the format states it in voxels, it follows the voxel size in use."""
-    if frame.voxel_size is None or size == frame.voxel_size or not any(opened.units):
+    if not any(opened.units):
         return frame.origin
-    return nanometres([o / old * new for o, old, new in zip(frame.origin, frame.voxel_size, size, strict=True)])
+    places = dict(zip(frame.axes, opened.origin, strict=False))
+    return nanometres([places[n] * length for n, length in zip(SPATIAL, size, strict=True)])
 
 
 def _spec(

@@ -189,7 +189,7 @@ def test_voxels_without_a_number_spoil_no_others_whatever_the_blocks(make, tmp_p
         made.write(made.spec.box, voxels)
     ways = {"mean": make(SHAPE), "odd": make(SHAPE, chunk=(3, 8, 8))}, {"odd": make((4, 8, 8))}
     configs = [
-        config.model_copy(update={"raw": str(tmp_path / f"{name}.zarr")})
+        config.model_copy(update={"raw": VolumeSource(path=str(tmp_path / f"{name}.zarr")), "floats": True})
         for way in ways
         for name, config in way.items()
     ]

@@ -12,6 +12,7 @@ import numpy as np
 from ...pipeline.errors import PetavoxError, RequestError, VolumeError
 from ...pipeline.geometry import BlockGrid, Box, Triple, triple
 from ...pipeline.volumes import Volume, VolumeSpec, create_volume, default_chunks, open_volume
+from ...pipeline.volumes.opening import LARGEST_CHUNK
 from ..progress import Progress
 from .journal import Journal, journal_for
 from .options import SourceOptions
@@ -140,6 +141,12 @@ def _spec(source: Source, part: Box, chunk: Sequence[int] | None) -> VolumeSpec:
     else:
         unit = triple(chunk)
         shard = triple([c * max(1, min(s, n) // max(c, 1)) for c, s, n in zip(unit, SHARD, part.shape, strict=True)])
+    needed = math.prod(shard) * np.dtype(source.dtype).itemsize * (source.channels or 1)
+    if needed > LARGEST_CHUNK:
+        raise VolumeError(
+            f"{source.path} has {source.channels} channels, of which a shard of {shard} voxels takes {needed} bytes. "
+            "Take one channel, --channel 0, or name its axes, if these are no channels: --axes"
+        )
     z, y, x = (t + a * s for t, a, s in zip(source.translation, part.start, source.voxel_size, strict=True))
     return VolumeSpec(
         shape=part.shape,

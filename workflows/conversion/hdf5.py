@@ -32,15 +32,26 @@ def open_hdf5(path: Path, options: SourceOptions) -> Iterator[Content]:
         RequestError: h5py is not installed.
     """
     with _opened(path) as file:
-        name, dataset = _chosen(file, path, options.dataset)
-        _check_readable(dataset, f"{path}:{name}")
-        attributes = {key: plain(dataset.attrs.get(key)) for key in _attribute_names(dataset)}
-        shape = tuple(int(n) for n in dataset.shape)
-        axes = axis_letters(list(options.axes)) if options.axes is not None else _axes(dataset, attributes, shape)
-        dtype = np.dtype(dataset.dtype).newbyteorder("=")
-        chunk = tuple(dataset.chunks or shape)
-        array = ReadArray(shape, dtype.name, 0, chunk, chunk, lambda where: np.asarray(dataset[where]))
-        yield Content(array, axes, attribute_frame(axes, attributes), attributes, remarks=_blank(dataset))
+        try:
+            content = _content(file, path, options)
+        except VolumeError:
+            raise
+        except Exception as error:  # of damaged files, h5py raises anything
+            why = f"{error or type(error).__name__}".partition("\n")[0]
+            raise VolumeError(f"{path} cannot be read: {why}. It is damaged: copy it again.") from error
+        yield content
+
+
+def _content(file: Any, path: Path, options: SourceOptions) -> Content:
+    name, dataset = _chosen(file, path, options.dataset)
+    _check_readable(dataset, f"{path}:{name}")
+    attributes = {key: plain(dataset.attrs.get(key)) for key in _attribute_names(dataset)}
+    shape = tuple(int(n) for n in dataset.shape)
+    axes = axis_letters(list(options.axes)) if options.axes is not None else _axes(dataset, attributes, shape)
+    dtype = np.dtype(dataset.dtype).newbyteorder("=")
+    chunk = tuple(dataset.chunks or shape)
+    array = ReadArray(shape, dtype.name, 0, chunk, chunk, lambda where: np.asarray(dataset[where]))
+    return Content(array, axes, attribute_frame(axes, attributes), attributes, remarks=_blank(dataset))
 
 
 @contextmanager
@@ -126,8 +137,9 @@ def _check_readable(dataset: Any, where: str) -> None:
             f"Voxels must be booleans, integers or floats; {where} holds {dtype.name}. Name another dataset."
         )
     properties = dataset.id.get_create_plist()
-    for number in range(properties.get_nfilters()):
-        code, _, _, name = properties.get_filter(number)
+    filters = [properties.get_filter(number) for number in range(properties.get_nfilters())]
+    _check_chunks(dataset, {code for code, *_ in filters}, where)
+    for code, _, _, name in filters:
         if not h5py.h5z.filter_avail(code):
             known = _FILTERS.get(code, name.decode(errors="replace") or "unknown")
             raise VolumeError(
@@ -138,6 +150,24 @@ def _check_readable(dataset: Any, where: str) -> None:
     if missing:
         raise VolumeError(
             f"{where} has its voxels in other files, which are not there: {', '.join(missing[:5])}. Bring them back."
+        )
+
+
+def _check_chunks(dataset: Any, filters: set[int], where: str) -> None:
+    """Make sure that chunks that are not compressed have their size; of short ones HDF5 reads what memory holds.
+
+    Raises:
+        VolumeError: some have not.
+    """
+    import h5py
+
+    if dataset.chunks is None or not filters <= {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}:
+        return
+    checksum = 4 if h5py.h5z.FILTER_FLETCHER32 in filters else 0
+    whole = math.prod(dataset.chunks) * np.dtype(dataset.dtype).itemsize + checksum
+    if dataset.id.get_storage_size() != dataset.id.get_num_chunks() * whole:
+        raise VolumeError(
+            f"The chunks of {where} have another size than its metadata says: it is damaged. Copy it again."
         )
 
 

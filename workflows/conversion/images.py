@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ...pipeline.errors import StorageError, VolumeError
+from .bmp import bmp_pixels
 
 PNG, BMP, JPEG, TIFF = "PNG", "BMP", "JPEG", "TIFF"
 SUFFIXES = {".tif": TIFF, ".tiff": TIFF, ".png": PNG, ".bmp": BMP, ".dib": BMP, ".jpg": JPEG, ".jpeg": JPEG}
@@ -83,7 +85,11 @@ def read_image(path: Path, image_format: str) -> np.ndarray:
     """
     import imagecodecs
 
-    decoders = {PNG: imagecodecs.png_decode, BMP: imagecodecs.bmp_decode, JPEG: imagecodecs.jpeg8_decode}
+    decoders: dict[str, Callable[[bytes], np.ndarray]] = {
+        PNG: imagecodecs.png_decode,
+        BMP: bmp_pixels,
+        JPEG: imagecodecs.jpeg8_decode,
+    }
     try:
         return np.asarray(decoders[image_format](path.read_bytes()))
     except Exception as error:  # every codec has exceptions of its own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,8 +87,9 @@ def shaped_promises(pages: list[tuple[str | None, tuple[int, ...]]]) -> list[tup
     while number < len(pages):
         description, shape = pages[number]
         promise = None
-        if description is not None:
-            promise = _shaped_promise(t.shaped_description_metadata(description), shape)
+        with contextlib.suppress(ValueError):  # of descriptions that are damaged
+            said = None if description is None else t.shaped_description_metadata(description)
+            promise = _shaped_promise(said, shape)
         found.append((number, promise))
         planes = 1
         for length in promise.lengths if promise else ():

@@ -35,7 +35,9 @@ def reworded(path, **changes):
     """An array with other words in its metadata; None takes one away."""
     file = path / (".zarray" if (path / ".zarray").exists() else "zarr.json")
     document = json.loads(file.read_text()) | changes
-    file.write_text(json.dumps({key: value for key, value in document.items() if value is not None}))
+    for key in [key for key, value in changes.items() if value is None]:
+        del document[key]
+    file.write_text(json.dumps(document))
     return path
 
 

@@ -133,7 +133,7 @@ def test_a_run_with_metadata_laid_over_is_that_on_a_converted_copy(folder, tmp_p
         ),
         (
             '[input]\nraw = "channels"\naxes = "zyx"\n[model]\ncheckpoint = "network"',
-            "beside the path, axes = 'zyx'.*convert",
+            "beside the path, axes = 'zyxc'.*convert",
         ),
         (
             '[input]\nraw = "channels"\naxes = "zyxc"\nvoxel_size = [30, 6, 6]\n[model]\ncheckpoint = "network"',
