@@ -22,13 +22,22 @@ from pydantic import Field
 
 from ..pipeline import checksums
 from ..pipeline.affinities.checkpoint import CheckpointConfig, check_checkpoint_offsets, load_checkpoint
+from ..pipeline.affinities.masking import edges_inside
 from ..pipeline.affinities.offsets import NEAREST
 from ..pipeline.affinities.prediction import Inference, Predictor, working_memory
 from ..pipeline.affinities.variants import Combine
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.networks.normalisation import Normalisation
 from ..pipeline.networks.orientations import Count
-from ..pipeline.volumes import THREADS, VolumeSource, VolumeSpec, open_volume
+from ..pipeline.volumes import (
+    THREADS,
+    Volume,
+    VolumeSource,
+    VolumeSpec,
+    open_volume,
+    read_nearest_voxels,
+    voxels_read,
+)
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Part, Piece, write_part
 
@@ -49,7 +58,7 @@ Wanted = npt.NDArray[np.bool_] | None
 class Config(TaskConfig):
     """Args:
     raw: the raw volume.
-    mask: a volume of its shape; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
+    mask: a volume that covers it; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
     checkpoint: folder of the checkpoint.
     affinities: path of the affinities volume, which exists.
     block: shape of a block.
@@ -98,12 +107,15 @@ def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> Vol
 def resources(config: Config, _: Density) -> Resources:
     """One block with its image, one batch of patches, and torch itself."""
     checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
-    raw = config.raw.open().spec
+    volume = config.raw.open()
+    raw = volume.spec
     block = triple([min(b, v) for b, v in zip(config.block, raw.shape, strict=True)])
     inference = _inference(config, checkpoint, raw.fill_value)
     arrays = working_memory(checkpoint.network, inference, block, np.dtype(raw.dtype).itemsize, raw.chunk[0])
     if config.mask is not None:
-        arrays += 6 * prod(block)  # the mask, and which affinities it leaves
+        mask = config.mask.open()
+        # The mask as it is stored and over the block, and which affinities it leaves.
+        arrays += voxels_read(mask, volume, block) * np.dtype(mask.spec.dtype).itemsize + 6 * prod(block)
     needed = Resources(memory=TORCH_BYTES + arrays, threads=config.threads)
     return needed.on_gpu() if config.device == "cuda" else needed
 
@@ -111,7 +123,7 @@ def resources(config: Config, _: Density) -> Resources:
 def run(config: Config, index: Triple) -> Outcome:
     raw = config.raw.open()
     block = BlockGrid(raw.spec.shape, config.block, config.region).box(index)
-    wanted = _wanted(config, block)
+    wanted = _wanted(config, raw, block)
     if wanted is not None and not wanted.any():
         nothing = np.zeros((len(NEAREST), *block.shape), np.uint8)
         return Outcome(state="masked", voxels=block.voxels, checksum=checksums.of_array(nothing))
@@ -158,16 +170,12 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
     return (Part(config.affinities, block),)
 
 
-def _wanted(config: Config, block: Box) -> Wanted:
+def _wanted(config: Config, raw: Volume, block: Box) -> Wanted:
     """For each affinity (3, Z, Y, X) of a block whether both ends of its edge are inside the mask, if there is one."""
     if config.mask is None:
         return None
     mask = config.mask.open()
-    around = Box(triple([max(0, a - 1) for a in block.start]), block.stop)
-    missing = [(1 - (a - b), 0) for a, b in zip(block.start, around.start, strict=True)]
-    inside = np.pad(mask.read(around) != 0, missing, mode="edge")
-    here = inside[1:, 1:, 1:]
-    return np.stack([here & inside[:-1, 1:, 1:], here & inside[1:, :-1, 1:], here & inside[1:, 1:, :-1]])
+    return edges_inside(lambda box: read_nearest_voxels(mask, raw, box) != 0, block)
 
 
 @lru_cache(maxsize=1)

@@ -27,7 +27,7 @@ from ... import cluster
 from ...cluster import Completion
 from ...pipeline.errors import RequestError, StorageError, TaskError
 from ...pipeline.geometry import BlockGrid, Box, Triple, triple
-from ...pipeline.volumes import VolumeSource, create_volume, default_chunks
+from ...pipeline.volumes import VolumeSource, create_volume, default_chunks, read_nearest_voxels
 from ..execution import attempt
 from ..execution.attempt import Report
 from ..recipes.segmentation_recipe import Evaluate, Input, Output
@@ -283,7 +283,8 @@ def _factors(kind: str, cost: Cost, modelled: Cost, stated_memory: float) -> Cos
 
 def _find_block(plan: Plan) -> Triple:
     """The block nearest to the middle that holds data, among some that are spread over the volume."""
-    source = (plan.recipe.input.raw or _affinities(plan)).open()
+    source, named = (plan.recipe.input.raw or _affinities(plan)).open(), plan.recipe.input.mask
+    mask = None if named is None else named.open()
     grid = plan.grid
     axes = [sorted({n * eighth // 8 for eighth in (4, 2, 6, 1, 7)}) for n in grid.shape]
     middle = [n // 2 for n in grid.shape]
@@ -296,11 +297,12 @@ def _find_block(plan: Plan) -> Triple:
         box = grid.box(index)
         margin = [max(0, (n - look) // 2) for n, look in zip(box.shape, _LOOK, strict=True)]
         middle_of_it = box.grow([-m for m in margin])
-        if (source.read(middle_of_it) != source.spec.fill_value).any():
+        inside = mask is None or (read_nearest_voxels(mask, source, middle_of_it) != 0).any()
+        if inside and (source.read(middle_of_it) != source.spec.fill_value).any():
             return index
     raise RequestError(
-        f"A calibration needs a block that holds data; {source.path} has none in the middle of {len(candidates)} blocks"
-        " that are spread over it. Plan without --calibrate."
+        f"A calibration needs a block inside the mask that holds data; {source.path} has none in the middle of"
+        f" {len(candidates)} blocks that are spread over it. Plan without --calibrate."
     )
 
 

@@ -111,11 +111,10 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     network: tuple[float, Patches | None] = (0.0, None)
     if recipe.input.run is None and segmented:
         volumes[places.fragments] = _labels(source.spec, "uint32", chunk, shard)
-    raw = recipe.input.raw
+    raw, mask = recipe.input.raw, mask_of(recipe, source)
+    if recipe.input.mask is not None and mask is not None:
+        identities[recipe.input.mask.path] = mask.identity()
     if recipe.model is not None and raw is not None:
-        mask = mask_of(recipe, source)
-        if recipe.input.mask is not None and mask is not None:
-            identities[recipe.input.mask.path] = mask.identity()
         model, offsets = with_normalisation(recipe.model, source, mask), NEAREST
         recipe = recipe.model_copy(update={"model": model})
         predict = _prediction(recipe, model, raw, places)

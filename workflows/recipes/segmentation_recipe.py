@@ -72,7 +72,7 @@ class Input(Section):
 
     raw: VolumeSource | None = None
     affinities: VolumeSource | None = None
-    mask: VolumeSource | None = None  # with 'raw', and of its shape: where it is 0 nothing is predicted
+    mask: VolumeSource | None = None  # of any resolution: where it is 0 there are no affinities
     run: InputPath | None = None  # directory of a run whose supervoxels are done
     offsets: tuple[Voxels, ...] | None = None  # of each affinity channel in voxels, where its metadata has none
     # First voxel and end of all that is computed; names and positions stay those of the volume.
@@ -103,8 +103,8 @@ class Input(Section):
             raise ValueError("'channel' takes one channel of raw data, truth or mask; affinities need all of theirs")
         if self.offsets is not None and self.affinities is None:
             raise ValueError("'offsets' describes 'affinities'; with 'raw' the checkpoint has them")
-        if self.mask is not None and self.raw is None:
-            raise ValueError("'mask' says where to predict from 'raw'; set affinities that exist to 0 instead")
+        if self.mask is not None and self.run is not None:
+            raise ValueError("'mask' goes with 'raw' or 'affinities'; 'run' has the mask that it was made with")
         if self.box is not None and self.run is not None:
             raise ValueError("'box' goes with 'raw' or 'affinities'; 'run' has the box that it was made with")
         return self
