@@ -1,4 +1,4 @@
-"""A mask outlines the tissue of a phantom in resin with borders, in any blocks of reading, and serves a run."""
+"""A mask outlines the tissue of a phantom in resin with borders, whatever is read together, and lies over it."""
 
 from __future__ import annotations
 
