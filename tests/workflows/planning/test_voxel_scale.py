@@ -73,7 +73,7 @@ def test_a_difference_from_five_percent_on_is_said_by_plan_and_run(folder, size,
 @pytest.mark.parametrize(("size", "axis"), [((45, 6, 6), "z"), ((30, 4, 6), "y"), ((3000, 600, 900), "x")])
 def test_a_factor_of_one_and_a_half_along_any_axis_is_refused_before_anything_is_written(folder, size, axis):
     make_volume(folder / "raw.zarr", voxel_size=size)
-    with pytest.raises(RequestError, match=rf"30 × 6 × 6 nm.*along {axis}.*--voxel-size.*model\.accept_voxel_size"):
+    with pytest.raises(RequestError, match=rf"30 × 6 × 6 nm.*along {axis}.*voxel_size under.*model\.accept_voxel_size"):
         run(load(folder / "recipe.toml"), folder / "run", Silent())
     assert not (folder / "run").exists()
 
