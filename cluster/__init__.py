@@ -11,7 +11,7 @@ __all__ = ["Completion", "Executor", "Place", "Pool", "PoolName", "start"]
 
 
 def start(place: Place, function: Function) -> Executor:
-    """An executor; every call runs `function`, a top-level function of a module that workers can import.
+    """Starts an executor; every call runs `function`, a top-level function of a module that workers can import.
 
     Raises:
         RequestError: there is no such kind of place.

@@ -38,7 +38,7 @@ def temporary() -> tuple[str, str]:
 
 
 def security(key: str, certificate: str) -> Security:
-    """What Dask's processes need to trust one another, and nobody else; PEM text or paths of files."""
+    """Makes the credentials by which Dask's processes trust one another and nobody else; PEM text or paths of files."""
     roles = {f"tls_{role}_{part}": {"key": key, "cert": certificate}[part] for role in _ROLES for part in _PARTS}
     return Security(require_encryption=True, tls_ca_file=certificate, **roles)
 

@@ -45,13 +45,13 @@ class Workforce(Protocol):
     obituary: float  # seconds after which `why` knows what became of a worker
 
     def expect(self, ready: Mapping[PoolName, int]) -> None:
-        """How many calls each pool could run now if it were large enough."""
+        """Learns how many calls each pool could run now if it were large enough."""
 
     def check(self) -> None:
         """Raise what keeps workers from coming, once there is no use in waiting any longer."""
 
     def why(self, worker: Worker) -> str:
-        """What became of a worker that left, in words; "" where nobody knows."""
+        """Says in words why a worker left; "" where nobody knows."""
 
     def close(self) -> None:
         """Leave no worker behind."""
@@ -69,7 +69,7 @@ class DaskExecutor:
 
     Args:
         workforce: its cluster's scheduler has the roster as a plugin.
-        roster: of the workers.
+        roster: roster of the workers.
         function: importable by the workers.
     """
 

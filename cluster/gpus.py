@@ -1,4 +1,4 @@
-"""Which GPUs of this machine a process may see, without the libraries that use them."""
+"""Finds the GPUs of this machine that a process may see, without the libraries that use them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _DEVICES = Path("/dev")
 
 
 def visible_gpus() -> tuple[str, ...] | None:
-    """The names of the GPUs that this process may see; None where that cannot be told."""
+    """Names the GPUs that this process may see; None where that cannot be told."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return tuple(name for name in named.split(",") if name)

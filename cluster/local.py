@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import dask
-from distributed import Nanny, Scheduler, SpecCluster
+from distributed import Scheduler, SpecCluster
 
 from ..pipeline.errors import ClusterError
 from . import credentials
 from .dask_executor import SETTINGS, DaskExecutor
-from .executor import Function, PoolName
+from .executor import Function, PoolName, worker_name
 from .gpus import visible_gpus
+from .nanny import Nanny
 from .place import Place, Pool
 from .roster import Roster, Worker
 from .scratch import private_folder
@@ -39,7 +40,7 @@ class LocalWorkers:
     """The workforce on this machine; everything listens on loopback, and trusts only what holds its key.
 
     Args:
-        place: how many workers of what size in each pool.
+        place: number and size of the workers of each pool.
         roster: hears of them.
     """
 
@@ -57,7 +58,7 @@ class LocalWorkers:
                     "options": {**common, "dashboard_address": f"{_HOST}:0", "plugins": [roster]},
                 },
                 workers={
-                    f"{pool}-{n}": _worker(common, pool, size.memory, n // size.per_gpu)
+                    worker_name(pool, n): _worker(common, pool, size.memory, n // size.per_gpu)
                     for pool, size in place.pools.items()
                     if isinstance(size, Pool)
                     for n in range(size.workers)
@@ -101,7 +102,7 @@ class LocalWorkers:
 
 
 def _worker(common: Mapping[str, Any], pool: PoolName, memory: int, gpu: int) -> dict[str, Any]:
-    """What Dask needs to know of a worker; GPU workers see one GPU each, by its number, CPU workers none."""
+    """Describes a worker to Dask; GPU workers see one GPU each, by its number, CPU workers none."""
     return {
         "cls": Nanny,
         "options": {

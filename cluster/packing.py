@@ -11,12 +11,12 @@ from .executor import Function
 
 
 def pack(function: Function, arguments: Sequence[Any]) -> bytes:
-    """A call as bytes; whatever pickle raises where it cannot be."""
+    """Turns a call into bytes; raises whatever pickle raises where it cannot."""
     return pickle.dumps((function, arguments))
 
 
 def run_packed(call: bytes) -> bytes:
-    """What a worker does with a call: run it. An exception becomes its traceback, in text."""
+    """Runs a call on its worker. An exception becomes its traceback, in text."""
     try:
         function, arguments = pickle.loads(call)
         return pickle.dumps((function(*arguments), None))
@@ -25,6 +25,6 @@ def run_packed(call: bytes) -> bytes:
 
 
 def unpack(result: bytes) -> tuple[Any, str | None]:
-    """What a call returned, and the traceback of what it raised."""
+    """Unpacks the value that a call returned, and the traceback of what it raised."""
     value, error = pickle.loads(result)
     return value, error

@@ -1,4 +1,4 @@
-"""What is to be started: a kind of executor, and the pools of workers that it is to have."""
+"""Describes what is to be started: a kind of executor, and the pools of workers that it is to have."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .executor import PoolName
 
 @dataclass(frozen=True)
 class Pool:
-    """Workers of one sort.
+    """Describes workers of one sort.
 
     Args:
-        workers: how many.
+        workers: number of workers.
         memory: bytes that each may use before it is killed and replaced.
-        per_gpu: how many of them share a GPU, where they have any.
+        per_gpu: number of workers that share a GPU, where they have any.
     """
 
     workers: int
@@ -27,12 +27,12 @@ class Pool:
 
 @dataclass(frozen=True)
 class Place:
-    """Where calls are to run.
+    """Describes where calls are to run.
 
     Args:
         kind: "serial", "local", or a batch system.
-        pools: those with workers; "serial" has none and ignores them.
-        directory: of the run; on a batch system, one that all nodes see.
+        pools: pools with workers; "serial" has none and ignores them.
+        directory: directory of the run; on a batch system, one that all nodes see.
         interface: on a batch system, the network between nodes, such as "ib0"; that of the default route unless given.
         dashboard: on a batch system, the address where Dask shows what it does.
     """

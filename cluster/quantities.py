@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes from "2.5GB" or "800 MiB".
+    """Parses a number of bytes such as "2.5GB" or "800 MiB".
 
     Raises:
         ValueError: it is not a number with a unit.
@@ -36,7 +36,7 @@ def parse_bytes(text: str) -> int:
 
 
 def parse_seconds(text: str) -> float:
-    """Seconds from "90s", "15min", "2h" or "1.5d".
+    """Parses a number of seconds such as "90s", "15min", "2h" or "1.5d".
 
     Raises:
         ValueError: it is not a number with a unit.
@@ -67,7 +67,7 @@ Duration = Annotated[str, AfterValidator(_duration)]
 
 
 def in_bytes(count: float) -> str:
-    """Bytes for people: 2.5 GB."""
+    """Writes a number of bytes for people: 2.5 GB."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
@@ -76,7 +76,7 @@ def in_bytes(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """1.2 s, 3 min 20 s, 5 h 2 min."""
+    """Writes a duration for people: 1.2 s, 3 min 20 s, 5 h 2 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -84,7 +84,7 @@ def duration(seconds: float) -> str:
 
 
 def in_time(seconds: float) -> str:
-    """A length of time for people: 12 s, 3.5 min, 8.25 h, 41 days."""
+    """Writes a length of time for people: 12 s, 3.5 min, 8.25 h, 41 days."""
     for unit, length, most in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 100), ("days", 86_400, 1000)):
         if seconds < most * length:
             return f"{seconds / length:.3g} {unit}"

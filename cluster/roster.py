@@ -1,4 +1,4 @@
-"""Which workers there are now, and which call each of them has: kept up to date by Dask's scheduler."""
+"""Knows which workers there are now, and which call each of them has; Dask's scheduler keeps it up to date."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from distributed import Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 
-from .executor import PoolName
+from .executor import PoolName, pool_and_number
 
 RESULTS = "petavox"  # the topic under which workers send what their calls returned
 _MEMORY = "worker-restart-memory"  # under which Dask tells of a worker that it kills for its memory
@@ -25,10 +25,10 @@ class Worker:
     Args:
         name: the same again after its process died and was replaced.
         address: another one then.
-        call: that it was given last and has not answered.
+        call: call that the worker was given last and has not answered.
         since: when it became idle, or busy (monotonic seconds).
         retiring: it gets no further call.
-        reason: what is known of why it will go.
+        reason: known reason why the worker will go.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Worker:
 
     @property
     def pool(self) -> PoolName:
-        return cast(PoolName, self.name.partition("-")[0])
+        return pool_and_number(self.name)[0]
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a worker sent back for a call: the packed result."""
+    """Carries a worker's answer to a call: the packed result."""
 
     call: str
     result: bytes
@@ -88,12 +88,12 @@ class Roster(SchedulerPlugin):  # type: ignore[misc]  # Dask has no types
                     worker.reason = f"killed for memory: it held {msg['rss'] / 1e9:.2f} GB, which is above its limit"
 
     def size(self, pool: PoolName) -> int:
-        """How many workers of a pool can be given calls."""
+        """Counts the workers of a pool that can be given calls."""
         with self._lock:
             return sum(worker.pool == pool and not worker.retiring for worker in self._workers.values())
 
     def assign(self, call: str, pool: PoolName) -> str | None:
-        """Give a call to an idle worker of a pool; its address, or None where all are busy."""
+        """Gives a call to an idle worker of a pool; returns its address, or None where all are busy."""
         with self._lock:
             for worker in self._workers.values():
                 if worker.pool == pool and worker.call is None and not worker.retiring:
@@ -102,7 +102,7 @@ class Roster(SchedulerPlugin):  # type: ignore[misc]  # Dask has no types
         return None
 
     def free(self, address: str, call: str) -> None:
-        """A worker's call has ended, or is of no interest any more."""
+        """Notes that a worker's call has ended, or is of no interest any more."""
         with self._lock:
             worker = self._workers.get(address)
             if worker and worker.call == call:
@@ -111,7 +111,7 @@ class Roster(SchedulerPlugin):  # type: ignore[misc]  # Dask has no types
                 worker.call, worker.since = None, now
 
     def longest(self, pool: PoolName) -> float:
-        """Seconds of the longest call of a pool so far."""
+        """Returns the seconds of the longest call of a pool so far."""
         return self._longest.get(pool, 0.0)
 
     def retire(self, names: Iterable[str]) -> None:
@@ -122,6 +122,6 @@ class Roster(SchedulerPlugin):  # type: ignore[misc]  # Dask has no types
                 worker.retiring |= worker.name in wanted
 
     def workers(self) -> list[Worker]:
-        """All there are now; the records live on."""
+        """Returns all workers that there are now; the records live on."""
         with self._lock:
             return list(self._workers.values())

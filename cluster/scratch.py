@@ -1,4 +1,4 @@
-"""Where workers keep what is theirs alone."""
+"""Chooses where workers keep what is theirs alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..pipeline.errors import StorageError
 
 
 def private_folder() -> Path:
-    """Where Dask keeps its workers' files, and clears up after those that were killed.
+    """Chooses the folder of Dask's worker files, and clears up after workers that were killed.
 
     Workers import from there, so nobody else may write into it.
     """

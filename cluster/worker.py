@@ -1,4 +1,4 @@
-"""What a worker process does before anything else, and with every call."""
+"""Prepares a worker process, and runs every call that it gets."""
 
 from __future__ import annotations
 

@@ -13,13 +13,13 @@ BITS = 32
 
 
 def of_array(values: npt.NDArray[Any], begun: int = 0) -> int:
-    """The checksum of an array's values in C order, or of all that came before followed by them."""
+    """Returns the checksum of an array's values in C order, or of all that came before followed by them."""
     checksum: int = google_crc32c.extend(begun, np.ascontiguousarray(values))
     return checksum
 
 
 def of_columns(columns: Iterable[tuple[str, npt.NDArray[Any]]]) -> int:
-    """The checksum of named arrays in their order: names, types, lengths and values."""
+    """Returns the checksum of named arrays in their order: names, types, lengths and values."""
     checksum = 0
     for name, values in columns:
         heading = f"{name} {values.dtype.str} {values.shape};".encode()
@@ -33,5 +33,5 @@ def packed(checksums: Sequence[int]) -> int:
 
 
 def unpacked(number: int, count: int) -> tuple[int, ...]:
-    """The checksums that `packed` has put into a number."""
+    """Returns the checksums that `packed` has put into a number."""
     return tuple(number >> (BITS * place) & (2**BITS - 1) for place in range(count))

@@ -28,6 +28,18 @@ def triple(values: Sequence[int]) -> Triple:
     return z, y, x
 
 
+def linear(shape: Triple, index: Triple) -> int:
+    """Returns the place of an index in a grid, z slowest."""
+    _, ny, nx = shape
+    return (index[0] * ny + index[1]) * nx + index[2]
+
+
+def unravel(shape: Triple, number: int) -> Triple:
+    """Returns the index in a place of a grid, z slowest."""
+    _, ny, nx = shape
+    return number // (ny * nx), number // nx % ny, number % nx
+
+
 @dataclass(frozen=True, order=True)
 class Box:
     """A half-open box of voxels: start ≤ p < stop on every axis. An empty box has stop == start somewhere."""
@@ -131,12 +143,12 @@ class BlockGrid:
 
     @cached_property
     def first(self) -> Triple:
-        """How many blocks of the whole volume lie before block (0, 0, 0) along each axis."""
+        """Counts the blocks of the whole volume before block (0, 0, 0) along each axis."""
         return triple([a // b for a, b in zip(self.covered.start, self.block, strict=True)])
 
     @cached_property
     def shape(self) -> Triple:
-        """How many blocks there are along each axis."""
+        """Counts the blocks along each axis."""
         ends = zip(self.covered.stop, self.block, self.first, strict=True)
         return triple([-(-stop // b) - first for stop, b, first in ends])
 
@@ -162,13 +174,11 @@ class BlockGrid:
 
     def linear(self, index: Triple) -> int:
         """A block's place in `indices()`."""
-        _, ny, nx = self.shape
-        return (index[0] * ny + index[1]) * nx + index[2]
+        return linear(self.shape, index)
 
     def unravel(self, number: int) -> Triple:
         """The index whose place in `indices()` is `number`."""
-        _, ny, nx = self.shape
-        return number // (ny * nx), number // nx % ny, number % nx
+        return unravel(self.shape, number)
 
     def touching(self, box: Box) -> Iterator[Triple]:
         """The blocks that share at least one voxel with a box."""
@@ -188,7 +198,7 @@ class Octree:
     times, which gives eight children, and for large nodes once, for the fewer children they have, the less they hold.
 
     Args:
-        grid: of the blocks.
+        grid: grid of the blocks.
         large: voxels from which on a node counts as large.
     """
 
@@ -197,7 +207,7 @@ class Octree:
 
     @cached_property
     def spans(self) -> tuple[Triple, ...]:
-        """For each level how many blocks a node has along each axis."""
+        """Counts, for each level, the blocks of a node along each axis."""
         spans = [(1, 1, 1)]
         while any(a < b for a, b in zip(spans[-1], self.grid.shape, strict=True)):
             span = list(spans[-1])
@@ -216,7 +226,7 @@ class Octree:
         return len(self.spans) - 1
 
     def shape(self, level: int) -> Triple:
-        """How many nodes a level has along each axis."""
+        """Counts the nodes of a level along each axis."""
         return triple([-(-n // span) for n, span in zip(self.grid.shape, self.spans[level], strict=True)])
 
     def children(self, level: int, index: Triple) -> Iterator[Triple]:
@@ -280,5 +290,5 @@ class Octree:
                 yield axis, triple(block)
 
     def children_a_side(self, level: int) -> Triple:
-        """How many children a node of a level has along each axis, unless the volume ends before."""
+        """Counts the children of a node of a level along each axis, unless the volume ends before."""
         return triple([a // b for a, b in zip(self.spans[level], self.spans[level - 1], strict=True)])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,8 @@ import numpy.typing as npt
 from .affinities.nearest import quantise
 from .agglomeration.block_graph import grow_leaf
 from .agglomeration.contacts import Contacts, Int64s, interior_contacts
-from .agglomeration.greedy_merging import MergeRule, merge_closed
+from .agglomeration.greedy_merging import merge_closed
+from .agglomeration.rules import AgglomerationRule, MergeRule, Thresholded
 from .agglomeration.small_supervoxels import JoinRule
 from .errors import AffinityError, RequestError
 from .evaluation.contingency import Contingency, Labels, count, total
@@ -35,7 +36,7 @@ def segment(
     high: Decimals = "0.9999",
     join_size: int = 100,
     join_affinity: Decimals = "0.3",
-    linkage: Literal["mean", "quantile"] = "mean",
+    linkage: Thresholded = "mean",
     quantile: Decimals = "0.85",
     levels: int = 64,
     threshold: Decimals = "0.5",
@@ -47,6 +48,11 @@ def segment(
 ) -> npt.NDArray[np.uint64]:
     """Segment affinities in memory: bit for bit what a blockwise run gives.
 
+        >>> affinities = petavox.open_run("runs/recipe").affinities[:]
+        >>> labels = petavox.segment(affinities, low=0.05, high=0.95, threshold=0.3)
+        >>> labels.shape, labels.dtype
+        ((16, 128, 128), dtype('uint64'))
+
     Args:
         affinities: (3, Z, Y, X), uint8 or floats in [0, 1]; channel 0, 1, 2 at voxel p is the edge between p and the
             voxel before it along z, y, x.
@@ -55,7 +61,8 @@ def segment(
         join_size, join_affinity: supervoxels with fewer voxels join the neighbour behind their strongest edge, if that
             passes the second; 0: none do.
         linkage: how contacts are scored: their mean affinity, or a quantile of their affinities.
-        quantile, levels: which quantile, of affinities rounded to that many levels.
+        quantile: share of a contact's affinities that lie at its score or below, for linkage "quantile".
+        levels: number of levels that affinities are rounded to, for linkage "quantile".
         threshold: contacts that pass this are merged.
         small_size, small_threshold: segments with fewer voxels are merged already over contacts that pass the second.
         veto_size, veto_threshold: two segments with more voxels each are merged only over contacts that pass the
@@ -69,25 +76,34 @@ def segment(
         AffinityError: another shape or type, NaN, or values outside [0, 1].
         RequestError: a threshold is no decimal in [0, 1], low is above high, or there are 2³¹ voxels or more.
     """
-    if linkage not in ("mean", "quantile"):
+    if linkage not in get_args(Thresholded):
         raise RequestError(f"linkage must be 'mean' or 'quantile'; found {linkage!r}.")
-    if affinities.ndim != 4 or affinities.shape[0] != 3:
-        raise AffinityError(f"Affinities need the shape (3, Z, Y, X), channels z, y, x; found {affinities.shape}.")
-    grey = quantise(affinities, "the array")
-    rule = MergeRule.parse(
+    rule = AgglomerationRule.of(
+        linkage=linkage,
+        quantile=quantile,
+        levels=levels,
         threshold=threshold,
         small_size=small_size,
         small_threshold=small_threshold,
         veto_size=veto_size,
         veto_threshold=veto_threshold,
-        quantile=quantile if linkage == "quantile" else None,
+        dust_size=dust_size,
     )
-    join = JoinRule(join_size, Threshold.parse(join_affinity, "join_affinity"))
     limits = Threshold.parse(low, "low"), Threshold.parse(high, "high")
-    fragments, contacts = oversegment(grey, *limits, levels if linkage == "quantile" else 0)
+    return segment_by(affinities, *limits, JoinRule.parse(join_size, join_affinity), rule)
+
+
+def segment_by(
+    affinities: npt.NDArray[Any], low: Threshold, high: Threshold, join: JoinRule, rule: AgglomerationRule
+) -> npt.NDArray[np.uint64]:
+    """Segments affinities in memory by rules; see `segment`."""
+    if affinities.ndim != 4 or affinities.shape[0] != 3:
+        raise AffinityError(f"Affinities need the shape (3, Z, Y, X), channels z, y, x; found {affinities.shape}.")
+    grey = quantise(affinities, "the array")
+    fragments, contacts = oversegment(grey, low, high, rule.histogram_levels)
     graph = SegmentGraph.of_fragments(fragments, contacts, join)
     del contacts
-    return relabel(fragments.labels, graph.segments(rule, dust_size))
+    return relabel(fragments.labels, graph.segments(rule.merge_rule(), rule.dust_size))
 
 
 def oversegment(
@@ -98,7 +114,7 @@ def oversegment(
     Args:
         affinities: (3, Z, Y, X), see `segment`.
         low, high: see there.
-        levels: of the contacts' histograms; 0 for none.
+        levels: levels of the contacts' histograms; 0 for none.
 
     Raises:
         RequestError: low is above high, or there are 2³¹ voxels or more.
@@ -160,11 +176,11 @@ class SegmentGraph:
         return place, self.ids[roots], sizes
 
     def without_histograms(self) -> SegmentGraph:
-        """The same for linkages that need none."""
+        """Returns the graph without its histograms, for linkages that need none."""
         return replace(self, contacts=replace(self.contacts, histogram=self.contacts.histogram[:, :0]))
 
     def anew(self) -> SegmentGraph:
-        """The same graph, its segments taken for its fragments, in the order of `labels`."""
+        """Returns the graph with its segments as the new fragments, numbered in the order of `labels`."""
         return replace(self, segment_of=np.arange(len(self.ids)))
 
     def labels(self) -> npt.NDArray[np.uint64]:
@@ -175,14 +191,14 @@ class SegmentGraph:
 def recuts(
     graph: SegmentGraph, table: Contingency, rules: Iterable[MergeRule], dust_size: int = 0
 ) -> Iterator[tuple[MergeRule, Contingency]]:
-    """The contingency tables of what rules make of a graph, the highest threshold first.
+    """Yields the contingency table that each rule gives on a graph, the highest threshold first.
 
     Each rule goes on from what the one before has left, of the graph and of the table.
 
     Args:
-        graph: in which nothing is merged.
-        table: of the truth and the labels of the graph's fragments.
-        rules: that differ in `threshold`, `small_size` and `small_threshold` alone.
+        graph: graph in which nothing is merged.
+        table: table of the truth and the labels of the graph's fragments.
+        rules: rules that differ in `threshold`, `small_size` and `small_threshold` alone.
         dust_size: segments with fewer voxels become background.
     """
     for rule in sorted(rules, key=lambda rule: rule.threshold, reverse=True):
@@ -194,10 +210,10 @@ def recuts(
 
 
 def recount(table: Contingency, segments: npt.NDArray[np.uint64]) -> Contingency:
-    """The contingency table of a coarser segmentation.
+    """Adds up the rows of a contingency table for a coarser segmentation.
 
     Args:
-        table: of the truth and the labels 0…n of fragments.
+        table: table of the truth and the labels 0…n of fragments.
         segments: (n + 1,) the segment of each label.
     """
     return total([replace(table, segment=segments[table.segment.astype(np.int64)])])
@@ -216,7 +232,7 @@ def scores_at(
     """The scores of segmentations by mean affinity, for each threshold, the highest first.
 
     Args:
-        thresholds: of agglomeration.
+        thresholds: thresholds of agglomeration.
         affinities: (3, Z, Y, X), see `segment`.
         truth: (Z, Y, X); 0 is not scored.
         low, high, join_size, join_affinity: see `segment`.
@@ -226,7 +242,7 @@ def scores_at(
         VolumeError: nothing has a truth label.
     """
     fragments, contacts = oversegment(affinities, Threshold.parse(low, "low"), Threshold.parse(high, "high"))
-    join = JoinRule(join_size, Threshold.parse(join_affinity, "join_affinity"))
+    join = JoinRule.parse(join_size, join_affinity)
     table = count(truth, fragments.labels)
     rules = [MergeRule(Threshold.parse(threshold)) for threshold in thresholds]
     merged = recuts(SegmentGraph.of_fragments(fragments, contacts, join), table, rules)

@@ -27,7 +27,7 @@ COMPRESSION = {"compression": "zstd", "compression_level": 1}
 
 
 class Written(NamedTuple):
-    """What `write` has left: bytes in storage, and the checksum of the arrays."""
+    """Describes the file that `write` made: its bytes in storage, and the checksum of its arrays."""
 
     bytes: int
     checksum: int

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ValidationInfo
 
 from .errors import RequestError
 
@@ -22,7 +25,7 @@ class Threshold:
 
     @classmethod
     def parse(cls, value: Decimals, name: str = "threshold") -> Threshold:
-        """From a decimal; a float counts as the shortest decimal that prints as it.
+        """Makes a threshold from a decimal; a float counts as the shortest decimal that prints as it.
 
         Raises:
             RequestError: not a number in [0, 1], or more than six places.
@@ -43,7 +46,7 @@ class Threshold:
 
     @property
     def per_edge(self) -> int:
-        """What one voxel edge must bring on average, in millionths of a grey level: t · 255 · 10⁶."""
+        """Returns the mean that each voxel edge must reach, in millionths of a grey level: t · 255 · 10⁶."""
         return self.millionths * 255
 
     def __str__(self) -> str:
@@ -51,3 +54,18 @@ class Threshold:
 
 
 MAXIMUM = Threshold(SCALE)
+
+
+def _exact(value: Any, info: ValidationInfo) -> Decimal:
+    """Returns a number as the decimal that was written; text is a number to models that are not strict."""
+    try:
+        if isinstance(value, bool) or (isinstance(value, str) and (info.config or {}).get("strict")):
+            raise RequestError("Not a number.")
+        Threshold.parse(value)
+    except RequestError as error:
+        raise ValueError("must be a decimal in [0, 1] with at most six places") from error
+    return Decimal(str(value))
+
+
+Fraction = Annotated[Decimal, BeforeValidator(_exact)]
+"""A field of a model that holds a threshold."""

@@ -7,7 +7,7 @@ from numba import njit
 
 @njit(nogil=True, cache=True)
 def find_root(parent, i):  # type: ignore[no-untyped-def]
-    """The root of the set of i; the way there is halved."""
+    """Returns the root of the set of i; the way there is halved."""
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]

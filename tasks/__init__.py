@@ -1,8 +1,8 @@
-"""What happens to one block: one file a task, each with a strict config and run(config, index).
+"""Computes one block: one file a task, each with a strict config and run(config, index).
 
 A task file holds `Config`, `run(config, index) -> Outcome`, `pieces(config, index)`, what `run` leaves there,
-`resources(config, density) -> Resources` and `VERSION`, which is raised whenever the code that computes the result
-changes.
+`resources(config, density) -> Resources`, what one of them takes, `work(config, extent, growth) -> Work`, by which its
+costs are estimated, and `VERSION`, which is raised whenever the code that computes the result changes.
 """
 
 from __future__ import annotations

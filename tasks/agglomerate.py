@@ -5,38 +5,36 @@ At level 0 a node is a block, and its graph that of the block's fragments once i
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
-from typing import Literal
 
 import numpy as np
 
 from ..pipeline.agglomeration.block_graph import Placement, as_region
-from ..pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
-from ..pipeline.agglomeration.multicut import MulticutRule, Solver, merge_multicut
-from ..pipeline.agglomeration.octree_node import ALL_FACES, FaceTable, Merge, Region, decide, face_bit
+from ..pipeline.agglomeration.linkages import merge_by
+from ..pipeline.agglomeration.octree_node import ALL_FACES, FaceTable, Region, decide, face_bit
+from ..pipeline.agglomeration.rules import AgglomerationRule
 from ..pipeline.agglomeration.small_supervoxels import JoinRule
 from ..pipeline.geometry import Box, Octree, Triple
-from ..pipeline.thresholds import Threshold
 from . import block_tables
-from .contract import Density, GridConfig, Outcome, Resources
+from .contract import Density, GridConfig, Outcome, Resources, at_level
 from .outputs import Piece
+from .work import Extent, Growth, Work, given_to_node
 
 VERSION = 3
 _TABLES = 20_000_000  # bytes that reading and writing tables take, however small
+_POWER = "segments_2e"  # and the power of two: the name of a count of segments
 _PASSED_UP = 4  # contacts, for each that crosses an open face: clusters that reach it touch one another inside, too
 
 
-class Config(GridConfig):
-    """Args:
-    level: of the node; its index counts nodes of this level.
+class Config(GridConfig, AgglomerationRule):
+    """Configures the agglomeration of one node of the octree.
+
+    Args:
+    level: level of the node; its index counts nodes of this level.
     join_size, join_affinity: see `JoinRule`; thresholds are decimals.
-    linkage: how contacts are judged.
-    threshold, small_size, small_threshold, veto_size, veto_threshold: for "mean" and "quantile", see `MergeRule`.
-    quantile: for "quantile", likewise.
-    levels: of the contacts' histograms; 0 for none.
-    bias, by_size, solver: for "multicut", see `MulticutRule`.
-    dust_size: segments with fewer voxels become background.
+    levels: levels of the contacts' histograms; 0 where the linkage needs none. All other keys: see `AgglomerationRule`.
     leaves: folder of the tables of supervoxels and faces: the run's own, or those of the run that it was cut from.
     tables: folder of the run's tables.
     """
@@ -44,24 +42,13 @@ class Config(GridConfig):
     level: int
     join_size: int = 0
     join_affinity: str = "1"
-    linkage: Literal["mean", "quantile", "multicut"] = "mean"
-    threshold: str
-    small_size: int = 0
-    small_threshold: str = "1"
-    veto_size: int = 0
-    veto_threshold: str = "1"
-    quantile: str = "1"
     levels: int = 0
-    bias: float = 0.5
-    by_size: bool = True
-    solver: Solver = "greedy-additive"
-    dust_size: int = 0
     leaves: str
     tables: str
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """A leaf holds its clusters and contacts; a node further up what its children pass up, by their open surface."""
+    """States what a node needs: a leaf its clusters and contacts, other nodes what comes up, by its open surface."""
     contact = 250 + 16 * config.levels
     if config.level == 0:
         voxels = Box.of_shape(config.block).voxels
@@ -70,11 +57,16 @@ def resources(config: Config, density: Density) -> Resources:
     return Resources(memory=_TABLES + round(_PASSED_UP * density.crossing * surface * (contact + 100)))
 
 
+def work(config: Config, extent: Extent, growth: Growth) -> Work:
+    """A node merges the contacts that it is given."""
+    return Work(extent.tasks(config.level), contacts=given_to_node(extent, config.level, growth))
+
+
 def run(config: Config, index: Triple) -> Outcome:
     parts, placement = _given(config, index)
     given = sum(len(part.contacts) for part in parts)
-    join = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
-    decision = decide(parts, _faces(config, index), join, _merge(config), config.dust_size)
+    join = JoinRule.parse(config.join_size, config.join_affinity)
+    decision = decide(parts, _faces(config, index), join, merge_by(config), config.dust_size)
     if placement is not None:
         decision = replace(decision, linked=np.concatenate([placement.pairs, decision.linked]))
     written = block_tables.write_decision(config.tables, config.level, index, decision, placement)
@@ -87,14 +79,22 @@ def run(config: Config, index: Triple) -> Outcome:
         "residual_contacts": len(decision.residual.contacts),
         "table_bytes": written.bytes,
     }
-    for size in decision.segment_sizes.tolist():
-        key = f"segments_2e{size.bit_length() - 1}"
-        counts[key] = counts.get(key, 0) + 1
-    return Outcome(counts=counts, checksum=written.checksum)
+    return Outcome(counts=counts | _count_sizes(decision.segment_sizes.tolist()), checksum=written.checksum)
+
+
+def _count_sizes(sizes: list[int]) -> dict[str, int]:
+    """Counts the segments of each power of two of voxels, by the names that `segments_by_power` knows."""
+    powers = Counter(size.bit_length() - 1 for size in sizes)
+    return {f"{_POWER}{power}": count for power, count in powers.items()}
+
+
+def segments_by_power(counts: Mapping[str, int]) -> dict[int, int]:
+    """Returns for each power of two how many segments with as many voxels, or up to twice as many, were counted."""
+    return {int(name.removeprefix(_POWER)): n for name, n in counts.items() if name.startswith(_POWER)}
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    return block_tables.pieces(config.tables, f"agglomerate-{config.level}", index)
+    return block_tables.pieces(config.tables, at_level("agglomerate", config.level), index)
 
 
 def _given(config: Config, index: Triple) -> tuple[list[Region], Placement | None]:
@@ -110,9 +110,9 @@ def region_of_block(leaves: str, blocks: Triple, index: Triple, levels: int) -> 
 
     Args:
         leaves: folder of these tables.
-        blocks: how many blocks there are along each axis.
-        index: of the block.
-        levels: of the contacts' histograms; 0 to leave them out.
+        blocks: number of blocks along each axis.
+        index: index of the block.
+        levels: levels of the contacts' histograms; 0 to leave them out.
     """
     shares = {}
     for axis in range(3):
@@ -131,20 +131,6 @@ def _faces(config: Config, index: Triple) -> list[FaceTable]:
         return []
     faces = Octree(config.grid).inner_faces(config.level, index)
     return [block_tables.read_face(config.leaves, block, axis, config.levels) for axis, block in faces]
-
-
-def _merge(config: Config) -> Merge:
-    if config.linkage == "multicut":
-        return partial(merge_multicut, rule=MulticutRule(config.bias, config.by_size, config.solver))
-    rule = MergeRule.parse(
-        threshold=config.threshold,
-        small_size=config.small_size,
-        small_threshold=config.small_threshold,
-        veto_size=config.veto_size,
-        veto_threshold=config.veto_threshold,
-        quantile=config.quantile if config.linkage == "quantile" else None,
-    )
-    return partial(merge_closed, rule=rule)
 
 
 def _child(config: Config, octree: Octree, index: Triple, child: Triple) -> Region:

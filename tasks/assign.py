@@ -11,8 +11,9 @@ from ..pipeline.agglomeration.contacts import Int64s
 from ..pipeline.agglomeration.octree_node import Ids, look_up
 from ..pipeline.geometry import Octree, Triple
 from . import block_tables
-from .contract import Density, GridConfig, Outcome, Resources
+from .contract import Density, GridConfig, Outcome, Resources, at_level
 from .outputs import Piece
+from .work import Extent, Growth, Work, given_to_node
 
 VERSION = 1
 _GIVEN = 100  # bytes, for each contact that crosses an open face of a child: its cluster, target and segment, looked up
@@ -20,8 +21,10 @@ _KNOWN = 40  # likewise in the parent's table, where these are looked up
 
 
 class Config(GridConfig):
-    """Args:
-    level: of the node, at least 1.
+    """Configures the assignment of final segments to the clusters of one node of the octree.
+
+    Args:
+    level: level of the node, at least 1.
     tables: folder of the run's tables.
     """
 
@@ -38,6 +41,11 @@ def resources(config: Config, density: Density) -> Resources:
     return Resources(memory=round(surface * density.crossing))
 
 
+def work(config: Config, extent: Extent, growth: Growth) -> Work:
+    """The clusters that a node had been given are as many as their contacts, up to a factor."""
+    return Work(extent.tasks(config.level), contacts=given_to_node(extent, config.level, growth))
+
+
 def run(config: Config, index: Triple) -> Outcome:
     given, segments = segments_of(config.tables, Octree(config.grid), config.level, index)
     written = block_tables.write_assignment(config.tables, config.level, index, given, segments)
@@ -45,11 +53,11 @@ def run(config: Config, index: Triple) -> Outcome:
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    return block_tables.pieces(config.tables, f"assign-{config.level}", index)
+    return block_tables.pieces(config.tables, at_level("assign", config.level), index)
 
 
 def segments_of(tables: str, octree: Octree, level: int, index: Triple) -> tuple[Ids, Ids]:
-    """The clusters that a node had been given, and the segment of each: known here, or found in the parent's table."""
+    """Finds the segment of every cluster that a node had been given: known here, or found in the parent's table."""
     node = block_tables.read_targets(tables, level, index)
     segments = node.target.copy()
     if level < octree.height:
@@ -69,20 +77,20 @@ def segments_of_leaf(tables: str, octree: Octree, index: Triple) -> Ids:
 
 
 def homes_of_leaf(tables: str, index: Triple) -> Iterator[tuple[Triple, Int64s, npt.NDArray[np.int32]]]:
-    """Where the clusters of a block's leaf are: for every block whose region has some, these and the nodes there."""
+    """Finds where the clusters of a block's leaf are: each block that holds some, with these and the nodes there."""
     placement = block_tables.read_placement(tables, index)
     here = np.flatnonzero(placement.place >= 0)
     yield index, here, placement.place[here]
     gone = np.flatnonzero(placement.place < 0)
     number = -1 - placement.place[gone]
-    face, there = placement.gone_face[number], placement.gone_to[number]
+    face, there = placement.moved_face[number], placement.moved_to[number]
     for bit in np.unique(face).tolist():
         block, through = beyond(index, bit), face == bit
         yield block, gone[through], block_tables.read_placement(tables, block).place[there[through]]
 
 
 def beyond(index: Triple, face: int) -> Triple:
-    """The block beyond one of a block's faces, given by its bit."""
+    """Returns the block beyond one of a block's faces, given by its bit."""
     axis, above = divmod(face.bit_length() - 1, 2)
     z, y, x = (i + (k == axis) * (2 * above - 1) for k, i in enumerate(index))
     return z, y, x

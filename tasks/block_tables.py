@@ -17,22 +17,23 @@ from ..pipeline.agglomeration.octree_node import Decision, FaceTable, Ids, Regio
 from ..pipeline.agglomeration.seams import Seam, Side
 from ..pipeline.geometry import Triple
 from ..pipeline.tables import Arrays
+from .contract import at_level
 from .outputs import Table
 
 
 def path(directory: str, stage: str, index: Triple) -> Path:
-    """Where a stage keeps the table of one task; a folder a row keeps folders small."""
+    """Returns the path of the table of one task; a folder for each row of blocks keeps folders small."""
     z, y, x = index
     return Path(directory) / stage / str(z) / str(y) / f"{x}.parquet"
 
 
 def pieces(directory: str, stage: str, index: Triple) -> tuple[Table]:
-    """The table of one task of a stage."""
+    """Names the table of one task of a stage as a piece of storage."""
     return (Table(str(path(directory, stage, index))),)
 
 
 def write_leaf(directory: str, index: Triple, leaf: Leaf, planes: Arrays, labels: int) -> tables.Written:
-    """The graph of a block, the planes at its faces, and the checksum of its labels in the fragments volume."""
+    """Writes the graph of a block, the planes at its faces, and the checksum of its labels in the fragments volume."""
     graph: Arrays = {"id": leaf.ids, "size": leaf.sizes, "unsure": leaf.unsure, "labels": np.array([labels], np.uint32)}
     rims = [_contact_arrays(f"rim{face}", contacts) for face, contacts in leaf.rims.items()]
     parts = [graph, _contact_arrays("core", leaf.core), *rims, planes]
@@ -40,14 +41,14 @@ def write_leaf(directory: str, index: Triple, leaf: Leaf, planes: Arrays, labels
 
 
 def read_leaf(directory: str, index: Triple, levels: int) -> Leaf:
-    """The graph of a block without its rims; `levels` of its histograms, 0 to leave them out."""
+    """Reads the graph of a block without its rims; `levels` of its histograms, 0 to leave them out."""
     columns = (*_CLUSTER, *_contact_columns("core", levels))
     arrays = tables.read(path(directory, "supervoxels", index), columns)
     return Leaf(arrays["id"], arrays["size"], arrays["unsure"], _contacts(arrays, "core", levels), {})
 
 
 def read_side(directory: str, index: Triple, face: int, levels: int, planes: Sequence[str]) -> tuple[Side, Arrays]:
-    """What a seam needs of a block, and some of its planes."""
+    """Reads the part of a block's graph that a seam needs, and some of its planes."""
     columns = (*_CLUSTER, *_contact_columns(f"rim{face}", levels), *planes)
     arrays = tables.read(path(directory, "supervoxels", index), columns)
     rim = _contacts(arrays, f"rim{face}", levels)
@@ -59,25 +60,25 @@ def read_block_columns(directory: str, index: Triple, names: Sequence[str]) -> A
 
 
 def read_checksum_of_labels(directory: str, index: Triple) -> int:
-    """Of a block of the fragments volume, as its task wrote it."""
+    """Reads the checksum of a block of the fragments volume, as its task wrote it."""
     (checksum,) = read_block_columns(directory, index, ["labels"])["labels"].tolist()
     return int(checksum)
 
 
 def write_seams(directory: str, index: Triple, seams: dict[int, Seam]) -> tables.Written:
-    """The seams between a block and those before it, by axis."""
+    """Writes the seams between a block and those before it, by axis."""
     arrays: Arrays = {}
     for axis, seam in seams.items():
         for name in FaceTable.__annotations__:
             arrays[f"{name}{axis}"] = getattr(seam.face, name).ravel()
         for side, share in (("before", seam.before), ("behind", seam.behind)):
-            arrays |= {f"{side}{axis}_{name}": getattr(share, name) for name in _SHARE}
+            arrays |= {f"{side}{axis}_{column}": getattr(share, name) for name, column in _SHARE.items()}
             arrays |= _contact_arrays(f"{side}{axis}", share.contacts)
     return tables.write(path(directory, "faces", index), arrays)
 
 
 def read_face(directory: str, index: Triple, axis: int, levels: int) -> FaceTable:
-    """The face between a block and the one before it along an axis; `levels` of its histograms, 0 to leave them out."""
+    """Reads the face between a block and the one before it along an axis; `levels` of its histograms, 0: none."""
     names = [name for name in FaceTable.__annotations__ if levels or name != "histogram"]
     arrays = tables.read(path(directory, "faces", index), [f"{name}{axis}" for name in names])
     columns = {name: arrays[f"{name}{axis}"] for name in names}
@@ -86,18 +87,18 @@ def read_face(directory: str, index: Triple, axis: int, levels: int) -> FaceTabl
 
 
 def read_share(directory: str, index: Triple, axis: int, side: Literal["before", "behind"], levels: int) -> Share:
-    """What the seam between a block and the one before it along an axis decided for one of the two."""
+    """Reads the decisions that the seam between a block and the one before it made for one of the two."""
     prefix = f"{side}{axis}"
-    columns = (*(f"{prefix}_{name}" for name in _SHARE), *_contact_columns(prefix, levels))
+    columns = (*(f"{prefix}_{column}" for column in _SHARE.values()), *_contact_columns(prefix, levels))
     arrays = tables.read(path(directory, "faces", index), columns)
-    fields = {name: arrays[f"{prefix}_{name}"] for name in _SHARE}
+    fields = {name: arrays[f"{prefix}_{column}"] for name, column in _SHARE.items()}
     return Share(**fields, contacts=_contacts(arrays, prefix, levels))
 
 
 def write_decision(
     directory: str, level: int, index: Triple, decision: Decision, placement: Placement | None = None
 ) -> tables.Written:
-    """What an octree node decided; of a block, also where the clusters of its leaf are."""
+    """Writes the decisions of an octree node; of a block, also where the clusters of its leaf are."""
     columns: Arrays = {
         "given": decision.given,
         "target": decision.target,
@@ -112,29 +113,30 @@ def write_decision(
         "segment_size": decision.segment_sizes,
     }
     if placement is not None:
-        columns |= {name: getattr(placement, name) for name in _PLACEMENT}
+        columns |= {column: getattr(placement, name) for name, column in _PLACEMENT.items()}
     return tables.write(
-        path(directory, f"agglomerate-{level}", index), {**columns, **_region_arrays(decision.residual)}
+        path(directory, at_level("agglomerate", level), index), {**columns, **_region_arrays(decision.residual)}
     )
 
 
 def read_placement(directory: str, index: Triple) -> Placement:
-    """Where the clusters of a block's leaf are."""
-    arrays = tables.read(path(directory, "agglomerate-0", index), _PLACEMENT)
-    return Placement(**arrays, pairs=np.empty((0, 2), np.uint64))
+    """Reads where the clusters of a block's leaf are."""
+    arrays = tables.read(path(directory, at_level("agglomerate", 0), index), tuple(_PLACEMENT.values()))
+    fields = {name: arrays[column] for name, column in _PLACEMENT.items()}
+    return Placement(**fields, pairs=np.empty((0, 2), np.uint64))
 
 
 def read_residual(directory: str, level: int, index: Triple, levels: int) -> Region:
-    """What an octree node passed up; `levels` of its histograms."""
+    """Reads the graph that an octree node passed up; `levels` of its histograms."""
     columns = (*_REGION, *_contact_columns("contact", levels))
-    arrays = tables.read(path(directory, f"agglomerate-{level}", index), columns)
+    arrays = tables.read(path(directory, at_level("agglomerate", level), index), columns)
     ends = (arrays[name] for name in ("fragment", "cluster", "faces"))
     return Region(arrays["id"], arrays["name"], arrays["size"], _contacts(arrays, "contact", levels), *ends)
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What became of the clusters that an octree node had been given, as far as the node knows; see `Decision`."""
+    """Says where the clusters that an octree node was given have gone, as far as the node knows; see `Decision`."""
 
     given: Ids
     target: Ids
@@ -142,23 +144,33 @@ class Targets:
 
 
 def read_targets(directory: str, level: int, index: Triple) -> Targets:
-    arrays = tables.read(path(directory, f"agglomerate-{level}", index), ("given", "target", "final"))
+    arrays = tables.read(path(directory, at_level("agglomerate", level), index), ("given", "target", "final"))
     return Targets(arrays["given"], arrays["target"], arrays["final"])
 
 
 def write_assignment(directory: str, level: int, index: Triple, given: Ids, segments: Ids) -> tables.Written:
-    """The segment of every cluster that an octree node had been given."""
-    return tables.write(path(directory, f"assign-{level}", index), {"given": given, "segment": segments})
+    """Writes the segment of every cluster that an octree node had been given."""
+    return tables.write(path(directory, at_level("assign", level), index), {"given": given, "segment": segments})
 
 
 def read_assignment(directory: str, level: int, index: Triple) -> tuple[Ids, Ids]:
-    arrays = tables.read(path(directory, f"assign-{level}", index), ("given", "segment"))
+    arrays = tables.read(path(directory, at_level("assign", level), index), ("given", "segment"))
     return arrays["given"], arrays["segment"]
 
 
 _CLUSTER = ("id", "size", "unsure")
-_SHARE = tuple(name for name in Share.__annotations__ if name != "contacts")
-_PLACEMENT = tuple(name for name in Placement.__annotations__ if name != "pairs")
+# Fields, and the columns that stored tables have of them.
+_SHARE = {
+    "joined": "joined",
+    "into": "into",
+    "moved_out": "gone",
+    "moved_out_to": "gone_to",
+    "moved_in": "taker",
+    "moved_in_ids": "taken_ids",
+    "moved_in_sizes": "taken_sizes",
+    "ends": "ends",
+}
+_PLACEMENT = {"place": "place", "moved_face": "gone_face", "moved_to": "gone_to"}
 _REGION = ("id", "name", "size", "fragment", "cluster", "faces")
 
 

@@ -1,4 +1,4 @@
-"""What a task is: a strict config, a block index, a small Outcome, and the resources that it states in advance."""
+"""Defines a task: a strict config, a block index, a small Outcome, and the resources that it states in advance."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GridConfig(TaskConfig):
 
 @dataclass(frozen=True)
 class Density:
-    """How many supervoxels and contacts between them there are: what tables and graphs take goes by that.
+    """States how dense supervoxels and their contacts are, by which the sizes of tables and graphs are stated.
 
     The defaults are those of noisy affinities of SNEMI3D with high = 0.9999; smoother affinities and a lower `high`
     have a tenth of them.
@@ -56,7 +56,7 @@ class Density:
 
     @property
     def cut(self) -> float:
-        """Small supervoxels that a face between two blocks cuts, for each voxel of the face."""
+        """Counts the small supervoxels that a face between two blocks cuts, for each voxel of the face."""
         return float(self.fragments ** (2 / 3))
 
 
@@ -64,9 +64,14 @@ CUDA_BYTES = 2_500_000_000
 """What a GPU's driver and libraries take in a process: the largest of a run held 1.85 GB in all, on an H200."""
 
 
+def at_level(task: str, level: int) -> str:
+    """Returns the name of the stage, and of the folder of tables, of a task at a level of the octree."""
+    return f"{task}-{level}"
+
+
 @dataclass(frozen=True)
 class Resources:
-    """What one task needs while it runs.
+    """States the memory and the cores that one task needs while it runs.
 
     Args:
         memory: peak bytes of the process that the task adds, arrays and scratch.
@@ -79,13 +84,13 @@ class Resources:
     gpu: bool = False
 
     def on_gpu(self) -> Resources:
-        """The same on a GPU worker, whose driver and libraries take memory besides."""
+        """Adds the memory of a GPU worker, whose driver and libraries take some besides."""
         return replace(self, gpu=True, memory=self.memory + CUDA_BYTES)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a task tells the driver: never arrays, always small.
+    """Reports a task to the driver: never arrays, always small.
 
     Args:
         state: "done"; "empty" where there was nothing in the data; "masked" where nothing was asked for. Nothing was

@@ -7,19 +7,21 @@ from ..pipeline.agglomeration.octree_node import face_bit
 from ..pipeline.agglomeration.seams import Seam, sew
 from ..pipeline.agglomeration.small_supervoxels import JoinRule
 from ..pipeline.geometry import Triple
-from ..pipeline.thresholds import Threshold
 from . import block_tables
 from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Piece
+from .work import Extent, Growth, Work
 
 VERSION = 3
 _CONTACTS_OF_A_CUT_ONE = 5
 
 
 class Config(GridConfig):
-    """Args:
+    """Configures the seams of a block at its faces to the three blocks before it.
+
+    Args:
     join_size, join_affinity: see `JoinRule`; a decimal.
-    levels: of the contacts' histograms; 0 for none.
+    levels: levels of the contacts' histograms; 0 for none.
     tables: folder of the run's tables.
     """
 
@@ -38,6 +40,11 @@ def resources(config: Config, density: Density) -> Resources:
     return Resources(memory=round(100 * clusters + face * (20 + cut)))
 
 
+def work(_: Config, extent: Extent, growth: Growth) -> Work:
+    """The voxels of faces are looked at, and the contacts through them."""
+    return Work(extent.tasks(), extent.faces(), growth.across * extent.faces())
+
+
 def run(config: Config, index: Triple) -> Outcome:
     seams = {axis: _seam(config, index, axis) for axis in range(3) if index[axis] > 0}
     written = block_tables.write_seams(config.tables, index, seams)
@@ -46,7 +53,7 @@ def run(config: Config, index: Triple) -> Outcome:
         counts={
             "face_contacts": sum(len(seam.face.a) for seam in found),
             "links": sum(len(seam.face.link_a) for seam in found),
-            "handed_over": sum(len(seam.before.gone) + len(seam.behind.gone) for seam in found),
+            "handed_over": sum(len(seam.before.moved_out) + len(seam.behind.moved_out) for seam in found),
             "table_bytes": written.bytes,
         },
         checksum=written.checksum,
@@ -77,5 +84,5 @@ def _seam(config: Config, index: Triple, axis: int) -> Seam:
         axis,
         config.levels,
     )
-    rule = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
+    rule = JoinRule.parse(config.join_size, config.join_affinity)
     return sew(before, behind, contacts, links, rule)

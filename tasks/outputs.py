@@ -1,4 +1,4 @@
-"""What tasks leave in storage, piece by piece, and the checksum of each piece as it is read back."""
+"""Describes what tasks leave in storage, piece by piece, and the checksum of each piece as it is read back."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Piece(Protocol):
     def path(self) -> str: ...
 
     def checksum(self) -> int:
-        """Of the values in storage.
+        """Computes the checksum of the values in storage.
 
         Raises:
             PetavoxError: it is missing, or cannot be read.
         """
 
     def is_blank(self) -> bool:
-        """Whether it reads as what was never written, though nothing says so on reading."""
+        """Tells whether the piece reads as something never written, which raises no error."""
 
     def clear(self) -> None:
         """Make it as if never written, where its task leaves out what is blank and would not write over it.

@@ -22,12 +22,14 @@ from pydantic import Field
 
 from ..pipeline import checksums
 from ..pipeline.affinities.checkpoint import CheckpointConfig, check_checkpoint_offsets, load_checkpoint
-from ..pipeline.affinities.masking import edges_inside
+from ..pipeline.affinities.masking import both_ends, edges_inside, lower_ends
 from ..pipeline.affinities.offsets import NEAREST
 from ..pipeline.affinities.prediction import Inference, Predictor, working_memory
+from ..pipeline.affinities.unet import ResidualSymmetricUNet
 from ..pipeline.affinities.variants import Combine
 from ..pipeline.geometry import BlockGrid, Box, Triple, triple
-from ..pipeline.networks.normalisation import Normalisation
+from ..pipeline.networks.normalisation import Normalisation, holds_image
+from ..pipeline.networks.operation_count import operations_a_voxel
 from ..pipeline.networks.orientations import Count
 from ..pipeline.volumes import (
     THREADS,
@@ -40,10 +42,13 @@ from ..pipeline.volumes import (
 )
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Part, Piece, write_part
+from .work import Extent, Growth, Work
 
 log = logging.getLogger(__name__)
 
 VERSION = 2
+NOT_FINITE = "not_finite"
+"""Count of voxels whose grey value is infinite or not a number: the network sees the mean, edges to them are 0."""
 TORCH_BYTES = 450_000_000
 """What torch takes in a process that predicts, measured: half of it on import, the rest as its kernels' scratch."""
 
@@ -56,19 +61,23 @@ Wanted = npt.NDArray[np.bool_] | None
 
 
 class Config(TaskConfig):
-    """Args:
+    """Configures the affinities of a block.
+
+    Args:
     raw: the raw volume.
     mask: a volume that covers it; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
     checkpoint: folder of the checkpoint.
     affinities: path of the affinities volume, which exists.
     block: shape of a block.
     region: the voxels whose affinities are wanted; all of the volume unless given.
-    normalisation: of the raw volume's grey values.
+    normalisation: normalisation of the raw volume's grey values.
     patch: shape of a patch; None: that of the checkpoint, as for its overlap and rim.
-    threads: that torch computes with on a CPU.
+    threads: number of torch's threads on a CPU.
     batch, device, precision: see `Inference`.
     variants, combine, compile, overlap, rim: likewise; no part of the config, and so of what makes a result stale,
         unless set.
+    floats: whether grey values are floats, of which those that are no number count as the mean; before there was this
+        key, they spread over what the network saw.
     """
 
     raw: VolumeSource
@@ -88,10 +97,11 @@ class Config(TaskConfig):
     compile: bool = Field(default=False, exclude_if=lambda asked: not asked)
     overlap: Triple | None = Field(default=None, exclude_if=lambda overlap: overlap is None)
     rim: Triple | None = Field(default=None, exclude_if=lambda rim: rim is None)
+    floats: bool = Field(default=False, exclude_if=lambda floats: not floats)
 
 
 def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> VolumeSpec:
-    """What the affinities volume of a raw volume looks like."""
+    """Describes the affinities volume of a raw volume."""
     return VolumeSpec(
         shape=raw.shape,
         dtype="uint8",
@@ -116,8 +126,19 @@ def resources(config: Config, _: Density) -> Resources:
         mask = config.mask.open()
         # The mask as it is stored and over the block, and which affinities it leaves.
         arrays += voxels_read(mask, volume, block) * np.dtype(mask.spec.dtype).itemsize + 6 * prod(block)
+    if raw.dtype.startswith("float"):
+        arrays += (6 + np.dtype(raw.dtype).itemsize) * prod(block)  # what of the image is finite, and which it leaves
     needed = Resources(memory=TORCH_BYTES + arrays, threads=config.threads)
     return needed.on_gpu() if config.device == "cuda" else needed
+
+
+def work(config: Config, extent: Extent, _: Growth) -> Work:
+    """Patches are read and convolved, and the voxels of blocks written."""
+    checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
+    network = ResidualSymmetricUNet(checkpoint.network)
+    a_voxel = config.variants * operations_a_voxel(network, checkpoint.network.multiple)
+    seen = extent.patch_voxels(checkpoint.patches(config.patch, config.overlap, config.rim))
+    return Work(extent.tasks(), extent.voxels(), seen=seen, operations=a_voxel * seen)
 
 
 def run(config: Config, index: Triple) -> Outcome:
@@ -127,11 +148,15 @@ def run(config: Config, index: Triple) -> Outcome:
     if wanted is not None and not wanted.any():
         nothing = np.zeros((len(NEAREST), *block.shape), np.uint8)
         return Outcome(state="masked", voxels=block.voxels, checksum=checksums.of_array(nothing))
+    known, not_finite = _known(raw, block)
     torch.set_num_threads(config.threads)
+    known, not_finite = _known(raw, block)
+    wanted = known if wanted is None else wanted if known is None else wanted & known
     predictor = _predictor(config, raw.spec.fill_value)
     affinities, found = _predict(predictor, config, block, wanted)
     state: Literal["done", "empty"] = "done" if found else "empty"
-    return Outcome(state=state, voxels=block.voxels, checksum=checksums.of_array(affinities))
+    counts = {NOT_FINITE: not_finite} if not_finite else {}
+    return Outcome(state=state, voxels=block.voxels, counts=counts, checksum=checksums.of_array(affinities))
 
 
 def _predict(predictor: Predictor, config: Config, block: Box, wanted: Wanted) -> tuple[npt.NDArray[np.uint8], bool]:
@@ -178,6 +203,16 @@ def _wanted(config: Config, raw: Volume, block: Box) -> Wanted:
     return edges_inside(lambda box: read_nearest_voxels(mask, raw, box) != 0, block)
 
 
+def _known(raw: Volume, block: Box) -> tuple[Wanted, int]:
+    """Finds for each affinity of a block whether both ends of its edge are finite, and counts voxels that are not."""
+    if not raw.spec.dtype.startswith("float"):
+        return None, 0
+    around = lower_ends(block)
+    finite = holds_image(raw.read(around), None)
+    inside = finite[block.slices(around.start)]
+    return both_ends(finite, block), int(inside.size - np.count_nonzero(inside))
+
+
 @lru_cache(maxsize=1)
 def _predictor(config: Config, fill_value: float) -> Predictor:
     """The network, loaded once in a worker."""
@@ -203,4 +238,5 @@ def _inference(config: Config, checkpoint: CheckpointConfig, fill_value: float) 
         compile=config.compile,
         overlap=patches.overlap,
         rim=patches.rim,
+        threads=config.threads,
     )

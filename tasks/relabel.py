@@ -13,12 +13,15 @@ from . import block_tables
 from .assign import segments_of_leaf
 from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Part, Piece, write_part
+from .work import Extent, Growth, Work
 
 VERSION = 3
 
 
 class Config(GridConfig):
-    """Args:
+    """Configures the writing of a block of the segmentation.
+
+    Args:
     fragments: path of the fragments volume.
     segmentation: path of the segmentation volume, which exists.
     leaves: folder of the tables of supervoxels: the run's own, or those of the run that it was cut from.
@@ -35,6 +38,11 @@ def resources(config: Config, density: Density) -> Resources:
     """Fragments (4 bytes a voxel), segments (8), their chunks while they are encoded (8), and the table."""
     z, y, x = config.block
     return Resources(memory=CACHE_BYTES + round(z * y * x * (4 + 8 + 8 + density.clusters * 60)))
+
+
+def work(_: Config, extent: Extent, growth: Growth) -> Work:
+    """Every voxel is looked up in a table whose size goes by the contacts between the blocks' clusters."""
+    return Work(extent.tasks(), extent.voxels(), growth.joined * extent.voxels())
 
 
 def run(config: Config, index: Triple) -> Outcome:

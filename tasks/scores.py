@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import prod
 from pathlib import Path
 
 from ..pipeline.evaluation.contingency import total
@@ -12,12 +13,15 @@ from ..pipeline.geometry import Box, Triple
 from . import contingency
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import File, Piece
+from .work import Extent, Growth, Work
 
 VERSION = 1
 
 
 class Config(TaskConfig):
-    """Args:
+    """Configures the scores of a run.
+
+    Args:
     contingency: the config of the tables.
     scores: path of the JSON file to write.
     """
@@ -31,6 +35,13 @@ def resources(config: Config, _: Density) -> Resources:
     return Resources(
         memory=4 * 100 * (1 << 16) + Box(config.contingency.start, config.contingency.stop).voxels * 4 // 5
     )
+
+
+def work(config: Config, _: Extent, __: Growth) -> Work:
+    """The table of every block in the scored box is read, and their rows go by its voxels."""
+    scored = Box(config.contingency.start, config.contingency.stop)
+    blocks = zip(scored.start, scored.stop, config.contingency.block, strict=True)
+    return Work(prod(-(-stop // side) - start // side for start, stop, side in blocks), scored.voxels)
 
 
 def run(config: Config, index: Triple) -> Outcome:

@@ -32,12 +32,15 @@ from ..pipeline.volumes import CACHE_BYTES, Volume, VolumeSource, open_volume, r
 from . import block_tables
 from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Part, Piece, write_part
+from .work import Extent, Growth, Work
 
 VERSION = 4
 
 
 class Config(GridConfig):
-    """Args:
+    """Configures the supervoxels of a block.
+
+    Args:
     affinities: the affinities volume.
     mask: a volume that covers it; edges to where it is 0 count as if their affinity were 0.
     order, signs: where z, y and x lie in it, see `Channels`.
@@ -45,10 +48,10 @@ class Config(GridConfig):
     low, high: decimals, see there.
     long_range, offsets, strides: for "mutex": the long-range channels, the offset of each, see there.
     join_size, join_affinity: see `JoinRule`; a decimal.
-    levels: of the contacts' histograms; 0 for none.
+    levels: levels of the contacts' histograms; 0 for none.
     fragments: path of the fragments volume, which exists.
     tables: folder of the run's tables.
-    bytes_per_affinity: of the stored affinities, for the memory estimate.
+    bytes_per_affinity: bytes of one value of the stored affinities, for the memory estimate.
     """
 
     affinities: VolumeSource
@@ -90,6 +93,11 @@ def resources(config: Config, density: Density) -> Resources:
     return Resources(memory=memory)
 
 
+def work(_: Config, extent: Extent, growth: Growth) -> Work:
+    """Every voxel is labelled, and every contact put in columns."""
+    return Work(extent.tasks(), extent.voxels(), growth.contacts * extent.voxels())
+
+
 def run(config: Config, index: Triple) -> Outcome:
     volume, grid = config.volume, config.grid
     block = grid.box(index)
@@ -99,7 +107,7 @@ def run(config: Config, index: Triple) -> Outcome:
     fragments = _label(config, source, affinities, block)
     inner = affinities[:, *block.slices(outer.start)]
     contacts = interior_contacts(fragments.labels, inner, block, volume, config.levels)
-    rule = JoinRule(config.join_size, Threshold.parse(config.join_affinity, "join_affinity"))
+    rule = JoinRule.parse(config.join_size, config.join_affinity)
     faces = _faces_touched(fragments, block, grid)
     leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, faces, rule)
     found = {"fragments": len(fragments.ids), "contacts": len(contacts)}

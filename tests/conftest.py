@@ -16,6 +16,13 @@ settings.register_profile("petavox", deadline=None)  # the first call of a kerne
 settings.load_profile("petavox")
 
 
+def pytest_collection_modifyitems(items):
+    """Keeps the tests that share a SLURM in one process, where several run tests side by side."""
+    for item in items:
+        if item.get_closest_marker("slurm"):
+            item.add_marker(pytest.mark.xdist_group("slurm"))
+
+
 @pytest.fixture(scope="session")
 def started_slurm():
     """A SLURM of the tests' own; another one that this machine may have is left alone."""

@@ -22,7 +22,8 @@ FLOORS = (  # from the roof down: a room imports itself and rooms below its floo
     ("workflows.planning",),
     ("workflows.execution", "workflows.report", "workflows.analysis"),
     ("workflows.run_directory",),
-    ("workflows.stages", "workflows.models", "workflows.conversion", "workflows.volumes"),
+    ("workflows.stages", "workflows.models"),
+    ("workflows.conversion", "workflows.volumes"),
     ("workflows.recipes", "workflows.progress"),
     ("tasks", "cluster"),
     ("pipeline.segment",),
@@ -39,6 +40,7 @@ FLOORS = (  # from the roof down: a room imports itself and rooms below its floo
     (
         [
             *("pipeline.checksums", "pipeline.errors", "pipeline.files", "pipeline.geometry", "pipeline.tables"),
+            *("pipeline.kernel_cache", "pipeline.labels"),
             *("pipeline.thresholds", "pipeline.union_find", "pipeline.version"),
         ],
     ),

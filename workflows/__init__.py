@@ -1,1 +1,1 @@
-"""Which tasks, in which order: recipes, the plan, the ledger, the run loop, the report and the command line."""
+"""Decides which tasks run, in which order: recipes, plan, ledger, run loop, report, and the command line."""

@@ -23,11 +23,13 @@ from typing import Any
 
 from petavox.pipeline.geometry import BlockGrid
 
+from ..harness.commits import described
 from . import blocks, circumstances, damage, disks, kills, network, slurm
 from .case import Case, Fault, UnavailableError
 from .job import BLOCK, SHAPE, Job, prepare
 
 HERE = Path(__file__).parent
+COMMIT = described()
 ROOMS = (kills, blocks, disks, damage, network, circumstances, slurm)
 FAULTS: tuple[Fault, ...] = tuple(fault for room in ROOMS for fault in room.FAULTS)
 
@@ -98,7 +100,7 @@ def write(path: Path, rows: list[dict[str, Any]], seed: int, whole: bool) -> Non
     """Write the rows; those of some faults alone replace their own in what is there."""
     keep = path.exists() and not whole
     known = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["rows"]} if keep else {}
-    known |= {row["name"]: {**row, "seed": seed, "date": time.strftime("%Y-%m-%d")} for row in rows}
+    known |= {row["name"]: {**row, "seed": seed, "date": time.strftime("%Y-%m-%d"), "commit": COMMIT} for row in rows}
     document = {
         "name": "chaos",
         "cores": len(os.sched_getaffinity(0)),

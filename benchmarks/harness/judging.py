@@ -20,8 +20,8 @@ from petavox.pipeline.affinities.targets import affinity_targets
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
 from petavox.pipeline.affinities.variants import Combine, look, variants_of
 from petavox.pipeline.agglomeration.contacts import interior_contacts
-from petavox.pipeline.agglomeration.greedy_merging import MergeRule
-from petavox.pipeline.agglomeration.multicut import MulticutRule, merge_multicut
+from petavox.pipeline.agglomeration.multicut import merge_multicut
+from petavox.pipeline.agglomeration.rules import MergeRule, MulticutRule
 from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.evaluation.contingency import Contingency, count
 from petavox.pipeline.evaluation.scores import Scores, score

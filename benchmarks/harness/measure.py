@@ -21,10 +21,12 @@ import numpy as np
 import psutil
 from numba import njit
 
-ROOT = Path(__file__).parents[2]
+from .commits import ROOT, described
+
 RESULTS = ROOT / "benchmarks" / "results"
 REPEATS = 5
 BANDWIDTH_OF_THE_FLOORS = 1600.0  # M voxel/s of `bandwidth` on the machine on which the floors were set
+COMMIT = described()  # on import: what is measured is what was there then
 LOAD_BEFORE = round(os.getloadavg()[0], 2)  # on import: what else kept the cores busy
 VERSIONS = ("petavox", "numpy", "numba", "waterz", "bioimage-cpp", "scikit-image", "scipy")
 
@@ -195,6 +197,7 @@ def _circumstances() -> dict[str, Any]:
     cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?: ?")
     return {
         "date": time.strftime("%Y-%m-%d"),
+        "commit": COMMIT,
         "cpu": cpu.partition(":")[2].strip(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": psutil.virtual_memory().total,

@@ -20,8 +20,9 @@ import numpy as np
 from petavox import evaluate, segment
 from petavox.pipeline.agglomeration.block_graph import as_region, grow_leaf
 from petavox.pipeline.agglomeration.contacts import Contacts, Int64s, interior_contacts
-from petavox.pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
+from petavox.pipeline.agglomeration.greedy_merging import merge_closed
 from petavox.pipeline.agglomeration.octree_node import decide
+from petavox.pipeline.agglomeration.rules import MergeRule
 from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.geometry import Box, triple
 from petavox.pipeline.segmentation.relabel import relabel

@@ -21,8 +21,9 @@ import numpy as np
 from petavox.pipeline.agglomeration.block_graph import Leaf, Placement, as_region, grow_leaf
 from petavox.pipeline.agglomeration.contacts import Contacts, face_contacts, interior_contacts
 from petavox.pipeline.agglomeration.greedy_merging import Merges
-from petavox.pipeline.agglomeration.multicut import MulticutRule, energy, merge_multicut, solve
+from petavox.pipeline.agglomeration.multicut import energy, merge_multicut, solve
 from petavox.pipeline.agglomeration.octree_node import ALL_FACES, Decision, FaceTable, Region, decide, face_bit, look_up
+from petavox.pipeline.agglomeration.rules import MulticutRule
 from petavox.pipeline.agglomeration.seams import Seam, Side, sew
 from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.geometry import BlockGrid, Box, Octree, Triple, triple

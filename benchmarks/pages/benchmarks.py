@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..harness.commits import UNKNOWN, staleness
 from ..harness.measure import RESULTS, ROOT
 from ..runs.extrapolation import extrapolate
 
@@ -149,11 +150,18 @@ def targets(results: Sequence[Result]) -> list[str]:
             "measured": f"{number(line['measured'])}{line['unit']}",
             "target": f"{'≥' if line['at_least'] else '≤'} {number(line['limit'])}{line['unit']}",
             "met": "yes" if line["met"] else "**no**",
+            "code": "" if stale(result) is None else "changed since" if result.get("commit") else "unknown",
         }
         for result in results
         for line in result["targets"]
     ]
-    return table(columns("what", "measured", "target", "met"), rows)
+    lines = table(columns("what", "measured", "target", "met", "code"), rows)
+    return lines if any(row["code"] for row in rows) else table(columns("what", "measured", "target", "met"), rows)
+
+
+def stale(result: Result) -> str | None:
+    """Why a result may say something else than its code would today."""
+    return staleness(result["name"], result.get("commit"))
 
 
 def plan_further(result: Result) -> list[str]:
@@ -226,6 +234,8 @@ def section(result: Result) -> list[str]:
     title, text, chosen = TITLES[result["name"].partition("-")[0]]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if version)
     lines = [f"## {title}" + (f" ({result['name'].partition('-')[2]})" if "-" in result["name"] else ""), "", text, ""]
+    if (why := stale(result)) is not None:
+        lines += [f"**Not of today's code: {why}.**", ""]
     lines += table(chosen, result["rows"])
     if result["name"].startswith("scale"):
         lines += scale_further(result)
@@ -234,7 +244,8 @@ def section(result: Result) -> list[str]:
     hidden = ("results", "work", "name")
     settings = " ".join(f"{k}={v}" for k, v in result["settings"].items() if v is not None and k not in hidden)
     memory, day = in_bytes(result["memory_bytes"]), result["date"]
-    circumstances = f"{day}, {result['cpu']}, {result['cores']} cores, {memory}; memory bandwidth"
+    commit = result.get("commit", UNKNOWN)
+    circumstances = f"{day}, commit {commit}, {result['cpu']}, {result['cores']} cores, {memory}; memory bandwidth"
     of_the_day = f"{result['bandwidth']:.0f} M voxel/s, load before {result['load_before']}"
     return [*lines, f"<small>{circumstances} {of_the_day}; {versions}; {settings}</small>", ""]
 

@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from ..harness.commits import ROOT, UNKNOWN, staleness
+
 COLUMNS = {
     "fault": "fault",
     "expected": "expected",
@@ -64,9 +65,15 @@ def write_page(results: Path, page: Path) -> None:
         lines.append("| " + " | ".join(cell(shown[key]) for key in COLUMNS) + " |")
     told = [f"- {row['name']}: {cell(note)}" for row in document["rows"] for note in row["notes"]]
     lines += ["", "## Notes", "", *told, ""]
+    commits = dict.fromkeys(row.get("commit") for row in document["rows"])
+    reasons = dict.fromkeys(filter(None, (staleness("chaos", commit) for commit in commits)))
+    lines += [f"**Not of today's code: {why}.**\n" for why in reasons]
     days = sorted({row["date"] for row in document["rows"]})
     seeds = sorted({row["seed"] for row in document["rows"]})
-    lines += [f"<small>{', '.join(days)}; {document['cores']} cores; seeds {', '.join(map(str, seeds))}</small>"]
+    at = ", ".join(commit or UNKNOWN for commit in commits)
+    lines += [
+        f"<small>{', '.join(days)}; commit {at}; {document['cores']} cores; seeds {', '.join(map(str, seeds))}</small>"
+    ]
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

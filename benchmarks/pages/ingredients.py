@@ -13,6 +13,7 @@ from math import comb
 from pathlib import Path
 from statistics import mean
 
+from ..harness.commits import UNKNOWN, staleness
 from ..harness.judging import HIGHS, THRESHOLDS
 from ..harness.measure import RESULTS, ROOT
 from .benchmarks import Column, Result, columns, table
@@ -184,6 +185,8 @@ def text(document: Result) -> str:
     segments = ("error", "around", "cremi")
     every = tuple(MEASURES)
     lines = ["# What each ingredient is worth", "", introduction(document)]
+    if (why := staleness("ingredients", document.get("commit"))) is not None:
+        lines += [f"**Not of today's code: {why}.**", ""]
     lines += ["## Ingredients of training", "", TRAINED]
     lines += table(headings("ingredient", *every), worth(document))
     lines += [SEED_BY_SEED, *table(headings("what", *every, "voi", "at"), measured(trained))]
@@ -198,7 +201,7 @@ def text(document: Result) -> str:
     lines += ["The base's error, mean linkage, by `high` and threshold; means over seeds.", ""]
     lines += table(headings("threshold", *HIGHS), by_threshold(trained[BASE]))
     lines += ["## The base", "", *settings_of(document)]
-    lines += [f"<small>{document['date']}, {document['cpu']}</small>"]
+    lines += [f"<small>{document['date']}, commit {document.get('commit', UNKNOWN)}, {document['cpu']}</small>"]
     return "\n".join(lines) + "\n"
 
 

@@ -14,23 +14,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import shutil
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 
-from petavox.pipeline.geometry import Triple
+from petavox.pipeline.geometry import BlockGrid, Triple
 from petavox.pipeline.volumes import create_volume
-from petavox.workflows.planning import workload as amounts
-from petavox.workflows.planning.calibration_run import Measured, growth_of, one_worker, run_all, work_of
+from petavox.tasks.work import AMOUNTS, Growth, OneTask, Work
+from petavox.workflows.planning.calibration_run import Found, Measured, growth_of, one_worker, run_all
+from petavox.workflows.planning.estimate import work_of
 from petavox.workflows.planning.plan import make_plan
-from petavox.workflows.planning.unit_costs import Cost, Rates
-from petavox.workflows.planning.workload import Work, kind_of
+from petavox.workflows.planning.unit_costs import Cost, Rates, shipped
 from petavox.workflows.recipes.segmentation_recipe import load
 
 from ..harness import runs, tiled_affinities
@@ -47,7 +47,7 @@ Row = tuple[Work, Cost]
 
 def fit(rows: list[Row]) -> dict[str, Cost]:
     """Cost of a unit of each amount: least squares, no negative coefficients, small tasks counting as much as large."""
-    names = [name for name in amounts.AMOUNTS if any(getattr(work, name) for work, _ in rows)]
+    names = [name for name in AMOUNTS if any(getattr(work, name) for work, _ in rows)]
     units = np.array([[getattr(work, name) for name in names] for work, _ in rows])
     coefficients = {}
     for quantity in Cost.model_fields:
@@ -86,12 +86,25 @@ def predictions(demo: Path, folder: Path) -> list[Row]:
     stage = plan.stages[0]
     for path, spec in plan.volumes.items():
         create_volume(path, spec)
-    assert plan.patches is not None
-    seen = plan.patches.over(plan.grid.volume).computed(plan.grid.box((1, 1, 1)))
-    work = Work(0, math.prod(plan.grid.block), 0, seen, plan.operations * seen)
-    with one_worker(plan, folder) as run:
+    nothing = Growth(0, 0, 0, 0)
+    with one_worker(plan.memory, folder) as run:
         run(stage, (0, 0, 0))
-        return [(work, of_processor(run(stage, (1, 1, i)))) for i in (0, 1)]
+        return [
+            (work_of(stage, OneTask(plan.grid, index), nothing), of_processor(run(stage, index)))
+            for index in ((1, 1, 0), (1, 1, 1))
+        ]
+
+
+def growth_at(grid: BlockGrid, index: Triple, found: Found, whole: Growth) -> Growth:
+    """Measures how the contact graph grew in one block; octree nodes further up are given what blocks passed up."""
+    block = OneTask(grid, index)
+    faces = block.faces()
+    return replace(
+        whole,
+        contacts=found["supervoxels"][index].counts["contacts"] / block.voxels(),
+        joined=found["agglomerate-0"][index].counts["given_contacts"] / block.voxels(),
+        across=found["faces"][index].counts["face_contacts"] / faces if faces else 0.0,
+    )
 
 
 def fit_prediction(rows: list[Row]) -> dict[str, Cost]:
@@ -127,15 +140,22 @@ def main() -> None:
                 plan = make_plan(load(recipe, scored), folder / "run")
                 for path, spec in plan.volumes.items():
                     create_volume(path, spec)
-                with one_worker(plan, folder) as run:
-                    found = run_all(plan, run, lambda text: print(f"  {text}", flush=True))
+                with one_worker(plan.memory, folder) as run:
+                    found = run_all(plan.stages, run, lambda text: print(f"  {text}", flush=True))
+                growth = growth_of(plan.grid, found)
                 for stage in plan.stages:
-                    rows = by_kind[kind_of(stage)]
-                    rows += [
-                        (work_of(plan, stage, index, found), of_processor(task))
+                    a_block = stage.grid == plan.grid.shape
+                    by_kind[shipped().kind_of(stage)] += [
+                        (
+                            work_of(
+                                stage,
+                                OneTask(plan.grid, index),
+                                growth_at(plan.grid, index, found, growth) if a_block else growth,
+                            ),
+                            of_processor(task),
+                        )
                         for index, task in found[stage.name].items()
                     ]
-                growth = growth_of(plan, found)
                 face_ratios.append(growth.across / plan.density.crossing)
                 up_ratios.append(growth.passed_up / plan.density.crossing)
     finally:

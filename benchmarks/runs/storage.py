@@ -335,7 +335,7 @@ def _measure_table(arrays: tables.Arrays, compression: str, level: int | None, e
 def _plan(run: Path, work: Path) -> Plan:
     """The stages of a run from its affinities on, which are copied into chunks and shards of the default shapes."""
     recipe = load(run / "recipe.toml")
-    affinities = convert(run / "affinities.zarr", work / "affinities.zarr")
+    affinities = convert(run / "affinities.zarr", work / "affinities.zarr").volume
     return make_plan(
         recipe.model_copy(update={"input": Input(affinities=affinities.path), "model": None}), work / "run"
     )

@@ -9,6 +9,8 @@ from typing import Any
 
 from petavox.pipeline.geometry import Triple
 
+from ..harness.commits import staleness
+
 Row = dict[str, Any]
 CHUNK: Triple = (32, 64, 64)  # of the comparison of codecs
 CHOSEN = {"affinities": "zstd 1", "fragments": "zstd 3", "segmentation": "zstd 3"}  # of the comparison of chunks
@@ -20,6 +22,8 @@ def print_tables(result: Path) -> None:
     rows = {part["part"]: part["rows"] for part in document["rows"]}
     z, y, x = rows["volumes"][0]["block"]
     print(f"\n### {document['name']}: {document['cpu']}, {document['date']}, blocks of {z} × {y} × {x}\n")
+    if (why := staleness("storage_snemi3d", document.get("commit"))) is not None:
+        print(f"**Not of today's code: {why}.**\n")
     print("| stage, one block | CPU s | volumes | tables | kernels |\n|---|---|---|---|---|")
     for row in rows["stages"]:
         shares = [row["volumes"], row["tables"], row["seconds"] - row["volumes"] - row["tables"]]

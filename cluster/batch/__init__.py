@@ -12,7 +12,7 @@ DIALECTS = {"slurm": ("slurm", "Slurm")}
 
 
 def queue_of(kind: str) -> BatchQueue:
-    """The queue of a kind of cluster.
+    """Returns the queue of a kind of cluster.
 
     Raises:
         RequestError: it is no batch system.

@@ -1,4 +1,4 @@
-"""RUN/cluster: what the jobs of a run need to know of one another, readable by their owner only."""
+"""Keeps RUN/cluster, where the jobs of a run learn about one another; readable by their owner only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENDS = ("session.json", "key.pem", "certificate.pem")
 
 
 class Folder:
-    """The folder of a run's jobs; making one makes it.
+    """Stands for the folder of a run's jobs; making one makes it.
 
     Args:
         run: its directory.
@@ -45,7 +45,7 @@ class Folder:
         return made
 
     def write(self, name: str, text: str) -> Path:
-        """A file of which others see nothing, and readers all or the one before."""
+        """Writes a file that others cannot read; readers see all of it, or the one before."""
         scratch = self.path / f".{name}.{os.getpid()}"
         try:
             descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -74,11 +74,11 @@ class Folder:
             (self.path / name).unlink(missing_ok=True)
 
     def log(self, worker: str) -> Path:
-        """What the job of a worker wrote."""
+        """Returns the path of the log of a worker's job."""
         return self.path / "logs" / f"{worker}.txt"
 
     def tail(self, worker: str, lines: int = 5) -> str:
-        """The end of that; "" where there is none."""
+        """Returns the end of the log of a worker's job; "" where there is none."""
         try:
             with self.log(worker).open(encoding="utf-8", errors="replace") as file:
                 return "".join(deque(file, lines)).strip()
@@ -87,7 +87,7 @@ class Folder:
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody wants the run to end."""
+        """Tells whether somebody wants the run to end."""
         return (self.path / "cancelled").exists()
 
     def cancel(self, wanted: bool = True) -> None:
@@ -99,7 +99,7 @@ class Folder:
 
 
 def known_id(run: Path) -> str | None:
-    """The id by which a run's jobs are known, where it has had any."""
+    """Returns the id by which a run's jobs are known, where it has had any."""
     folder = run / "cluster"
     with contextlib.suppress(OSError, ValueError, KeyError):
         known = json.loads((folder / "id.json").read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ def known_id(run: Path) -> str | None:
 
 
 def read_session(path: Path) -> dict[str, Any] | None:
-    """What a driver has written for workers; None where no driver is at work."""
+    """Reads what a driver has written for workers; None where no driver is at work."""
     try:
         session: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Jobs of batch systems as recipes describe them: of workers, by pools, and of a driver."""
+"""Describes the jobs of a batch system, as recipes do: those of workers, by pools, and that of a driver."""
 
 from __future__ import annotations
 
@@ -28,20 +28,34 @@ Option = Annotated[str, AfterValidator(_option)]
 
 
 class Job(BaseModel):
-    """What a job is like."""
+    """Describes a job.
+
+    Args:
+        partition: Partition of the batch system. Default: the batch system's own.
+        account: Account that the job is charged to. Default: the batch system's own.
+        qos: Quality of service. Default: the batch system's own.
+        walltime: Longest time that the job may run.
+        margin: Time before the end of the walltime from which on a worker begins no further block. Longer by itself
+            where blocks take longer.
+        memory: Memory of the job. Its worker is killed and replaced at nine tenths of it.
+        cores: Cores of the job, which has one worker. More than one are of use only for `model.threads`.
+        modules: Environment modules that the job loads first.
+        prologue: Lines of shell that run next, such as "source /project/petavox/bin/activate".
+        options: Further options of sbatch, such as "--constraint=a100".
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    partition: Line | None = None  # the batch system's default unless given; likewise account and qos
+    partition: Line | None = None
     account: Line | None = None
     qos: Line | None = None
     walltime: Duration = "4h"
-    margin: Duration = "10min"  # so long before its walltime it begins nothing new
+    margin: Duration = "10min"
     memory: Size = "8GB"
     cores: PositiveInt = 1
-    modules: tuple[Line, ...] = ()  # loaded first
-    prologue: tuple[Line, ...] = ()  # lines of shell that come next
-    options: tuple[Option, ...] = ()  # of sbatch, such as "--constraint=a100"
+    modules: tuple[Line, ...] = ()
+    prologue: tuple[Line, ...] = ()
+    options: tuple[Option, ...] = ()
 
     @model_validator(mode="after")
     def _long_enough(self) -> Job:
@@ -51,18 +65,30 @@ class Job(BaseModel):
 
 
 class DriverJob(Job):
-    """The job of a driver: it computes nothing itself."""
+    """Describes the job of a driver: it computes nothing itself.
+
+    Args:
+        memory: Memory of the job.
+        cores: Cores of the job.
+        margin: Time before the end of the walltime at which the driver hands over to its successor.
+    """
 
     walltime: Duration = "1d"
     memory: Size = "4GB"
 
 
 class Jobs(Job):
-    """A pool of jobs, each with one worker, which may use nine tenths of the job's memory."""
+    """Describes a pool of jobs, each with one worker, which may use nine tenths of the job's memory.
 
-    minimum: NonNegativeInt = 0  # jobs that are kept even if there is nothing for them to do
-    maximum: PositiveInt = 10  # jobs at the same time
-    scratch: Line = "${TMPDIR:-/tmp}"  # folder on a node's own disk; the shell there fills in variables
+    Args:
+        minimum: Jobs that are kept even if there is nothing for them to do.
+        maximum: Most jobs at the same time. Between the two, there are as many as blocks that could run.
+        scratch: Folder on the node's own disk. The shell on the node fills in variables.
+    """
+
+    minimum: NonNegativeInt = 0
+    maximum: PositiveInt = 10
+    scratch: Line = "${TMPDIR:-/tmp}"
 
     @model_validator(mode="after")
     def _in_order(self) -> Jobs:
@@ -72,12 +98,17 @@ class Jobs(Job):
 
     @property
     def worker_memory(self) -> int:
-        """Bytes that a worker may use before it is killed and replaced."""
+        """Counts the bytes that a worker may use before it is killed and replaced."""
         return int(parse_bytes(self.memory) * (1 - SPARE))
 
 
 class GpuJobs(Jobs):
-    """A pool of jobs with GPUs."""
+    """Describes a pool of jobs with GPUs.
 
-    gpus: PositiveInt = 1  # of a job
-    gres: Line = "gpu"  # the batch system's name for them, such as "gpu:a100"
+    Args:
+        gpus: GPUs of a job.
+        gres: The batch system's name for them, such as "gpu:a100".
+    """
+
+    gpus: PositiveInt = 1
+    gres: Line = "gpu"

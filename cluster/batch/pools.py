@@ -1,4 +1,4 @@
-"""How many jobs a pool should have, and which of them may go: decisions from what the queue and the roster show.
+"""Decides how many jobs a pool should have, and which may go, from what the queue and the roster show.
 
 Each round compares the two:
 
@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ..executor import PoolName, worker_name
 from ..quantities import parse_seconds
 from ..roster import Worker
 from .jobs import Jobs
@@ -27,7 +28,7 @@ _LONGEST = 1.5  # a worker retires this many of the longest calls so far before 
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be done: jobs to submit, ids of jobs to cancel, names of workers that get no further call."""
+    """Holds one round's decision: jobs to submit, ids of jobs to cancel, names of workers that get no further call."""
 
     submit: int = 0
     cancel: Sequence[str] = ()
@@ -36,18 +37,18 @@ class Decision:
 
 @dataclass
 class Pool:
-    """The jobs of one pool over time.
+    """Follows the jobs of one pool over time.
 
     Args:
         name: "cpu" or "gpu".
-        jobs: what each is like, and how many there may be.
+        jobs: description of each job, and the fewest and most there may be.
         ready: calls that could run now.
         batch: jobs to submit at once; fewer after a refusal, since the limit of a user may leave room for some.
         failed_starts: rounds in a row in which jobs ended before their workers came up.
         failed: the last such job.
     """
 
-    name: str
+    name: PoolName
     jobs: Jobs
     ready: int = 0
     batch: int = BATCH
@@ -58,22 +59,22 @@ class Pool:
     _no_sooner: float = 0.0
 
     def worker(self, job: str) -> str:
-        """The name of a job's worker."""
-        return f"{self.name}-{job}"
+        """Returns the name of a job's worker."""
+        return worker_name(self.name, job)
 
     def wanted(self, workers: Iterable[Worker]) -> int:
-        """How many jobs there should be, beside those that are retiring."""
+        """Counts the jobs that there should be, beside those that are retiring."""
         busy = sum(worker.call is not None and not worker.retiring for worker in workers)
         return max(busy, min(max(self.ready, self.jobs.minimum), self.jobs.maximum))
 
     def decide(
         self, queue: Sequence[QueuedJob], workers: Sequence[Worker], seen: Collection[str], longest: float, now: float
     ) -> Decision:
-        """One round.
+        """Decides one round.
 
         Args:
             queue: the pool's jobs that are in the queue.
-            workers: of the pool, that are registered now.
+            workers: workers of the pool that are registered now.
             seen: names of all workers that ever registered.
             longest: seconds of the longest call so far.
             now: monotonic seconds.
@@ -96,12 +97,12 @@ class Pool:
         return Decision(missing, [*waiting, *going], retire)
 
     def submitted(self, job: str, count: int) -> None:
-        """An array of jobs is in the queue."""
+        """Notes that an array of jobs is in the queue."""
         self._known |= {f"{job}_{n}" for n in range(count)}
         self.batch = min(2 * self.batch, BATCH)
 
     def refused(self, now: float) -> None:
-        """No job could be submitted: wait, and ask for fewer."""
+        """Notes that no job could be submitted: the pool waits, and asks for fewer."""
         self.batch = max(1, self.batch // 2)
         self._no_sooner = now + _AFTER_REFUSAL
 

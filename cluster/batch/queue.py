@@ -1,4 +1,4 @@
-"""The queue of a batch system: what petavox asks of it. Each system is a dialect, in a file of its own."""
+"""Defines the queue of a batch system as petavox uses it. Each system is a dialect, in a file of its own."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .jobs import Job
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job in the queue.
+    """Describes a job in the queue.
 
     Args:
         id: "131_0" where it is one of an array.
-        name: as its script says.
+        name: name of the job, as its script says.
         state: PENDING, RUNNING, COMPLETING, or what else the system calls it while the job is still to be waited for.
         left: seconds until its walltime, if it runs and has one.
         reason: why it waits, in the system's words.
@@ -40,14 +40,14 @@ class QueuedJob:
 
 @dataclass(frozen=True)
 class Header:
-    """What a script asks the batch system for.
+    """Describes what a script asks the batch system for.
 
     Args:
-        name: of the job.
+        name: name of the job.
         job: its resources, as the recipe describes them.
         logs: folder of the logs.
         log: name of the log of a single job; those of an array are named after the pool and their id.
-        array: how many jobs of one kind there are; None for a single job.
+        array: number of jobs of one kind; None for a single job.
         signal: seconds before its walltime at which the job gets the signal USR1.
         after: id of a job that this one takes over from, if that ends in any way but well.
         requeue: whether the system may start it again after its node was lost.
@@ -64,7 +64,7 @@ class Header:
 
 
 class BatchQueue(Protocol):
-    """A batch system. Its methods raise `QueueError` where it does not answer, or refuses."""
+    """Speaks to a batch system. Its methods raise `QueueError` where it does not answer, or refuses."""
 
     name: str
     """As people call it, for messages."""
@@ -80,28 +80,28 @@ class BatchQueue(Protocol):
         """
 
     def header(self, header: Header) -> list[str]:
-        """The lines of a script that say what its job asks for."""
+        """Writes the lines of a script that say what its job asks for."""
         ...
 
     def submit(self, script: str) -> str:
-        """Submit a script; the id of its job."""
+        """Submits a script; returns the id of its job."""
         ...
 
     def jobs(self, names: Iterable[str]) -> list[QueuedJob]:
-        """One's own jobs of these names that wait, run, or are about to end."""
+        """Lists one's own jobs of these names that wait, run, or are about to end."""
         ...
 
     def cancel(self, ids: Sequence[str]) -> None:
         """End jobs; those that have ended already do no harm."""
 
     def may_pass(self, error: QueueError) -> bool:
-        """Whether the system may do later what it refuses now."""
+        """Tells whether the system may do later what it refuses now."""
         ...
 
     def this_job(self) -> str:
-        """The id of the job that this process runs in."""
+        """Returns the id of the job that this process runs in."""
         ...
 
     def description(self) -> str:
-        """The system's version and the partitions that one can see."""
+        """Describes the system: its version and the partitions that one can see."""
         ...

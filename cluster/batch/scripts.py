@@ -1,4 +1,4 @@
-"""The scripts of jobs: plain text, nothing else is ever submitted."""
+"""Writes the scripts of jobs: plain text, nothing else is ever submitted."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _QUIET = {"DASK_LOGGING__DISTRIBUTED": "warning", "PYTHONWARNINGS": "ignore:reso
 
 
 def job_name(run: str, part: str) -> str:
-    """The name of all jobs of a part ("cpu", "gpu", "driver") of the run with an id."""
+    """Returns the name of all jobs of a part ("cpu", "gpu", "driver") of the run with an id."""
     return f"petavox-{run}-{part}"
 
 
 def worker_script(queue: BatchQueue, jobs: Jobs, pool: str, run: str, folder: Path, count: int) -> str:
-    """The script of an array of worker jobs.
+    """Writes the script of an array of worker jobs.
 
     Args:
-        queue: that it is written for.
-        jobs: what each of them is like.
-        pool: that the workers belong to.
+        queue: batch system that the script is written for.
+        jobs: description of each job.
+        pool: pool that the workers belong to.
         run: its id.
-        folder: of the run's jobs, see `Folder`.
-        count: of jobs.
+        folder: folder of the run's jobs, see `Folder`.
+        count: number of jobs.
     """
     command = [
         *(sys.executable, "-P", "-m", "petavox.cluster.batch.worker"),
@@ -49,14 +49,14 @@ def worker_script(queue: BatchQueue, jobs: Jobs, pool: str, run: str, folder: Pa
 def driver_script(
     queue: BatchQueue, job: DriverJob, run: str, folder: Path, command: Sequence[str], after: str | None = None
 ) -> str:
-    """The script of a driver's job.
+    """Writes the script of a driver's job.
 
     Args:
-        queue: that it is written for.
-        job: what it is like.
+        queue: batch system that the script is written for.
+        job: description of the job.
         run: its id.
-        folder: of the run's jobs, see `Folder`.
-        command: that drives the run; it gets the signal USR1 when the walltime is near.
+        folder: folder of the run's jobs, see `Folder`.
+        command: command that drives the run; it gets the signal USR1 when the walltime is near.
         after: a job that this one takes over from, if that ends in any way but well.
     """
     header = Header(

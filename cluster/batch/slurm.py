@@ -1,4 +1,4 @@
-"""SLURM as a batch queue: sbatch, squeue and scancel, and the #SBATCH lines of scripts."""
+"""Speaks to SLURM: sbatch, squeue and scancel, and the #SBATCH lines of scripts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENDED = {"CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED
 
 
 class Slurm:
-    """SLURM, as this machine reaches it."""
+    """Speaks to SLURM, as this machine reaches it."""
 
     name = "SLURM"
     array_id = "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}"
@@ -44,7 +44,7 @@ class Slurm:
             )
 
     def header(self, header: Header) -> list[str]:
-        """Options of sbatch."""
+        """Writes the options of sbatch."""
         name = header.log if header.array is None else f"{header.log}-%A_%a"
         options = [f"--job-name={header.name}", f"--output={_pattern(header.logs)}/{name}.txt"]
         if header.array is not None:
@@ -59,7 +59,7 @@ class Slurm:
         return [f"#SBATCH {option}" for option in (*options, *_requests(header.job), *header.job.options)]
 
     def submit(self, script: str) -> str:
-        """Submit a job script; its job's id.
+        """Submits a job script; returns the id of its job.
 
         Raises:
             QueueError: it was refused.
@@ -67,7 +67,7 @@ class Slurm:
         return _run(["sbatch", "--parsable"], script).strip().partition(";")[0]
 
     def jobs(self, names: Iterable[str]) -> list[QueuedJob]:
-        """One's own jobs of these names that wait, run, or are about to end.
+        """Lists one's own jobs of these names that wait, run, or are about to end.
 
         Raises:
             QueueError: the queue could not be read.
@@ -89,15 +89,15 @@ class Slurm:
             _run(["scancel", "--quiet", *ids[start : start + 500]])
 
     def may_pass(self, error: QueueError) -> bool:
-        """Whether SLURM may do later what it refuses now: it is busy or restarting, or one has enough jobs already."""
+        """Tells whether SLURM may do later what it refuses now: it is busy, or one has enough jobs already."""
         return bool(re.search(r"no answer|timed out|contact|temporar|again|limit", str(error), re.IGNORECASE))
 
     def this_job(self) -> str:
-        """The id of the job that this process runs in."""
+        """Returns the id of the job that this process runs in."""
         return os.environ["SLURM_JOB_ID"]
 
     def description(self) -> str:
-        """SLURM's version and the partitions that one can see; the default one has a star.
+        """Describes SLURM: its version and the partitions that one can see; the default one has a star.
 
         Raises:
             QueueError: SLURM does not answer.
@@ -124,7 +124,7 @@ def _pattern(path: Path) -> str:
 
 
 def environment() -> dict[str, str]:
-    """That of this process without what is meant for the job that it runs in: jobs inherit it."""
+    """Copies this process's environment without what is meant for the job that it runs in: jobs inherit it."""
     return {name: value for name, value in os.environ.items() if not _OF_ANOTHER_JOB.match(name)}
 
 

@@ -1,4 +1,4 @@
-"""The process of a worker job: a worker, kept alive and within its memory until its driver needs it no more."""
+"""Runs a worker job: a worker, kept alive and within its memory until its driver needs it no more."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from distributed.utils import get_ip, get_ip_interface
 from .. import credentials
 from ..clock import outlive_settings_of_the_clock
 from ..dask_executor import SETTINGS
+from ..executor import worker_name
 from ..scratch import private_folder
 from .folder import read_session
 
@@ -41,7 +42,7 @@ def main() -> None:
     given = parser.parse_args()
     logging.getLogger("distributed.nanny").setLevel(logging.INFO)  # tells how worker processes end
     with dask.config.set({**SETTINGS, **TIMEOUTS}):
-        asyncio.run(_work(given.session, f"{given.pool}-{given.job}", given.memory))
+        asyncio.run(_work(given.session, worker_name(given.pool, given.job), given.memory))
 
 
 async def _work(path: Path, name: str, memory: int) -> None:
@@ -86,7 +87,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 async def _answers(address: str) -> bool:
-    """Whether anybody listens there; a network that is away for a moment is not taken for a no."""
+    """Tells whether anybody listens there; a network that is away for a moment is not taken for a no."""
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(*_host_and_port(address)), 10)
     except ConnectionRefusedError:

@@ -1,4 +1,4 @@
-"""Workers as jobs: a scheduler in the driver, and a loop that keeps the batch system's queue as its pools want it."""
+"""Brings workers as jobs: a scheduler in the driver, and a loop that keeps the queue as its pools want it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from distributed.utils import get_ip, get_ip_interface
 from ...pipeline.errors import ClusterError, QueueError
 from .. import credentials
 from ..dask_executor import SETTINGS, DaskExecutor
-from ..executor import Function, PoolName
+from ..executor import Function, PoolName, pool_and_number
 from ..place import Place
 from ..roster import Roster, Worker
 from . import queue_of
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def start(place: Place, function: Function) -> DaskExecutor:
-    """An executor on the jobs of a cluster.
+    """Starts an executor on the jobs of a cluster.
 
     Raises:
         RequestError: the batch system's commands are not there.
@@ -46,10 +46,10 @@ def start(place: Place, function: Function) -> DaskExecutor:
 
 
 class BatchWorkers:
-    """The workforce of a cluster.
+    """Brings the workers of a cluster.
 
     Args:
-        queue: of the batch system.
+        queue: queue of the batch system.
         place: its pools are `Jobs`; its directory is one that all nodes see.
         roster: hears of the workers.
     """
@@ -172,7 +172,7 @@ class BatchWorkers:
 
     def _drop_lost(self, there: set[str], workers: list[Worker]) -> None:
         """Workers whose jobs are gone do not always say so: a node without power does not."""
-        gone = {worker.address for worker in workers if worker.name.partition("-")[2] not in there}
+        gone = {worker.address for worker in workers if pool_and_number(worker.name)[1] not in there}
         for address in gone & self._gone:
             self.cluster.loop.add_callback(self.cluster.scheduler.remove_worker, address, stimulus_id="job-ended")
         self._gone = gone

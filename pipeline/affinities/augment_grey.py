@@ -1,5 +1,4 @@
-"""What is seen of a training patch: other grey values, shading, noise, sections out of focus and sections without an
-image."""
+"""Changes the look of a training patch: grey values, shading, noise, sections that are blurred or lack their image."""
 
 from __future__ import annotations
 
@@ -94,5 +93,5 @@ def remove_sections(image: Tensor, config: AugmentationConfig, random: np.random
 
 
 def choose_sections(count: int, most: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """One to `most` different sections of `count`."""
+    """Draws between one and `most` different sections out of `count`."""
     return random.choice(count, min(int(random.integers(1, most + 1)), count), replace=False)

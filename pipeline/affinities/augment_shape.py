@@ -1,4 +1,4 @@
-"""Where the voxels of a training patch come from: misaligned sections, warps in the plane, flips.
+"""Moves the voxels of a training patch: misaligned sections, warps in the plane, flips.
 
 Image and labels are taken from the same places, so that the targets are those of what is seen: a shift is a copy, a
 flip a change of order, and a warp looks the image up between voxels and the labels at the nearest one. All of it
@@ -26,7 +26,7 @@ HALF = 0.5
 
 @dataclass(frozen=True)
 class Patch:
-    """What a training patch is made of.
+    """Holds the arrays of a training patch: its image and its labels.
 
     Args:
         image: grey values (Z, Y, X).
@@ -39,7 +39,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Warp:
-    """Where the voxels of a plane are looked up: an affine map, and a bend.
+    """Describes where the voxels of a plane are looked up: an affine map, and a bend.
 
     Args:
         matrix: from the distances to the middle (y, x) of a voxel to those of the place where it is looked up (2, 2).
@@ -50,7 +50,7 @@ class Warp:
     bend: NDArray[np.float32]
 
     def extent(self, shape: Triple) -> Triple:
-        """Shape of what a patch of a shape is looked up in."""
+        """Gives the shape of the sample that a patch of some shape is looked up in."""
         reach = 2 * np.abs(self.bend).max((1, 2)) + np.abs(self.matrix) @ (np.array(shape[1:]) - 1)
         height, width = (int(n) + 2 for n in reach)
         return shape[0], height, width
@@ -114,7 +114,7 @@ def displace_sections(
 def section_origins(
     sampled: Triple, shape: Triple, config: AugmentationConfig, random: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Where each section begins in the sampled box (Z, 2)."""
+    """Draws where each section begins in the sampled box (Z, 2)."""
     room = [sampled[1] - shape[1] + 1, sampled[2] - shape[2] + 1]
     origins = np.broadcast_to(random.integers(0, room), (shape[0], 2)).copy()
     if random.random() < config.step:

@@ -1,4 +1,4 @@
-"""How training patches are varied: what may happen to a patch, how often and how much."""
+"""Configures how training patches are varied: which changes a patch may see, how often and how much."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class AugmentationConfig(BaseModel):
-    """How often and how much a patch is changed. Probabilities are for each patch.
+    """Says how often and how much a training patch is changed. Probabilities are for each patch.
 
-    Where a voxel comes from (`deformation`):
-
-    Args:
-        flips: mirror along every axis, and exchange y and x where the patch is square, each half of the time.
-        exchange_z: exchange z with y and x, too, for cubic patches of a volume whose sections are no thicker than its
-            voxels are wide.
-        warp: probability that all sections are rotated, sheared and stretched alike, in the plane.
-        rotation: the largest angle, in degrees, either way.
-        shear: the largest shear, as displacement along one axis by distance along the other.
-        stretch: each axis is lengthened or shortened by up to this share.
-        elastic: probability that all sections are bent alike, in the plane.
-        bend: standard deviation of the displacements that bend them, in voxels.
-        bend_spacing: distance of the points that are displaced independently, in voxels.
-        slip: probability that one section is displaced.
-        step: probability that all sections from one on are displaced.
-        displacement: the largest displacement along y and x by a slip or a step, in voxels.
-
-    What is seen of it (`appearance`):
+    Where a voxel comes from (`augment_shape`):
 
     Args:
-        defocus: probability that sections are blurred.
-        defocus_sections: the most sections that are, in one patch.
-        defocus_deviation: the largest standard deviation of the blur, in voxels.
-        grey: probability that contrast, brightness and gamma change, of each section alone or of the patch.
-        grey_sections: how often it is each section alone. In images of a block's face, which have no sections of their
-            own to be stained or taken differently, 0.
-        contrast: contrast lies within 1 ± this.
-        brightness: brightness is moved by up to this, in standard deviations of the volume's grey values.
-        gamma: log2 of gamma lies within ± this.
-        shading: probability that contrast and brightness vary smoothly within the patch, by up to as much.
-        shading_spacing: distance of the points where they vary independently, in voxels.
-        noise: the largest standard deviation of added Gaussian noise, in the same unit as brightness.
-        missing: probability that sections lack their image.
-        missing_sections: the most sections that lack it, in one patch; each wholly or in one quadrant.
+        flips: Mirrors each axis, and exchanges y and x where the patch is square, each half of the time.
+        exchange_z: Exchanges z with y and x, too, in cubic patches. For volumes whose sections are no thicker than
+            their voxels are wide.
+        warp: Probability that all sections are rotated, sheared and stretched alike, in the plane.
+        rotation: Largest angle of a warp, in degrees, either way.
+        shear: Largest shear of a warp: displacement along one axis by distance along the other.
+        stretch: Largest share by which a warp lengthens or shortens an axis.
+        elastic: Probability that all sections are bent alike, in the plane.
+        bend: Standard deviation of the displacements that bend them, in voxels.
+        bend_spacing: Distance between the points that are displaced independently, in voxels.
+        slip: Probability that one section is displaced.
+        step: Probability that all sections from one on are displaced.
+        displacement: Largest displacement along y and x by a slip or a step, in voxels.
+
+    The look of a voxel (`augment_grey`):
+
+    Args:
+        defocus: Probability that sections are blurred.
+        defocus_sections: Most sections of one patch that are blurred.
+        defocus_deviation: Largest standard deviation of the blur, in voxels.
+        grey: Probability that contrast, brightness and gamma change, of each section alone or of the whole patch.
+        grey_sections: Share of these patches in which each section changes alone. Set 0 for images of a block's face,
+            whose sections are not stained or taken one by one.
+        contrast: Contrast lies within 1 ± this.
+        brightness: Brightness is moved by up to this, in standard deviations of the volume's grey values.
+        gamma: Log2 of gamma lies within ± this.
+        shading: Probability that contrast and brightness vary smoothly within the patch, by up to as much.
+        shading_spacing: Distance between the points where shading varies independently, in voxels.
+        noise: Largest standard deviation of added Gaussian noise, in the same unit as brightness.
+        missing: Probability that sections lack their image.
+        missing_sections: Most sections of one patch that lack it, each wholly or in one quadrant.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -78,5 +78,5 @@ class AugmentationConfig(BaseModel):
 
     @property
     def margin(self) -> int:
-        """How far apart two sections of a patch may be displaced along y and x, in voxels."""
+        """Returns how far two sections of a patch may be displaced along y and x, in voxels."""
         return self.displacement if self.slip > 0 or self.step > 0 else 0

@@ -44,7 +44,7 @@ class CheckpointConfig(StoredNetwork[NetworkConfig]):
     prediction: Prediction | None = Field(default=None, exclude_if=lambda patches: patches is None)
 
     def patches(self, shape: Triple | None = None, overlap: Triple | None = None, rim: Triple | None = None) -> Patches:
-        """The patches that it is used with where a recipe asks for these.
+        """Returns the patches that it is used with where a recipe asks for these.
 
         Raises:
             RequestError: see `Patches`.
@@ -58,7 +58,7 @@ class CheckpointConfig(StoredNetwork[NetworkConfig]):
 
 
 def shipped_models() -> Path:
-    """The folder of the models that come with petavox."""
+    """Returns the folder of the models that come with petavox."""
     return Path(str(resources.files(__package__) / "checkpoints"))
 
 
@@ -77,7 +77,7 @@ def find_checkpoint(name: str | Path) -> Path:
 
 
 def read_checkpoint_config(folder: Path) -> CheckpointConfig:
-    """The config of a checkpoint, without its weights.
+    """Returns the config of a checkpoint, without its weights.
 
     Raises:
         CheckpointError: it is missing or damaged.
@@ -86,7 +86,7 @@ def read_checkpoint_config(folder: Path) -> CheckpointConfig:
 
 
 def check_checkpoint_offsets(folder: Path, needed: Offsets = NEAREST) -> CheckpointConfig:
-    """The config of a checkpoint whose first channels have the needed offsets.
+    """Returns the config of a checkpoint whose first channels have the needed offsets.
 
     Raises:
         CheckpointError: they have others, or the checkpoint is missing or damaged.
@@ -100,7 +100,7 @@ def check_checkpoint_offsets(folder: Path, needed: Offsets = NEAREST) -> Checkpo
 
 
 def load_checkpoint(folder: Path) -> tuple[CheckpointConfig, ResidualSymmetricUNet]:
-    """A checkpoint's config and its network, on the CPU in float32, ready for training or for `fold()`.
+    """Returns a checkpoint's config and its network, on the CPU in float32, ready for training or for `fold()`.
 
     Raises:
         CheckpointError: it is missing or damaged, or its weights are not those of its config.
@@ -114,7 +114,7 @@ def load_checkpoint(folder: Path) -> tuple[CheckpointConfig, ResidualSymmetricUN
 
 
 def starting_point(folder: Path, network: NetworkConfig) -> tuple[CheckpointConfig, ResidualSymmetricUNet]:
-    """The checkpoint that a training starts from: of the same network, or of one with fewer feature maps.
+    """Returns the checkpoint that a training starts from: of the same network, or of one with fewer feature maps.
 
     Raises:
         CheckpointError: it is missing or damaged, or its network is another one.

@@ -1,9 +1,10 @@
-"""What training makes small: the error of the affinities, that of the edges which decide, and that of the shape
-descriptors."""
+"""Computes the loss of training: the error of affinities, of the edges that decide, and of shape descriptors."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -52,13 +53,13 @@ def maximin_loss(logits: Tensor, targets: Tensor, labels: Sequence[Tensor], tota
     Args:
         logits: (N, 3, Z, Y, X), of the edges along z, y, x.
         targets: uint8 of the same shape.
-        labels: of each patch, (Z, Y, X) of the same device: the objects that the targets were made of.
+        labels: labels of each patch, (Z, Y, X) of the same device: the objects that the targets were made of.
         total: over all processes.
     """
-    shares = [
-        pairs_decided(*(array.detach().cpu().numpy() for array in (strength.float().sigmoid(), known, objects)))
-        for strength, known, objects in zip(logits, targets, labels, strict=True)
-    ]
+    strengths = logits.detach().float().sigmoid()
+    arrays = [[array.cpu().numpy() for array in patch] for patch in zip(strengths, targets, labels, strict=True)]
+    with ThreadPoolExecutor(min(len(arrays), os.cpu_count() or 1)) as pool:
+        shares = list(pool.map(lambda patch: pairs_decided(*patch), arrays))
     within, between = (torch.from_numpy(np.stack(kind)).to(logits.device) for kind in zip(*shares, strict=True))
     edges = within * F.softplus(-logits.float()) + between * F.softplus(logits.float())
     return 0.5 * edges.sum() / total(edges.new_tensor(float(len(logits))))
@@ -69,7 +70,7 @@ def descriptor_loss(logits: Tensor, descriptors: Tensor, total: Total = alone) -
 
     Args:
         logits: (N, 10, Z, Y, X), of which the sigmoid is the answer.
-        descriptors: of the same shape, not a number where they are unknown.
+        descriptors: descriptors of the same shape, not a number where they are unknown.
         total: over all processes.
     """
     known = descriptors.isfinite()

@@ -1,4 +1,4 @@
-"""Which edges decide whether two voxels end up in one object, and how many pairs of voxels each edge decides.
+"""Finds the edges that decide whether two voxels end up in one object, and how many pairs of voxels each decides.
 
 Two voxels are joined at the threshold of their maximin edge: the weakest edge of the strongest path between them. All
 maximin edges lie in the maximum spanning tree. One wrong edge may merge two objects; weighed by the pairs that it
@@ -14,6 +14,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+
+from ..union_find import find_root
 
 NONE = -1
 FINEST = 2**16 - 1
@@ -39,8 +41,7 @@ def pairs_decided(
     levels = np.rint((1 - affinities) * FINEST).astype(np.uint16)
     order = np.argsort(levels, axis=None, kind="stable")  # a radix sort, ten times as fast as one of float32
     flat = np.ascontiguousarray(targets).ravel()
-    names = np.unique(labels, return_inverse=True)[1].reshape(labels.shape).astype(np.int64)
-    names[labels <= 0] = NONE
+    names = np.where(labels > 0, labels, NONE).astype(np.int64)
     shape = np.array(labels.shape, np.int64)
     within, between = _count(order, flat, names.ravel(), shape)
     return (_shares(within).reshape(affinities.shape), _shares(between).reshape(affinities.shape))
@@ -73,7 +74,7 @@ def _count(
     for edge in order:  # within objects, each of which keeps one entry a set
         if targets[edge] == 1:
             voxel = edge % voxels
-            a, b = _root(parent, voxel), _root(parent, voxel - strides[edge // voxels])
+            a, b = find_root(parent, voxel), find_root(parent, voxel - strides[edge // voxels])
             if a != b:
                 within[edge] = counts[a] * counts[b]
                 a, b = (a, b) if counts[a] >= counts[b] else (b, a)
@@ -85,7 +86,7 @@ def _count(
     for edge in order:
         if targets[edge] == 0:
             channel, voxel = edge // voxels, edge % voxels
-            a, b = _root(parent, voxel), _root(parent, voxel - strides[channel])
+            a, b = find_root(parent, voxel), find_root(parent, voxel - strides[channel])
             if a == b:
                 continue
             a, b = (a, b) if sizes[a] >= sizes[b] else (b, a)
@@ -95,14 +96,6 @@ def _count(
                 between[edge] = sizes[a] * sizes[b] - same
                 sizes[a] += sizes[b]
     return within, between
-
-
-@njit(nogil=True, cache=True)
-def _root(parent: npt.NDArray[np.int64], voxel: int) -> int:
-    while parent[voxel] != voxel:
-        parent[voxel] = parent[parent[voxel]]
-        voxel = parent[voxel]
-    return voxel
 
 
 @njit(nogil=True, cache=True)

@@ -17,10 +17,10 @@ Affinities = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Channels:
-    """Where the nearest-neighbour affinities of z, y and x lie in an array of affinities.
+    """Says where the nearest-neighbour affinities of z, y and x lie in an array of affinities.
 
     Args:
-        order: for z, y and x the channel that holds it.
+        order: channel that holds z, y and x.
         signs: for each of them +1 if the value at p belongs to the edge between p and the voxel before it, −1 if it
             belongs to that between p and the voxel after it.
 
@@ -40,7 +40,7 @@ class Channels:
 
     @classmethod
     def of_offsets(cls, offsets: tuple[Triple, ...]) -> Channels:
-        """From the offset of every channel (z, y, x in voxels; the edge at p is that between p and p − offset).
+        """Finds the channels by their offsets (z, y, x in voxels; the edge at p is that between p and p − offset).
 
         Raises:
             AffinityError: one axis has no channel with offset 1 or −1.
@@ -61,28 +61,32 @@ class Channels:
         return cls((order[0], order[1], order[2]), (signs[0], signs[1], signs[2]))
 
 
+ROUNDING = 0.5 / 255
+"""By how much a float affinity may lie outside [0, 1]: less than half a grey level, which rounds to 0 or 255."""
+
+
 def quantise(affinities: Affinities, where: str) -> npt.NDArray[np.uint8]:
-    """Affinities in grey levels: round(255 · a) of floats in [0, 1]; uint8 as it is.
+    """Affinities in grey levels: round(255 · a) of floats in [0, 1], or a rounding beside it; uint8 as it is.
 
     Args:
         affinities: any shape, uint8 or floating.
         where: names the place in an error, such as a volume and a block.
 
     Raises:
-        AffinityError: another type, NaN, or values outside [0, 1].
+        AffinityError: another type, NaN, or values outside [0, 1] by more than a rounding.
     """
     if affinities.dtype == np.uint8:
         return affinities.astype(np.uint8, copy=False)
     if not np.issubdtype(affinities.dtype, np.floating):
         raise AffinityError(f"Affinities must be uint8, or floats in [0, 1]; {where} holds {affinities.dtype}.")
     low, high = affinities.min(initial=0), affinities.max(initial=0)
-    if not (low >= 0 and high <= 1):
-        finding = "NaN" if np.isnan(low) or np.isnan(high) else f"values from {low:g} to {high:g}"
+    if not (low > -ROUNDING and high < 1 + ROUNDING):
+        finding = "NaN" if np.isnan(low) or np.isnan(high) else f"values from {low:.9g} to {high:.9g}"
         raise AffinityError(
             f"Float affinities must lie in [0, 1] without NaN; {where} holds {finding}. "
             f"Rescale them, or set such voxels to 0, and run again."
         )
-    return np.rint(np.multiply(affinities, 255)).astype(np.uint8)
+    return np.clip(np.rint(np.multiply(affinities, 255)), 0, 255).astype(np.uint8)
 
 
 def read_nearest(
@@ -92,10 +96,10 @@ def read_nearest(
 
     Args:
         read: reads a box of some channels as (C, Z, Y, X).
-        box: what to read, inside the volume.
+        box: box to read, inside the volume.
         volume: shape of the volume.
         channels: where the three lie.
-        name: of the volume, for errors.
+        name: name of the volume, for errors.
 
     Returns:
         (3, Z, Y, X) uint8. Edges that leave the volume are 0.

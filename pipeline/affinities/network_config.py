@@ -1,4 +1,4 @@
-"""What shapes the network, as a strict config: it is read, checked and planned with where torch is not loaded."""
+"""Configures the shape of the network, for everybody who reads, checks or plans with it where torch is not loaded."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ DESCRIPTORS = 10
 
 
 class NetworkConfig(BaseModel):
-    """Everything that shapes the network; the defaults are those of the paper.
+    """Holds everything that shapes the network; the defaults are those of the paper.
 
     Args:
-        widths: feature maps of each level, the full resolution first.
-        pooling: max-pooling factor between two levels (z, y, x).
-        embedding: kernel of the convolutions at both ends.
-        entry: kernel of the first convolution of a module.
-        kernel: kernel of its second and third convolutions.
-        stride: step of the embedding convolution; the head then makes prod(stride) voxels of each of its own
+        widths: Feature maps of each level, the full resolution first.
+        pooling: Max-pooling factor between two levels (z, y, x).
+        embedding: Kernel of the convolutions at both ends.
+        entry: Kernel of the first convolution of a module.
+        kernel: Kernel of the second and third convolutions of a module.
+        stride: Step of the embedding convolution. The head then makes prod(stride) voxels of each of its own
             (sub-voxel convolution, Shi et al. 2016, arXiv 1609.05158). (1, 1, 1) is the paper.
-        offsets: one output channel each, in voxels z, y, x.
-        descriptors: the Gaussian's standard deviation along z, y, x, in voxels, of local shape descriptors: ten more
-            output channels, which are learned beside the affinities and are no part of `fold`; or None.
+        offsets: Offset of each output channel, in voxels z, y, x. The first three must be the nearest neighbours.
+        descriptors: Standard deviation of the Gaussian of local shape descriptors along z, y, x, in voxels. They are
+            ten more output channels, learned beside the affinities and left out when the network predicts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -53,12 +53,12 @@ class NetworkConfig(BaseModel):
 
     @property
     def outputs(self) -> int:
-        """How many channels come out: the affinities, then the descriptors."""
+        """Counts the output channels: the affinities, then the descriptors."""
         return len(self.offsets) + (0 if self.descriptors is None else DESCRIPTORS)
 
     @property
     def multiple(self) -> Triple:
-        """What a patch's shape must be divisible by."""
+        """Returns the numbers of voxels that must divide the shape of a patch (z, y, x)."""
         levels = len(self.widths) - 1
         return triple([s * p**levels for s, p in zip(self.stride, self.pooling, strict=True)])
 

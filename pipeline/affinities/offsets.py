@@ -1,4 +1,4 @@
-"""Which voxel pairs a network judges: the offsets of the affinity channels, and the checks on them."""
+"""Defines the voxel pairs that a network judges: the offsets of the affinity channels, and the checks on them."""
 
 from __future__ import annotations
 

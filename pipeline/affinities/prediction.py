@@ -15,7 +15,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import prod
+from math import lcm, prod
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -36,25 +36,28 @@ from .unet import ResidualSymmetricUNet
 from .variants import Combine, look, variants_of
 
 CHANNELS = len(NEAREST)
+TOGETHER = 32
+"""Numbers that torch computes at once with the widest vectors of a CPU."""
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Inference:
-    """How a network is used.
+    """Says how a network is used.
 
     Args:
         patch: shape of a patch, in voxels: even, and divisible by the network's `multiple`.
-        normalisation: of the volume's grey values.
+        normalisation: normalisation of the volume's grey values.
         fill_value: grey value of voxels that hold no image; a patch that holds nothing else has affinity 0.
         batch: patches that are computed together on a CPU; from two on, torch takes its faster kernels for small maps.
             A GPU gets as many as it has memory for, at least these.
         device: "cpu" or "cuda"; "auto" is the GPU where torch can use one.
         precision: "bfloat16" computes the convolutions in it, by autocast.
-        variants: in how many ways, flipped and transposed, each patch is looked at.
-        combine: what becomes of the affinities that these find.
+        variants: number of orientations, flipped and transposed, in which each patch is predicted.
+        combine: rule that combines the affinities of the variants.
         compile: whether the network is compiled before it is run.
         overlap, rim: of patches, see `Patches`.
+        threads: number of torch's threads on a CPU.
     """
 
     patch: Triple
@@ -68,10 +71,11 @@ class Inference:
     compile: bool = False
     overlap: Triple | None = None
     rim: Triple | None = None
+    threads: int = 1
 
     @property
     def patches(self) -> Patches:
-        """The patches of this use."""
+        """Returns the patches of this use."""
         return Patches(self.patch, self.overlap, self.rim)
 
 
@@ -80,7 +84,7 @@ class Predictor:
 
     Args:
         network: with the nearest offsets first; it is changed and belongs to the predictor from here on.
-        inference: how it is used.
+        inference: way in which the network is used.
 
     Raises:
         RequestError: the patch, or a variant of it, does not fit the network; or its overlap does not fit the patch.
@@ -93,7 +97,9 @@ class Predictor:
         self.device = Device(usable_device() if inference.device == "auto" else inference.device)
         self.patches = inference.patches
         memory = patch_memory(network.config, inference)
-        batch, compiled = inference.batch, inference.compile
+        on_cpu = self.device.name == "cpu"
+        batch = aligned_batch(network.config, inference) if on_cpu else inference.batch
+        compiled = inference.compile
         self.engine = Engine(network, CHANNELS, self.device.name, inference.precision, memory, batch, compiled)
         self._weights: dict[bytes, Tensor] = {}
 
@@ -179,8 +185,8 @@ def working_memory(network: NetworkConfig, inference: Inference, block: Triple, 
     """The most bytes that predicting a block takes, known in advance: the block, its image, and one batch of patches.
 
     Args:
-        network: what is used.
-        inference: how.
+        network: network that is used.
+        inference: way in which it is used.
         block: shape of a block, in voxels.
         grey_bytes: bytes of a stored grey value.
         depth: planes of a slab that is read.
@@ -191,11 +197,29 @@ def working_memory(network: NetworkConfig, inference: Inference, block: Triple, 
     image = (z * kept + min(z, depth) * (grey_bytes + kept + 1)) * y * x
     # The accumulator, the result, and at worst all of it in one slab.
     arrays = prod(block) * CHANNELS * (4 + 2) + image
-    return arrays + inference.batch * patch_memory(network, inference)
+    return arrays + aligned_batch(network, inference) * patch_memory(network, inference)
+
+
+def aligned_batch(network: NetworkConfig, inference: Inference) -> int:
+    """Returns how many patches a CPU computes together: at least as many as asked for, each of them in the same way.
+
+    Torch computes ELU and sigmoid of `TOGETHER` numbers at once; those that are left over at the end of a thread's
+    share are computed one by one, and round differently. A patch must not meet them in one place of a batch and not in
+    another, so nothing may be left over. If that takes more than four times as many patches, each is computed alone.
+    """
+    if inference.batch == 1:
+        return 1
+    voxels, pooled = prod(inference.patch) // prod(network.stride), prod(network.pooling)
+    sizes = [CHANNELS * prod(inference.patch), *(w * voxels // pooled**n for n, w in enumerate(network.widths))]
+    unit = TOGETHER * lcm(*range(1, inference.threads + 1))
+    fitting = (
+        n for n in range(inference.batch, 4 * inference.batch + 1) if all(size * n % unit == 0 for size in sizes)
+    )
+    return next(fitting, 1)
 
 
 def patch_memory(network: NetworkConfig, inference: Inference) -> int:
-    """The most bytes that one patch takes while it is computed."""
+    """Returns the most bytes that one patch takes while it is computed."""
     patch = prod(inference.patch)
     # A module holds four feature maps at a time, the skips one more at each level, wider but smaller.
     features = patch // prod(network.stride) * max(network.widths[0], 1) * 4 * 6

@@ -36,10 +36,10 @@ class TrainingVolume:
         image: grey values (Z, Y, X).
         labels: objects (Z, Y, X), 0 for background.
         mask: where the labels are known (Z, Y, X).
-        normalisation: of the grey values.
+        normalisation: normalisation of the grey values.
         validation: boxes that are validated on; nothing is learned from their labels.
         exclude: further boxes whose labels are not learned from.
-        weight: how often patches come from this volume, relative to the others.
+        weight: share of patches that come from this volume, relative to the others.
     """
 
     image: NDArray[np.generic]
@@ -65,14 +65,14 @@ class TrainingVolume:
         return self.image[box.slices()]
 
     def identity(self) -> dict[str, Any]:
-        """What of it a training depends on, as plain values: boxes and numbers, and checksums of its arrays."""
+        """Returns plain values that a training depends on: boxes and numbers, and checksums of the volume's arrays."""
         boxes = {name: [str(box) for box in getattr(self, name)] for name in ("validation", "exclude")}
         arrays = {name: checksums.of_array(getattr(self, name)) for name in ("image", "labels", "mask")}
         shape, normalisation = list(self.image.shape), self.normalisation.model_dump()
         return {"shape": shape, "weight": self.weight, "normalisation": normalisation, **boxes, **arrays}
 
     def learnable(self) -> NDArray[np.bool_]:
-        """Where labels may be learned from (Z, Y, X): the mask without the validation and excluded boxes."""
+        """Marks where labels may be learned from (Z, Y, X): the mask without the validation and excluded boxes."""
         mask = self.mask.copy()
         for box in (*self.validation, *self.exclude):
             mask[box.slices()] = False
@@ -81,12 +81,12 @@ class TrainingVolume:
 
 @dataclass(frozen=True)
 class Example:
-    """What the network sees and should answer.
+    """Holds a patch that the network sees, and the answers that it should give.
 
     Args:
         image: float32 (1, Z, Y, X).
-        targets: of the affinities, uint8 (C, Z, Y, X).
-        labels: that the targets are made of, int32 (Z, Y, X), `UNKNOWN` where they are.
+        targets: targets of the affinities, uint8 (C, Z, Y, X).
+        labels: labels that the targets are made of, int32 (Z, Y, X), `UNKNOWN` where they are.
         descriptors: float32 (10, Z, Y, X), not a number where there are none; or None.
     """
 
@@ -108,13 +108,13 @@ class PatchSampler:
     are made there.
 
     Args:
-        volumes: what to draw from.
-        shape: of a patch, in voxels.
-        offsets: of the target channels.
-        augmentation: how patches are varied.
+        volumes: volumes to draw patches from.
+        shape: shape of a patch, in voxels.
+        offsets: offsets of the target channels.
+        augmentation: changes that patches see.
         labelled: least fraction of known labels where a patch is taken from, before it is warped.
         erosion, erosion_depth: voxels by which labels are eroded in the plane and along z.
-        seed: of everything random.
+        seed: seed of everything random.
         device: where the volumes are kept and the patches made.
         descriptors: standard deviation of local shape descriptors along z, y, x, in voxels; or None.
 

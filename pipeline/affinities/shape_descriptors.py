@@ -26,7 +26,7 @@ Moments = dict[Triple, Tensor]
 
 
 def shape_descriptors(labels: Tensor, deviation: Deviation) -> Tensor:
-    """The descriptors of labels, each from 0 to 1.
+    """Returns the descriptors of labels, each from 0 to 1.
 
     For every voxel of an object, over the part of that object that lies in the patch, weighted by a Gaussian around the
     voxel: the mean offset (0.5 is none, 1 one standard deviation of the Gaussian), the variances (1 is that of the
@@ -54,7 +54,7 @@ def shape_descriptors(labels: Tensor, deviation: Deviation) -> Tensor:
 
 
 def gaussian_kernels(deviation: float, device: torch.device) -> Tensor:
-    """A Gaussian of weight 1, and it times the offset and its square, in standard deviations (3, length)."""
+    """Returns a Gaussian of weight 1, and it times the offset and its square, in standard deviations (3, length)."""
     reach = math.ceil(REACH * deviation)
     offsets = torch.arange(-reach, reach + 1, device=device) / deviation
     weights = torch.exp(-0.5 * offsets**2)
@@ -79,7 +79,7 @@ def gaussian_moments(mask: Tensor, kernels: list[Tensor]) -> Moments:
 
 
 def descriptors_of(moments: Moments) -> Tensor:
-    """The ten descriptors (10, Z, Y, X) of the moments of one object, meaningful inside it."""
+    """Returns the ten descriptors (10, Z, Y, X) of the moments of one object, meaningful inside it."""
     size = moments[0, 0, 0]
     z, y, x = (moments[powers] / size for powers in ((1, 0, 0), (0, 1, 0), (0, 0, 1)))
     variances = [moments[p] / size - m**2 for p, m in zip(((2, 0, 0), (0, 2, 0), (0, 0, 2)), (z, y, x), strict=True)]

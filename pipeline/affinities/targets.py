@@ -1,4 +1,4 @@
-"""What the network should answer: the affinities of labels, with a mask where nothing is known."""
+"""Makes the answers that the network should give: the affinities of labels, with a mask where nothing is known."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry import Triple
+from ..labels import object_ids, unknown_labels
 
 UNKNOWN = -1
 """Label of a voxel whose object is not known."""
@@ -22,14 +23,12 @@ LARGEST = 2**24 - 2
 
 
 def known_labels(labels: NDArray[np.integer], mask: NDArray[np.bool_]) -> Tensor:
-    """Labels as int32, `UNKNOWN` outside the mask; renumbered, 0 staying 0, where one is negative or too large."""
-    if labels.size and (labels.max() > LARGEST or labels.min() < 0):
-        names, numbers = np.unique(np.append(labels, labels.dtype.type(0)), return_inverse=True)
-        zero = np.searchsorted(names, 0)
-        numbers = np.where(numbers == zero, 0, numbers + (numbers < zero))
-        labels = numbers[:-1].reshape(labels.shape)
-    known = labels.astype(np.int32)
-    known[~mask] = UNKNOWN
+    """Labels as int32, `UNKNOWN` outside the mask and where labels mark it; renumbered, 0 staying 0, if too large."""
+    unknown, ids = unknown_labels(labels), object_ids(labels, "labels")
+    if ids.size and ids.max() > LARGEST:
+        ids = np.unique(np.append(ids, ids.dtype.type(0)), return_inverse=True)[1][:-1].reshape(labels.shape)
+    known = ids.astype(np.int32)
+    known[~mask if unknown is None else ~mask | unknown] = UNKNOWN
     return torch.from_numpy(known)
 
 

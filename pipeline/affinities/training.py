@@ -46,14 +46,14 @@ class Trainer:
     Where processes have been joined (`processes`), every one has a trainer, and the first one writes.
 
     Args:
-        network: what is trained.
-        augmentation: how patches are varied.
-        training: how it is trained.
-        volumes: what it is trained and validated on.
+        network: network that is trained.
+        augmentation: changes that patches see.
+        training: schedule of the training.
+        volumes: volumes that the network is trained and validated on.
         directory: where state, log and checkpoint lie; a state in it is continued. `checkpoint/` holds the weights that
             are kept, and if these are the best ones, `last/` the last.
-        voxel_size: of the volumes, in nm (z, y, x), for the checkpoint.
-        provenance: for the checkpoint.
+        voxel_size: voxel size of the volumes, in nm (z, y, x), for the checkpoint.
+        provenance: origin of the network, for the checkpoint.
         start: folder of the checkpoint whose weights are the first ones; those of feature maps that it lacks, or all
             unless it is given, are drawn from the seed.
         scoring, judge: how validation boxes are segmented and scored, and by whom; without a judge the last weights

@@ -1,4 +1,4 @@
-"""How a network is trained: what a recipe may say of it, and the learning rate that follows."""
+"""Configures the training of a network, and computes the learning rate of each step."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from ..geometry import Triple
 
 
 class TrainingConfig(BaseModel):
-    """How a network is trained.
+    """Says how a network is trained.
 
     Args:
-        patch: shape of a training patch, in voxels.
-        batch: patches in a step, of all processes together.
-        steps: how many steps the schedule has, at most.
-        minutes: of wall time, after which the schedule ends even if steps are left; without it, steps alone end the
-            schedule. No two trainings by the clock are alike.
-        learning_rate: of AdamW after the warm-up; it then falls to 0 as a cosine.
-        warm_up: steps over which it rises from 0.
-        weight_decay: of AdamW.
-        clip: the gradient's largest norm.
-        average: decay of the exponential moving average of the weights, which is what is validated and kept.
-        balance_limit: the largest weight of an edge by the rarity of its class, in a channel.
-        descriptor_weight: of the error of the shape descriptors, if the network has any, beside that of the affinities;
-            with 0 they are not computed.
-        maximin_weight: of the error of the edges that decide which voxels are joined (`maximin`), beside that of all
-            affinities; with 0 it is not computed. The first three offsets must be the nearest neighbours then.
-        labelled: least fraction of a patch whose labels are known.
-        erosion: voxels by which labels are eroded in the plane.
-        erosion_depth: voxels by which they are eroded along z.
-        validation_patches: the most patches that are validated on.
-        keep: which averaged weights are the checkpoint: those with the best validation score, where there are
+        patch: Shape of a training patch, in voxels.
+        batch: Patches of one step, of all processes together.
+        steps: Steps of the schedule, at most.
+        minutes: Wall time after which the schedule ends even if steps are left. No two trainings by the clock are
+            alike. Default: steps alone end the schedule.
+        learning_rate: Learning rate of AdamW after the warm-up. It then falls to 0 as a cosine.
+        warm_up: Steps over which the learning rate rises from 0.
+        weight_decay: Weight decay of AdamW.
+        clip: Largest norm of the gradient.
+        average: Decay of the exponential moving average of the weights. The averaged weights are validated and kept.
+        balance_limit: Largest weight that an edge gets because its class is rare in a channel.
+        descriptor_weight: Weight of the error of the shape descriptors beside that of the affinities, if the network
+            has any. With 0 they are not computed.
+        maximin_weight: Weight of the error of the edges that decide which voxels are joined, beside that of all
+            affinities. With 0 it is not computed. Otherwise the first three offsets must be the nearest neighbours.
+        labelled: Least share of a patch whose labels are known.
+        erosion: Voxels by which labels are eroded in the plane.
+        erosion_depth: Voxels by which labels are eroded along z.
+        validation_patches: Most patches that the loss is validated on.
+        keep: The averaged weights that become the checkpoint: those with the best validation score, where there are
             validation boxes to segment, or the last ones.
-        log_every, validate_every, save_every: in steps.
-        seed: of the first weights, of the patches and of their augmentation.
-        threads: that torch computes with on a CPU.
-        device: "cpu" or "cuda".
-        precision: "bfloat16" computes the convolutions in it, by autocast.
-        compile: whether torch compiles the network, which takes minutes when training begins.
+        log_every: Steps between two lines of the log.
+        validate_every: Steps between two validations.
+        save_every: Steps between two saved states.
+        seed: Number from which the first weights, the patches and their augmentation are drawn.
+        threads: Threads of torch on a CPU.
+        device: Device that trains.
+        precision: Number format of the convolutions; "bfloat16" by autocast.
+        compile: Compiles the network when training begins, which takes minutes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -78,7 +80,7 @@ def learning_rate(step: int, config: TrainingConfig, seconds: float = 0.0) -> fl
     Args:
         step: its number.
         config: with a budget of minutes, the schedule is as far as the steps or the clock are, whichever is farther.
-        seconds: of training before the step.
+        seconds: seconds of training before the step.
     """
     if step < config.warm_up:
         return config.learning_rate * (step + 1) / config.warm_up

@@ -1,4 +1,4 @@
-"""What a network is worth while it trains: the segmentation of the validation boxes by the affinities it predicts."""
+"""Judges a network while it trains: the validation boxes are segmented by the affinities that it predicts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import RequestError
 from ..geometry import Box, Triple, triple
+from ..labels import object_ids
 from ..networks.patch_grid import Patches
 from .network_config import NetworkConfig
 from .prediction import Inference, Predictor
@@ -23,12 +24,15 @@ Share = float
 
 
 class ScoringConfig(BaseModel):
-    """How validation boxes are segmented: the same way all the time, so that steps can be compared.
+    """Says how validation boxes are segmented: the same way all the time, so that steps can be compared.
 
     Args:
-        shape: of the part of each validation box that is segmented, in its middle, in voxels; what is there of it.
-        low, high, join_size, join_affinity: see `petavox.segment`.
-        thresholds: of mean agglomeration; the best of them counts.
+        shape: Shape of the part of each validation box that is segmented, in its middle, in voxels.
+        low: Value of `supervoxels.low`.
+        high: Value of `supervoxels.high`.
+        join_size: Value of `supervoxels.join_size`.
+        join_affinity: Value of `supervoxels.join_affinity`.
+        thresholds: Values of `agglomeration.threshold`, with mean linkage. The best of them counts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -42,7 +46,7 @@ class ScoringConfig(BaseModel):
 
 
 class Scored(Protocol):
-    """How wrong a segmentation is: the scores that validation looks at."""
+    """Holds the scores of a segmentation that validation looks at."""
 
     @property
     def adapted_rand_error(self) -> float: ...
@@ -64,8 +68,8 @@ class Best:
     """The weights with the best validation score so far.
 
     Args:
-        score: theirs, see `SegmentationValidation`; 0 is perfect.
-        step: how many steps they have seen.
+        score: validation score, see `SegmentationValidation`; 0 is perfect.
+        step: number of steps that the weights have seen.
         weights: on the CPU.
     """
 
@@ -79,7 +83,7 @@ class SegmentationValidation:
 
     Args:
         volumes: with their validation boxes.
-        scoring: how they are segmented.
+        scoring: rule by which the boxes are segmented.
         judge: does that.
         patch: shape of the patches that are predicted.
         device, precision: see `Inference`.
@@ -143,5 +147,5 @@ def middle(box: Box, shape: Triple) -> Box:
 
 
 def _labels(volume: TrainingVolume, box: Box) -> NDArray[np.integer]:
-    labels = volume.labels[box.slices()]
+    labels = object_ids(volume.labels[box.slices()], "labels")
     return np.where(volume.mask[box.slices()], labels, labels.dtype.type(0))

@@ -29,7 +29,7 @@ class Variant(Orientation):
         """For each channel: which of the network's channels holds its edges, and by how much that one is shifted.
 
         Args:
-            offsets: of the channels, the network's and the wanted ones.
+            offsets: offsets of the channels, the network's and the wanted ones.
 
         Raises:
             AffinityError: flipped and transposed, the channels are not those that they were.
@@ -67,13 +67,13 @@ def look(
     offsets: Offsets,
     combine: Combine,
 ) -> Tensor:
-    """What a network finds in patches, over all variants.
+    """Predicts affinities of patches in every variant, and combines them.
 
     Args:
         network: takes patches (N, 1, Z, Y, X), gives affinities (N, C, Z, Y, X).
         patches: (N, 1, Z, Y, X).
         variants: the first must be the patches as they are, so that every voxel has a value.
-        offsets: of the C channels.
+        offsets: offsets of the C channels.
         combine: the mean of the values that there are for an edge, or the smallest.
 
     Returns:

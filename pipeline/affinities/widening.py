@@ -13,7 +13,7 @@ from .unet import ResidualSymmetricUNet
 
 
 def may_widen(old: NetworkConfig, new: NetworkConfig) -> bool:
-    """Whether two networks differ in nothing but more feature maps in some of the levels of the new one."""
+    """Tells whether the new network differs from the old one only by more feature maps in some levels."""
     same = new == old.model_copy(update={"widths": new.widths})
     return (
         same and len(old.widths) == len(new.widths) and all(a <= b for a, b in zip(old.widths, new.widths, strict=True))
@@ -25,7 +25,7 @@ def widen(network: ResidualSymmetricUNet, config: NetworkConfig) -> ResidualSymm
 
     Args:
         network: the trained one.
-        config: what `may_widen` allows; the weights of new feature maps are drawn by torch's generator.
+        config: wider config that `may_widen` allows; torch's generator draws the weights of new feature maps.
     """
     wider = ResidualSymmetricUNet(config)
     with torch.no_grad():

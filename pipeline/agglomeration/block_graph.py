@@ -50,7 +50,7 @@ def grow_leaf(ids: Ids, sizes: Int64s, contacts: Contacts, faces: Faces, rule: J
         sizes: (m,) voxels of each.
         contacts: between fragments, by their index in `ids`.
         faces: (m,) uint8 the faces of the block, other than faces of the volume, that each touches.
-        rule: which are small and what they join.
+        rule: rule for small clusters and the neighbours that they join.
 
     Returns:
         The leaf, and for each fragment its cluster's index in the leaf.
@@ -79,83 +79,100 @@ def _split(contacts: Contacts, unsure: Faces) -> tuple[Contacts, dict[int, Conta
 
 @dataclass(frozen=True)
 class Share:
-    """What a seam decided for the block at one of its sides; clusters by their index in the leaf.
+    """Holds the decisions of a seam for the block at one of its sides; `seams` has a drawing.
+
+    Clusters are given by their index in the leaf.
 
     Args:
         joined, into: pairs of clusters that are one.
-        gone, gone_to: clusters that belong to one on the other side now, and that one's index in the leaf there.
-        taker, taken_ids, taken_sizes: clusters that took in such ones; the ids and the voxels of these.
-        contacts: of the rim, as far as they are between clusters of the block now.
+        moved_out, moved_out_to: clusters that belong to one on the other side now, and that one's index in the leaf
+            there.
+        moved_in, moved_in_ids, moved_in_sizes: clusters that took in some of the other side; ids and voxels of these.
+        contacts: contacts of the rim, as far as they are between clusters of the block now.
         ends: (m,) ids of the clusters that have contacts or links through the face, increasing.
     """
 
     joined: Int64s
     into: Int64s
-    gone: Int64s
-    gone_to: Int64s
-    taker: Int64s
-    taken_ids: Ids
-    taken_sizes: Int64s
+    moved_out: Int64s
+    moved_out_to: Int64s
+    moved_in: Int64s
+    moved_in_ids: Ids
+    moved_in_sizes: Int64s
     contacts: Contacts
     ends: Ids
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the clusters of a leaf are once its seams are sewn.
+    """Says where each cluster of a leaf is once the seams of its block are sewn.
 
     Args:
-        place: (n,) int32 index of the cluster's node in the region; of the k-th that is gone, −1 − k.
-        gone_face: of each that is gone, the bit of the face through which it went.
-        gone_to: of each that is gone, the index in the leaf beyond that face.
+        place: (n,) int32 index of the cluster's node in the region; of the k-th that moved out, −1 − k.
+        moved_face: bit of the face through which each cluster moved out.
+        moved_to: index of each cluster that moved out, in the leaf beyond that face.
         pairs: (m, 2) ids of clusters that became one, each with the id of the region's node.
     """
 
     place: npt.NDArray[np.int32]
-    gone_face: Faces
-    gone_to: npt.NDArray[np.int32]
+    moved_face: Faces
+    moved_to: npt.NDArray[np.int32]
     pairs: npt.NDArray[np.uint64]
 
 
 def as_region(leaf: Leaf, shares: Mapping[int, Share]) -> tuple[Region, Placement]:
-    """The region of one block, after all its seams.
+    """Makes the region of one block, after all its seams.
+
+    1. Clusters that seams have joined are one node, if they have not moved out.
+    2. A node's id is the smallest of its clusters', with those that moved in; nodes are in the order of their ids.
+    3. Voxels and contacts are added up.
 
     Args:
-        leaf: of the block.
+        leaf: leaf of the block.
         shares: by the bit of the face, for every face of the block that is not one of the volume.
     """
     n, found = len(leaf.ids), list(shares.values())
     node = linked(_concatenated([share.joined for share in found]), _concatenated([share.into for share in found]), n)
-    gone = _concatenated([share.gone for share in found])
+    moved_out = _concatenated([share.moved_out for share in found])
     stays = np.ones(n, dtype=np.bool_)
-    stays[gone] = False
+    stays[moved_out] = False
     roots = np.flatnonzero((node == np.arange(n)) & stays)
-    taker = node[_concatenated([share.taker for share in found])]
-    taken = np.concatenate([leaf.ids[:0], *(share.taken_ids for share in found)])
+    moved_in = node[_concatenated([share.moved_in for share in found])]
+    moved_in_ids = np.concatenate([leaf.ids[:0], *(share.moved_in_ids for share in found)])
 
     least = leaf.ids.copy()
-    np.minimum.at(least, taker, taken)
+    np.minimum.at(least, moved_in, moved_in_ids)
     order = roots[np.argsort(least[roots])]
     place = np.full(n, -1, dtype=np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
     place = place[node]
-    place[gone] = -1 - np.arange(len(gone), dtype=np.int32)
+    place[moved_out] = -1 - np.arange(len(moved_out), dtype=np.int32)
 
     sizes = np.zeros(len(order), dtype=np.int64)
     np.add.at(sizes, place[stays], leaf.sizes[stays])
-    np.add.at(sizes, place[taker], _concatenated([share.taken_sizes for share in found]))
+    np.add.at(sizes, place[moved_in], _concatenated([share.moved_in_sizes for share in found]))
     contacts = Contacts.concatenate([leaf.core, *(share.contacts for share in found)]).renamed(place.astype(np.int64))
     fragments, faces = _ends(shares)
     ids = least[order]
-    clusters = place[np.searchsorted(leaf.ids, fragments)].astype(np.int64)
-    region = Region(ids, ids, sizes, contacts, fragments, clusters, faces)
+    region = Region(
+        ids=ids,
+        names=ids,
+        sizes=sizes,
+        contacts=contacts,
+        fragments=fragments,
+        clusters=place[np.searchsorted(leaf.ids, fragments)].astype(np.int64),
+        faces=faces,
+    )
 
-    became = np.concatenate([leaf.ids[stays], taken])
-    node_ids = ids[np.concatenate([place[stays], place[taker]])]
-    pairs = np.stack([became, node_ids], axis=1)[became != node_ids]
-    gone_face = np.repeat(np.array(list(shares), dtype=np.uint8), [len(share.gone) for share in found])
-    gone_to = _concatenated([share.gone_to for share in found]).astype(np.int32)
-    return region, Placement(place, gone_face, gone_to, pairs)
+    became = np.concatenate([leaf.ids[stays], moved_in_ids])
+    node_ids = ids[np.concatenate([place[stays], place[moved_in]])]
+    through = np.array(list(shares), dtype=np.uint8)
+    return region, Placement(
+        place=place,
+        moved_face=np.repeat(through, [len(share.moved_out) for share in found]),
+        moved_to=_concatenated([share.moved_out_to for share in found]).astype(np.int32),
+        pairs=np.stack([became, node_ids], axis=1)[became != node_ids],
+    )
 
 
 def _concatenated(parts: list[Int64s]) -> Int64s:

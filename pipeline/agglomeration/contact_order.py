@@ -1,4 +1,4 @@
-"""How contacts rank, exactly: scores as fractions of integers, eligibility, and the order of ties.
+"""Ranks contacts exactly: scores are fractions of integers; eligibility and the order of ties are defined here.
 
 A contact is a row of int64: its two ends as one number, sum, count, best edge, and with quantiles its score in grey
 levels; so that looking at one touches one cache line. A contact that is gone has ends that no contact has.
@@ -13,6 +13,8 @@ from ..thresholds import SCALE
 
 ENDS, SUM, COUNT, BEST, QUANTILE = range(5)
 GONE = -1
+NORMAL, SMALL, SMALL_SIZE, VETO, VETO_SIZE, ANY_SIZES = range(6)
+"""Where a rule's limits stand in `MergeRule.limits()`; a score of `ANY_SIZES` is eligible whatever the sizes."""
 
 
 @njit(nogil=True, cache=True)
@@ -41,12 +43,12 @@ def compare(sum1, count1, sum2, count2):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def eligible(score, scale, size1, size2, limits):  # type: ignore[no-untyped-def]
-    """Whether two clusters may merge. What is eligible stays so for higher scores and for smaller sizes."""
-    normal, small_limit, small_size, veto_limit, veto_size, _ = limits
-    smaller = min(size1, size2)
-    limit = small_limit if smaller < small_size and small_limit < normal else normal
-    if 0 < veto_size < smaller:
-        limit = max(limit, veto_limit)
+    """Tells whether two clusters may merge. An eligible contact stays so for higher scores and for smaller sizes."""
+    smaller, limit = min(size1, size2), limits[NORMAL]
+    if smaller < limits[SMALL_SIZE]:
+        limit = min(limit, limits[SMALL])
+    if 0 < limits[VETO_SIZE] < smaller:
+        limit = max(limit, limits[VETO])
     return compare(score, scale, limit, SCALE) >= 0
 
 

@@ -89,8 +89,7 @@ class Contacts:
         return Contacts(**{name: getattr(self, name)[keep] for name in Contacts.__annotations__})
 
     def renamed(self, names: Int64s, gone: npt.NDArray[np.bool_] | None = None) -> Contacts:
-        """The contacts between names[a] and names[b], combined; what is now inside one node is dropped, and what is
-        `gone`, a mask."""
+        """Renames both ends of contacts and combines them; drops those inside one node and those in the mask `gone`."""
         a, b = names[self.a], names[self.b]
         if gone is not None:
             b[gone] = a[gone]
@@ -118,7 +117,7 @@ def interior_contacts(
         affinities: (3, Z, Y, X) uint8 over the same voxels.
         block: where the arrays lie in the volume.
         volume: shape of the volume.
-        levels: of the histograms; 0 for none.
+        levels: levels of the histograms; 0 for none.
 
     Returns:
         The contacts in the order in which a scan of the block meets them.
@@ -154,7 +153,7 @@ def face_contacts(
         first_voxel: volume coordinates of the first voxel of the second block.
         volume: shape of the volume.
         axis: 0, 1 or 2.
-        levels: of the histograms; 0 for none.
+        levels: levels of the histograms; 0 for none.
 
     Returns:
         Contacts with a = label in the first block − 1 and b = label in the second − 1 (two separate ranges of names),

@@ -14,15 +14,16 @@ two, since all else that the node touches is known to stay apart until then. doc
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import njit
 
 from ..errors import TaskError
-from ..thresholds import MAXIMUM, SCALE, Decimals, Threshold
+from ..thresholds import SCALE
 from .contact_order import (
+    ANY_SIZES,
     BEST,
     COUNT,
     ENDS,
@@ -39,68 +40,15 @@ from .contact_order import (
 )
 from .contact_queue import BINS, NOT_IN_A_BIN, bin_of, candidate, empty_bin, pop, push, put, take_out
 from .contacts import Contacts, Int64s
+from .rules import MergeRule
 
 Bools = npt.NDArray[np.bool_]
 MOST_CONTACTS = 2**30  # the two ends of a contact have numbers below 2³¹
 
 
 @dataclass(frozen=True)
-class MergeRule:
-    """When two segments become one. All thresholds are on a contact's score.
-
-    Args:
-        threshold: a contact that passes this may be merged.
-        small_size: a segment with fewer voxels is small; 0 means that none is.
-        small_threshold: a contact of a small segment may be merged already when it passes this.
-        veto_size: two segments that both have more voxels merge only over a contact that passes `veto_threshold`; 0
-            means that there is no veto.
-        veto_threshold: see `veto_size`.
-        quantile: None: the score is the mean affinity. Else the smallest level such that at least this share of the
-            contact's voxel edges lies at it or below, divided by levels − 1.
-    """
-
-    threshold: Threshold
-    small_size: int = 0
-    small_threshold: Threshold = MAXIMUM
-    veto_size: int = 0
-    veto_threshold: Threshold = MAXIMUM
-    quantile: Threshold | None = None
-
-    @classmethod
-    def parse(
-        cls,
-        *,
-        threshold: Decimals,
-        small_size: int,
-        small_threshold: Decimals,
-        veto_size: int,
-        veto_threshold: Decimals,
-        quantile: Decimals | None,
-    ) -> MergeRule:
-        """From decimals.
-
-        Raises:
-            RequestError: one of them is no decimal in [0, 1].
-        """
-        return cls(
-            Threshold.parse(threshold, "threshold"),
-            small_size,
-            Threshold.parse(small_threshold, "small_threshold"),
-            veto_size,
-            Threshold.parse(veto_threshold, "veto_threshold"),
-            None if quantile is None else Threshold.parse(quantile, "quantile"),
-        )
-
-    def limits(self) -> Int64s:
-        """What the kernel compares with, see `ranking.eligible`; thresholds in millionths of a grey level."""
-        normal, small, veto = (t.per_edge for t in (self.threshold, self.small_threshold, self.veto_threshold))
-        whatever_the_sizes = max(normal, veto) if self.veto_size else normal
-        return np.array([normal, small, self.small_size, veto, self.veto_size, whatever_the_sizes], dtype=np.int64)
-
-
-@dataclass(frozen=True)
 class Merges:
-    """What became of the nodes of a graph.
+    """Holds the merges of the nodes of a graph, and the state in which each node is left.
 
     Args:
         node: for each node the smallest node of its cluster.
@@ -128,7 +76,7 @@ def merge_closed(contacts: Contacts, sizes: Int64s, is_open: Bools, unsure: Bool
         sizes: (n,) voxels of each node.
         is_open: (n,) whether a node reaches beyond what is known.
         unsure: (n,) which open nodes must not grow here, see `small_supervoxels`.
-        rule: which contacts are eligible.
+        rule: rule by which contacts are eligible.
 
     Raises:
         TaskError: there are 2³⁰ contacts or more, or one with a histogram has 2³² voxel edges or more.
@@ -139,12 +87,20 @@ def merge_closed(contacts: Contacts, sizes: Int64s, is_open: Bools, unsure: Bool
             "or lower high, so that supervoxels are larger, or use smaller blocks."
         )
     quantile = -1 if rule.quantile is None else rule.quantile.millionths
-    *found, most_edges = _merge(
+    node, undecided, name, steps, most_edges = _merge(
         contacts.a, contacts.b, contacts.sum, contacts.count, contacts.best, contacts.histogram, quantile,
         sizes, is_open, unsure, rule.limits(), _scratch(len(contacts), quantile),
     )  # fmt: skip
     contacts.check_most_edges(most_edges)
-    return Merges(*found)
+    return Merges(
+        node=node,
+        undecided=undecided,
+        name=name,
+        a=steps[A],
+        b=steps[B],
+        score=steps[SCORE],
+        scale=steps[DIVISOR],
+    )
 
 
 def _scratch(contacts: int, quantile: int) -> tuple[npt.NDArray[Any], ...]:
@@ -157,9 +113,39 @@ def _scratch(contacts: int, quantile: int) -> tuple[npt.NDArray[Any], ...]:
     return rows, *(np.empty(size, dtype=np.int32) for size in sizes)
 
 
-# The graph: contacts keep their number while their ends change. Each node has a chain of its contacts (link 2 e of
-# contact e in the chain of one end, 2 e + 1 in that of the other), and a table of contact numbers finds the contact of
-# a pair. The table has no keys: what lies in a slot says itself which pair it joins, and what is gone is passed over.
+class _Graph(NamedTuple):
+    """The graph while it is merged: contacts keep their number while their ends change.
+
+    Each node has a chain of its contacts: link 2 e of contact e in the chain of one end, 2 e + 1 in that of the other.
+    A table of contact numbers finds the contact of a pair. The table has no keys: a contact in a slot says itself which
+    pair it joins, and contacts that are gone are passed over.
+
+    Args:
+        rows: (m, 4 or 5) of the contacts, see `contact_order`.
+        slots: the table; −1 is free.
+        links: (2 m,) for each link the next one of its chain; −1 ends it.
+        head: (n,) for each node the first link of its chain.
+        degree: (n,) for each node its contacts.
+        in_table: (1,) slots that are taken.
+    """
+
+    rows: Int64s
+    slots: npt.NDArray[np.int32]
+    links: npt.NDArray[np.int32]
+    head: npt.NDArray[np.int32]
+    degree: npt.NDArray[np.int32]
+    in_table: Int64s
+
+
+class _Bins(NamedTuple):
+    """The bins of `contact_queue`: the first contact of each, and the chains of all."""
+
+    heads: npt.NDArray[np.int32]
+    later: npt.NDArray[np.int32]
+    earlier: npt.NDArray[np.int32]
+
+
+A, B, SCORE, DIVISOR = range(4)  # the rows of the merges that the kernel returns
 
 
 @njit(nogil=True, cache=True)
@@ -187,26 +173,26 @@ def _index_pairs(slots, rows):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _chain_contacts(following, a, b, n):  # type: ignore[no-untyped-def]
+def _chain_contacts(links, a, b, n):  # type: ignore[no-untyped-def]
     head = np.full(n, -1, dtype=np.int32)
     degree = np.zeros(n, dtype=np.int32)
     for link in range(2 * a.size):
         node = a[link // 2] if link % 2 == 0 else b[link // 2]
-        following[link] = head[node]
+        links[link] = head[node]
         head[node] = link
         degree[node] += 1
     return head, degree
 
 
 @njit(nogil=True, cache=True)
-def _has_one_frozen_neighbour(node, head, following, rows, frozen):  # type: ignore[no-untyped-def]
+def _has_one_frozen_neighbour(node, head, links, rows, frozen):  # type: ignore[no-untyped-def]
     found = 0
     link = head[node]
     while link != -1 and found < 2:
         ends = rows[link // 2, ENDS]
         if ends != GONE and frozen[end_beyond(ends, node)]:
             found += 1
-        link = following[link]
+        link = links[link]
     return found == 1
 
 
@@ -222,112 +208,129 @@ def _flatten(parent):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _merge(a, b, total, count, best, histogram, quantile, sizes, is_open, unsure, limits, scratch):  # type: ignore[no-untyped-def]
-    n = sizes.size
-    rows, slots, following, later, earlier = scratch
-    fill_rows(rows, a, b, total, count, best, histogram, quantile)
-    histogram = histogram.copy()
-    levels = histogram.shape[1] if quantile >= 0 else 0
-    size = sizes.copy()
-    undecided = is_open.copy()
-    frozen = is_open.copy()
-    parent = np.arange(n)
-    smallest = np.arange(n)
-    name = np.arange(n)
-    head, degree = _chain_contacts(following, a, b, n)
-    in_table = _index_pairs(slots, rows)
-    merged = [(0, 0, 0, 0) for _ in range(0)]
+def _certain(score, scale, limits):  # type: ignore[no-untyped-def]
+    """Tells whether a score is eligible whatever the sizes."""
+    return compare(score, scale, limits[ANY_SIZES], SCALE) >= 0
 
-    heads = np.full(BINS, -1, dtype=np.int32)
-    earlier[:] = NOT_IN_A_BIN
+
+@njit(nogil=True, cache=True)
+def _hand_over(part, whole, graph, bins, heap, current, histogram, quantile, sizes, limits):  # type: ignore[no-untyped-def]
+    """Gives the contacts of a node to the node that it has become part of.
+
+    A neighbour of both has two contacts, which become one; that one's score may have fallen into another bin.
+    """
+    rows, slots, links, head, degree, in_table = graph
+    heads, later, earlier = bins
+    levels = histogram.shape[1] if quantile >= 0 else 0
+    link = head[part]
+    while link != -1:
+        next_link = links[link]
+        f = link // 2
+        if rows[f, ENDS] != GONE:
+            neighbour = end_beyond(rows[f, ENDS], part)
+            ends = ends_of(whole, neighbour)
+            g, slot = _find_pair(slots, rows, ends)
+            if g < 0:
+                rows[f, ENDS] = ends
+                slots[slot] = f
+                in_table[0] += 1
+                links[link] = head[whole]
+                head[whole] = link
+                degree[whole] += 1
+                if 3 * in_table[0] > 2 * slots.size:
+                    in_table[0] = _index_pairs(slots, rows)
+            else:
+                take_out(heads, later, earlier, f, bin_of(rows[f], levels))
+                take_out(heads, later, earlier, g, bin_of(rows[g], levels))
+                rows[f, ENDS] = GONE
+                rows[g, SUM] += rows[f, SUM]
+                rows[g, COUNT] += rows[f, COUNT]
+                rows[g, BEST] = max(rows[g, BEST], rows[f, BEST])
+                if levels:
+                    histogram[g] += histogram[f]
+                    rows[g, QUANTILE] = 255 * quantile_level(histogram[g], rows[g, COUNT], quantile)
+                degree[neighbour] -= 1
+                if may_merge(rows[g], levels, sizes, limits):
+                    place = bin_of(rows[g], levels)
+                    if place == current:
+                        push(heap, candidate(rows, g, levels), rows, levels)
+                    else:
+                        put(heads, later, earlier, g, place)
+        link = next_link
+
+
+@njit(nogil=True, cache=True)
+def _merge(a, b, total, count, best, histogram, quantile, sizes, is_open, unsure, limits, scratch):  # type: ignore[no-untyped-def]
+    """Goes through the contacts from the best to the worst; docs/segmentation.md proves that each step is exact.
+
+    1. Every eligible contact lies in the bin of its score.
+    2. The best one left is taken. One that is gone, has grown since, or is not eligible any more, is passed over.
+    3. Between two frozen nodes nothing is decided here.
+    4. A node beside a frozen one joins it, if it touches no other frozen one, the score is eligible whatever the sizes,
+       which are not known yet, and the frozen one may grow here. Otherwise the node is frozen as well.
+    5. The merge is noted, and the node with fewer contacts becomes part of the other.
+    6. Its contacts are handed over.
+    7. Clusters that keep an eligible contact, and open ones, are undecided.
+    """
+    n, levels = sizes.size, histogram.shape[1] if quantile >= 0 else 0
+    rows, slots, links, later, earlier = scratch
+    fill_rows(rows, a, b, total, count, best, histogram, quantile)
+    histogram, size = histogram.copy(), sizes.copy()
+    undecided, frozen = is_open.copy(), is_open.copy()
+    parent, smallest, name = np.arange(n), np.arange(n), np.arange(n)
+    head, degree = _chain_contacts(links, a, b, n)
+    graph = _Graph(rows, slots, links, head, degree, np.full(1, _index_pairs(slots, rows)))
+    bins = _Bins(np.full(BINS, -1, dtype=np.int32), later, earlier)
+    merged = [(0, 0, 0, 0) for _ in range(0)]
+    heap = [(0.0, 0, 0, 0) for _ in range(0)]
+
+    earlier[:] = NOT_IN_A_BIN  # 1
     for e in range(a.size):
         if may_merge(rows[e], levels, size, limits):
-            put(heads, later, earlier, e, bin_of(rows[e], levels))
+            put(bins.heads, later, earlier, e, bin_of(rows[e], levels))
 
-    heap = [(0.0, 0, 0, 0) for _ in range(0)]
     current = BINS
     while current > 0 or len(heap):
-        if not len(heap):
+        if not len(heap):  # 2
             current -= 1
-            empty_bin(heads, later, earlier, current, rows, levels, heap)
+            empty_bin(bins.heads, later, earlier, current, rows, levels, heap)
             continue
         _, e, _, seen = pop(heap, rows, levels)
         ends = rows[e, ENDS]
         if ends == GONE or seen != rows[e, COUNT] or not may_merge(rows[e], levels, size, limits):
             continue
         u, v = ends >> 32, ends & 0xFFFFFFFF
-        if frozen[u] and frozen[v]:
+        if frozen[u] and frozen[v]:  # 3
             continue
         score, scale = score_of(rows[e], levels)
-        joins_frozen = frozen[u] or frozen[v]
-        if joins_frozen:
-            if frozen[v]:
-                u, v = v, u
-            # u is frozen, v would join it. Sizes that are not known yet must not matter to this contact, nor may u
-            # grow where its size matters to what is not known yet.
-            certain = not unsure[u] and compare(score, scale, limits[5], SCALE) >= 0
-            if not certain or not _has_one_frozen_neighbour(v, head, following, rows, frozen):
-                frozen[v] = True
+        new_name = min(name[u], name[v])
+        beside_frozen = frozen[u] or frozen[v]
+        if beside_frozen:  # 4
+            there, here = (u, v) if frozen[u] else (v, u)
+            joins = not unsure[there] and _certain(score, scale, limits)
+            if not joins or not _has_one_frozen_neighbour(here, head, links, rows, frozen):
+                frozen[here] = True
                 continue
-            new_name = name[u]
-        else:
-            new_name = min(name[u], name[v])
-        merged.append((min(name[u], name[v]), max(name[u], name[v]), score, scale))
+            new_name = name[there]
+        merged.append((min(name[u], name[v]), max(name[u], name[v]), score, scale))  # 5
         rows[e, ENDS] = GONE
-        low = min(smallest[u], smallest[v])
-        if degree[u] > degree[v]:
-            u, v = v, u
-        parent[u] = v
-        smallest[v] = low
-        name[v] = new_name
-        frozen[v] = joins_frozen
-        undecided[v] |= undecided[u]
-        size[v] += size[u]
-        # Walk the shorter chain, u's; look each neighbour up among v's.
-        link = head[u]
-        while link != -1:
-            next_link = following[link]
-            f = link // 2
-            if rows[f, ENDS] != GONE:
-                other = end_beyond(rows[f, ENDS], u)
-                ends = ends_of(v, other)
-                g, slot = _find_pair(slots, rows, ends)
-                if g >= 0:
-                    take_out(heads, later, earlier, f, bin_of(rows[f], levels))
-                    take_out(heads, later, earlier, g, bin_of(rows[g], levels))
-                    rows[f, ENDS] = GONE
-                    rows[g, SUM] += rows[f, SUM]
-                    rows[g, COUNT] += rows[f, COUNT]
-                    rows[g, BEST] = max(rows[g, BEST], rows[f, BEST])
-                    if levels:
-                        histogram[g] += histogram[f]
-                        rows[g, QUANTILE] = 255 * quantile_level(histogram[g], rows[g, COUNT], quantile)
-                    degree[other] -= 1
-                    if may_merge(rows[g], levels, size, limits):
-                        place = bin_of(rows[g], levels)
-                        if place == current:
-                            push(heap, candidate(rows, g, levels), rows, levels)
-                        else:
-                            put(heads, later, earlier, g, place)
-                else:
-                    rows[f, ENDS] = ends
-                    slots[slot] = f
-                    in_table += 1
-                    following[link] = head[v]
-                    head[v] = link
-                    degree[v] += 1
-                    if 3 * in_table > 2 * slots.size:
-                        in_table = _index_pairs(slots, rows)
-            link = next_link
-        degree[v] -= 1
+        part, whole = (u, v) if degree[u] <= degree[v] else (v, u)
+        parent[part] = whole
+        smallest[whole] = min(smallest[u], smallest[v])
+        name[whole] = new_name
+        frozen[whole] = beside_frozen
+        undecided[whole] |= undecided[part]
+        size[whole] += size[part]
+        _hand_over(part, whole, graph, bins, heap, current, histogram, quantile, size, limits)  # 6
+        degree[whole] -= 1  # by the contact that is gone
 
-    _flatten(parent)
+    _flatten(parent)  # 7
     for e in range(a.size):
         if rows[e, ENDS] != GONE and may_merge(rows[e], levels, size, limits):
             undecided[rows[e, ENDS] >> 32] = True
             undecided[rows[e, ENDS] & 0xFFFFFFFF] = True
     steps = np.empty((4, len(merged)), dtype=np.int64)
     for i in range(len(merged)):
-        steps[0, i], steps[1, i], steps[2, i], steps[3, i] = merged[i]
+        steps[A, i], steps[B, i], steps[SCORE, i], steps[DIVISOR, i] = merged[i]
     most_edges = rows[:, COUNT].max() if a.size else 0
-    return smallest[parent], undecided[parent], name[parent], steps[0], steps[1], steps[2], steps[3], most_edges
+    return smallest[parent], undecided[parent], name[parent], steps, most_edges

@@ -18,8 +18,7 @@ graph up, where the contacts between the same two clusters are one. What is join
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,37 +26,13 @@ from numba import njit
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from ..errors import RequestError
 from ..union_find import find_root
 from .contacts import Contacts, Int64s
 from .greedy_merging import Bools, Merges
+from .rules import MulticutRule, Solver
 
 Costs = npt.NDArray[np.float64]
-Solver = Literal["greedy-additive", "kernighan-lin", "fusion-moves"]
 _EXTREME = 1e-3  # of a probability: a mean affinity of 0 or 1 still has a finite cost
-
-
-@dataclass(frozen=True)
-class MulticutRule:
-    """What a contact costs, and who solves.
-
-    Args:
-        bias: in (0, 1); above it a mean affinity attracts, below it repels.
-        by_size: multiply the cost of a contact by its count, so that broad contacts weigh more. Without it, contacts
-            that a join below made one weigh as one up the octree, which moves the result further from the whole solve.
-        solver: greedy additive contraction; the same improved by Kernighan–Lin; or by fusion moves (Beier et al. 2015).
-
-    Raises:
-        RequestError: the bias is not between 0 and 1.
-    """
-
-    bias: float = 0.5
-    by_size: bool = True
-    solver: Solver = "greedy-additive"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.bias < 1:
-            raise RequestError(f"The bias of multicut must lie between 0 and 1, both excluded; found {self.bias}.")
 
 
 def costs(contacts: Contacts, rule: MulticutRule) -> Costs:
@@ -87,7 +62,7 @@ def solve(contacts: Contacts, nodes: int, rule: MulticutRule) -> Int64s:
 
 
 def merge_multicut(contacts: Contacts, sizes: Int64s, is_open: Bools, unsure: Bools, rule: MulticutRule) -> Merges:
-    """Solve a region's graph and join what can be joined there; see `regions.Merge`.
+    """Solve a region's graph and join what can be joined there; see `octree_node.Merge`.
 
     The merges tell how segments came about. Their scores order no other partitions: another bias is another problem.
 
@@ -153,7 +128,7 @@ def _components(contacts: Contacts, nodes: int) -> Int64s:
 
 
 def _tied_to_open(contacts: Contacts, weights: Costs, is_open: Bools) -> Bools:
-    """Which nodes a chain of attractive contacts ties to an open node, or are open."""
+    """Marks the nodes that are open, or that a chain of attractive contacts ties to an open node."""
     part = _components(contacts.select(weights > 0), len(is_open))
     reached = np.zeros(len(is_open), dtype=np.bool_)
     reached[part[is_open]] = True

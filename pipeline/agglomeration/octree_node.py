@@ -57,7 +57,7 @@ class Region:
     faces: Faces
 
     def with_faces(self, still_open: int) -> Region:
-        """The same region with only the faces in a mask open."""
+        """Returns a region of which only the faces in a mask are open."""
         return replace(self, faces=self.faces & np.uint8(still_open))
 
     def open_faces(self) -> Faces:
@@ -69,7 +69,7 @@ class Region:
 
 @dataclass(frozen=True)
 class FaceTable:
-    """What lies between two blocks, by fragment ids: contacts (a before the face, b behind it) and links."""
+    """Holds the graph between two blocks, by fragment ids: contacts (a before the face, b behind it) and links."""
 
     a: Ids
     b: Ids
@@ -83,20 +83,20 @@ class FaceTable:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a region decided.
+    """Holds everything that a region decided, and the undecided rest that it passes up.
 
     Args:
         given: the clusters it was given, by id, increasing.
         target: the id of the cluster that each of these is in now; if that is final, the segment's id, or 0 for dust.
         final: whether that cluster is final.
-        residual: what is passed up.
+        residual: undecided rest that is passed up.
         linked: (k, 2) supervoxels whose clusters were joined by links or because they were small, each with the
             smallest one.
         merges: (k, 2) supervoxels, the smaller id first, see `Merges`: those with a score of s or more join the
             supervoxels, after `linked`, to what the run gives at s.
         merge_score, merge_scale: of each merge; score / scale is in grey levels.
         segments, segment_sizes: the final clusters that are not dust.
-        dust: how many final clusters are dust.
+        dust: number of final clusters that are dust.
     """
 
     given: Ids
@@ -120,7 +120,7 @@ def decide(
     Args:
         parts: the regions below, with only those faces open that stay open.
         faces: the tables of all faces between blocks that lie between two of the parts.
-        join: which supervoxels are small and join a neighbour at once.
+        join: rule for small supervoxels, which join a neighbour at once.
         merge: merges what is closed.
         dust_size: a final segment with fewer voxels becomes background.
 

@@ -4,8 +4,18 @@ Most of what a face cuts is small and touches no other face, so the two blocks t
 A seam follows the edges of just these clusters and hands each to one side, with its contacts. What is left at the face
 is what is large, which the octree is for; and it is left to the face, not to every level up to the one where it closes.
 
+    block before   │  block behind      ─  contact, whose strongest edge the small cluster of the two follows
+                   │                    ═  link: two halves of one supervoxel
+     e ── f ── A   │     D ── c         A, D     large
+                   │          ║         b, c, f  small, and unsure because of this face alone: its rim
+               b ══╪══════════╝         e        small, and waiting for another face as well
+
+The seam joins b, c and D, and f and A. D stays behind the face, so b *moves out* of the block before it and *moves in*
+to D, which gets its voxels and its contacts. f stays where it is: it touches e, which another seam may move. Contacts
+that are left between the two sides, as of A and D, become the table of the face.
+
 What a seam decides is true of the whole run, see `small_supervoxels`; so the seams of a block agree, in whatever order
-they are sewn. A cluster is handed over only if nothing that it touches may go elsewhere.
+they are sewn. A cluster is moved only if nothing that it touches may go elsewhere.
 """
 
 from __future__ import annotations
@@ -22,11 +32,11 @@ from .small_supervoxels import Bools, Faces, Joined, JoinRule, join_small, linke
 
 @dataclass(frozen=True)
 class Side:
-    """What a seam needs of the block at one of its sides.
+    """Holds the part of a block's graph that a seam at one of its faces needs.
 
     Args:
         ids, sizes, unsure: of the clusters of its leaf, see `Leaf`.
-        rim: of the face.
+        rim: rim of the face.
         face: the bit of the face.
     """
 
@@ -39,7 +49,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Seam:
-    """What a seam decided: for the block before it, for the block behind it, and what stays between them."""
+    """Holds the decisions of a seam: for the block before it, for the block behind it, and what stays between."""
 
     before: Share
     behind: Share
@@ -47,13 +57,13 @@ class Seam:
 
 
 def sew(before: Side, behind: Side, contacts: Contacts, links: Int64s, rule: JoinRule) -> Seam:
-    """Let what is cut by the face between two blocks join.
+    """Lets the small clusters that the face between two blocks cuts join their neighbours.
 
     Args:
         before, behind: the two blocks.
         contacts: through the face: a by index in the block before, b in the block behind.
         links: (n, 2) clusters of both that are one, likewise.
-        rule: which clusters are small and what they join.
+        rule: rule for small clusters and the neighbours that they join.
     """
     first = len(before.ids)
     graph = Contacts.concatenate(
@@ -80,10 +90,11 @@ def sew(before: Side, behind: Side, contacts: Contacts, links: Int64s, rule: Joi
     kept = graph.select(~seen & ~joined.crumb[cluster[graph.a]] & ~joined.crumb[cluster[graph.b]])
     kept = kept.select(cluster[kept.a] != cluster[kept.b]).renamed(place)
     face = _face(kept, cluster, place, ids, first)
+    sewn = _Sewn(place, ids, sizes, kept, first)
     return Seam(
-        _share(np.arange(first), place, ids, sizes, kept, face.a, face.link_a, first, before=True),
-        _share(np.arange(first, len(ids)), place, ids, sizes, kept, face.b, face.link_b, first, before=False),
-        face,
+        before=sewn.share(np.union1d(face.a, face.link_a), before=True),
+        behind=sewn.share(np.union1d(face.b, face.link_b), before=False),
+        face=face,
     )
 
 
@@ -124,7 +135,7 @@ def _places(cluster: Int64s, unsure: Bools, fixed: Bools, ids: Ids, first: int) 
 
 
 def _face(kept: Contacts, cluster: Int64s, place: Int64s, ids: Ids, first: int) -> FaceTable:
-    """What stays between the two blocks: contacts, and the clusters that are on both sides."""
+    """Returns the graph left between the two blocks: contacts, and the clusters that are on both sides."""
     crossing = kept.select((kept.a < first) & (kept.b >= first))
     nodes = np.flatnonzero(place == np.arange(len(place)))
     before, behind = nodes[nodes < first], nodes[nodes >= first]
@@ -132,37 +143,52 @@ def _face(kept: Contacts, cluster: Int64s, place: Int64s, ids: Ids, first: int) 
     of_cluster[cluster[before]] = before
     behind = behind[of_cluster[cluster[behind]] >= 0]
     return FaceTable(
-        ids[crossing.a],
-        ids[crossing.b],
-        crossing.sum,
-        crossing.count,
-        crossing.best,
-        crossing.histogram,
-        ids[of_cluster[cluster[behind]]],
-        ids[behind],
+        a=ids[crossing.a],
+        b=ids[crossing.b],
+        sum=crossing.sum,
+        count=crossing.count,
+        best=crossing.best,
+        histogram=crossing.histogram,
+        link_a=ids[of_cluster[cluster[behind]]],
+        link_b=ids[behind],
     )
 
 
-def _share(
-    nodes: Int64s, place: Int64s, ids: Ids, sizes: Int64s, kept: Contacts, ends: Ids, linked_ends: Ids, first: int,
-    *, before: bool,
-) -> Share:  # fmt: skip
-    origin, elsewhere = (0, first) if before else (first, 0)
-    here = (place < first) == before
-    own = np.zeros(len(place), dtype=np.bool_)
-    own[nodes] = True
-    joined = np.flatnonzero(own & here & (place != np.arange(len(place))))
-    gone = np.flatnonzero(own & ~here)
-    taken = np.flatnonzero(~own & here)
-    inside = kept.select(((kept.a < first) == before) & ((kept.b < first) == before))
-    return Share(
-        joined - origin,
-        place[joined] - origin,
-        gone - origin,
-        place[gone] - elsewhere,
-        place[taken] - origin,
-        ids[taken],
-        sizes[taken],
-        replace(inside, a=inside.a - origin, b=inside.b - origin),
-        np.union1d(ends, linked_ends),
-    )
+@dataclass(frozen=True)
+class _Sewn:
+    """Holds the clusters of both blocks after the seam, those before the face first.
+
+    Args:
+        place: (n,) for each cluster the one that it is part of now, on its own side or the other.
+        ids, sizes: (n,) of each.
+        contacts: between clusters that others are part of.
+        first: how many lie before the face.
+    """
+
+    place: Int64s
+    ids: Ids
+    sizes: Int64s
+    contacts: Contacts
+    first: int
+
+    def share(self, ends: Ids, *, before: bool) -> Share:
+        """Tells one of the two blocks what became of its clusters, by their index there."""
+        place, nodes = self.place, np.arange(len(self.place))
+        own = (nodes < self.first) == before
+        here = (place < self.first) == before
+        offset, offset_beyond = (0, self.first) if before else (self.first, 0)
+        joined = np.flatnonzero(own & here & (place != nodes))
+        moved_out, moved_in = np.flatnonzero(own & ~here), np.flatnonzero(~own & here)
+        a, b = self.contacts.a, self.contacts.b
+        inside = self.contacts.select(((a < self.first) == before) & ((b < self.first) == before))
+        return Share(
+            joined=joined - offset,
+            into=place[joined] - offset,
+            moved_out=moved_out - offset,
+            moved_out_to=place[moved_out] - offset_beyond,
+            moved_in=place[moved_in] - offset,
+            moved_in_ids=self.ids[moved_in],
+            moved_in_sizes=self.sizes[moved_in],
+            contacts=replace(inside, a=inside.a - offset, b=inside.b - offset),
+            ends=ends,
+        )

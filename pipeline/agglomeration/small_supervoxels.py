@@ -19,19 +19,19 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from ..thresholds import MAXIMUM, Threshold
+from ..thresholds import MAXIMUM, Decimals, Threshold
 from ..union_find import find_root
 from .contacts import Contacts, Int64s
 from .pair_table import EDGE_BITS
 
 Bools = npt.NDArray[np.bool_]
 Faces = npt.NDArray[np.uint8]
-"""For each of some clusters a mask of faces of a region, see `regions.face_bit`."""
+"""For each of some clusters a mask of faces of a region, see `octree_node.face_bit`."""
 
 
 @dataclass(frozen=True)
 class JoinRule:
-    """Which supervoxels join a neighbour at once.
+    """Says which supervoxels join a neighbour at once.
 
     Args:
         size: clusters with fewer voxels are small; 0 means that none is.
@@ -41,10 +41,19 @@ class JoinRule:
     size: int = 0
     affinity: Threshold = MAXIMUM
 
+    @classmethod
+    def parse(cls, join_size: int, join_affinity: Decimals) -> JoinRule:
+        """Makes a rule from the values of a recipe's or a config's two keys.
+
+        Raises:
+            RequestError: the affinity is no decimal in [0, 1].
+        """
+        return cls(join_size, Threshold.parse(join_affinity, "join_affinity"))
+
 
 @dataclass(frozen=True)
 class Joined:
-    """What became of the nodes of a graph; what is said of a node holds for its whole cluster.
+    """Says which cluster each node of a graph has joined; every entry of a node holds for its whole cluster.
 
     Args:
         node: for each node the smallest node of its cluster.
@@ -64,7 +73,7 @@ class Joined:
         return np.flatnonzero(self.node == np.arange(len(self.node)))
 
     def gone(self, contacts: Contacts) -> Bools:
-        """Which contacts of the same graph lie inside a cluster, or are a crumb's."""
+        """Marks the contacts of the same graph that lie inside a cluster, or belong to a crumb."""
         gone: Bools = self.crumb[contacts.a] | self.crumb[contacts.b]
         gone |= self.node[contacts.a] == self.node[contacts.b]
         return gone
@@ -77,7 +86,7 @@ def join_small(contacts: Contacts, sizes: Int64s, faces: Faces, rule: JoinRule) 
         contacts: between nodes 0…n − 1.
         sizes: (n,) voxels of each node, of an open one those known.
         faces: (n,) uint8 the faces through which a node reaches beyond what is known; 0 where it does not.
-        rule: which clusters are small and which edges count.
+        rule: size below which clusters are small, and affinity from which edges count.
     """
     small = sizes < rule.size
     followed = _followed(contacts.a, contacts.b, contacts.best, small, rule.affinity.least_affinity << EDGE_BITS)

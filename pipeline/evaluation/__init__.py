@@ -1,4 +1,4 @@
-"""How wrong a segmentation is: contingency tables and the scores computed from them."""
+"""Scores segmentations: contingency tables, and the scores computed from them."""
 
 from .scores import Scores, evaluate
 

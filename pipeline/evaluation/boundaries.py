@@ -52,7 +52,7 @@ def ignore_boundaries(truth: Labels, tolerance: float, voxel_size: Sequence[floa
 
 
 def _most(length: float, step: float) -> int:
-    """How many steps fit into a length, forgiving rounding in the last decimals of nanometres."""
+    """Counts the steps that fit into a length, forgiving rounding in the last decimals of nanometres."""
     return math.floor(length / step + 1e-6)
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from numba import njit
 
 from ..errors import VolumeError
+from ..labels import object_ids, unknown_voxels
 
 Labels = npt.NDArray[np.integer]
 Mask = npt.NDArray[np.bool_]
@@ -39,6 +40,7 @@ class Contingency:
         start: (N, 3) int64, where the pair's bounding box begins.
         stop: (N, 3) int64, where it ends (exclusive).
         scored: voxels looked at, truth 0 included, masked voxels not.
+        unknown: of these, voxels whose truth is marked as unknown (see `object_ids`); they count as 0.
     """
 
     truth: npt.NDArray[np.uint64]
@@ -48,6 +50,7 @@ class Contingency:
     start: Coordinates
     stop: Coordinates
     scored: int
+    unknown: int = 0
 
     def __len__(self) -> int:
         return len(self.voxels)
@@ -56,7 +59,8 @@ class Contingency:
         """Named one-dimensional arrays, as tables.write takes them; coordinates are flattened."""
         places = {name: getattr(self, name).reshape(-1) for name in ("place", "start", "stop")}
         pairs = {name: getattr(self, name) for name in ("truth", "segment", "voxels")}
-        return {**pairs, **places, "scored": np.array([self.scored], np.int64)}
+        counts = {name: np.array([getattr(self, name)], np.int64) for name in ("scored", "unknown")}
+        return {**pairs, **places, **counts}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Contingency:
@@ -67,6 +71,7 @@ class Contingency:
             segment=arrays["segment"].astype(np.uint64),
             voxels=arrays["voxels"].astype(np.int64),
             scored=int(arrays["scored"][0]),
+            unknown=int(arrays["unknown"][0]),
             **places,
         )
 
@@ -77,24 +82,26 @@ def count(
     """The contingency table of two label arrays.
 
     Args:
-        truth: (Z, Y, X) of any integer type, ids as sparse as you like, none negative; 0 is not scored.
-        segments: the same shape, of any integer type.
+        truth: (Z, Y, X) of any integer type, or floats of whole numbers, ids as sparse as you like; 0 and what
+            `object_ids` takes for unknown are not scored.
+        segments: the same shape, of any such type; 0 and what is unknown are unlabelled.
         mask: the same shape; voxels where it is False (or 0) are left out altogether.
         origin: position of the arrays' first voxel, added to every place.
 
     Raises:
-        VolumeError: shapes differ, or labels are negative or not integers.
+        VolumeError: shapes differ, or labels are not whole numbers.
     """
     _check_shapes(truth, segments, mask)
-    truth, segments = _unsigned(truth, "truth"), _unsigned(segments, "segmentation")
+    truth = truth if mask is None else np.where(mask, truth, truth.dtype.type(0))
+    unknown = unknown_voxels(truth)
+    truth, segments = object_ids(truth, "truth"), object_ids(segments, "segmentation")
     scored = truth.size if mask is None else int(np.count_nonzero(mask))
-    wanted = truth if mask is None else np.where(mask, truth, truth.dtype.type(0))
     keys, voxels, places = _count(
-        np.ascontiguousarray(wanted), np.ascontiguousarray(segments), np.array(origin[:2], np.uint64)
+        np.ascontiguousarray(truth), np.ascontiguousarray(segments), np.array(origin[:2], np.uint64)
     )
     order = np.lexsort((keys[:, 1], keys[:, 0]))
     place, start, stop = (places[order, k : k + 3].astype(np.int64) + np.asarray(origin, np.int64) for k in (0, 3, 6))
-    return Contingency(keys[order, 0], keys[order, 1], voxels[order], place, start, stop, scored)
+    return Contingency(keys[order, 0], keys[order, 1], voxels[order], place, start, stop, scored, unknown)
 
 
 def total(tables: Iterable[Contingency]) -> Contingency:
@@ -131,12 +138,12 @@ def _add(tables: Sequence[Contingency]) -> Contingency:
         name: np.concatenate([getattr(table, name) for table in tables])
         for name in ("truth", "segment", "voxels", "place", "start", "stop")
     }
-    scored = sum(table.scored for table in tables)
+    scored, unknown = (sum(getattr(table, name) for table in tables) for name in ("scored", "unknown"))
     z, y, x = arrays["place"].T
     order = np.lexsort((x, _draw(z.astype(np.uint64), y.astype(np.uint64)), arrays["segment"], arrays["truth"]))
     truth, segment, voxels, place, start, stop = (values[order] for values in arrays.values())
     if len(order) == 0:
-        return Contingency(truth, segment, voxels, place, start, stop, scored)
+        return Contingency(truth, segment, voxels, place, start, stop, scored, unknown)
     heads = np.flatnonzero(np.r_[True, (truth[1:] != truth[:-1]) | (segment[1:] != segment[:-1])])
     return Contingency(
         truth=truth[heads],
@@ -146,6 +153,7 @@ def _add(tables: Sequence[Contingency]) -> Contingency:
         start=np.minimum.reduceat(start, heads, axis=0),
         stop=np.maximum.reduceat(stop, heads, axis=0),
         scored=scored,
+        unknown=unknown,
     )
 
 
@@ -154,14 +162,6 @@ def _check_shapes(truth: Labels, segments: Labels, mask: Mask | None) -> None:
     if truth.ndim != 3 or len(set(shapes.values())) > 1:
         found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise VolumeError(f"Scoring compares arrays (Z, Y, X) of one shape; found {found}. Crop them to the same box.")
-
-
-def _unsigned(labels: Labels, name: str) -> Labels:
-    if labels.dtype.kind not in "uib":
-        raise VolumeError(f"Labels are integers; the {name} is {labels.dtype}. Convert it.")
-    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
-        raise VolumeError(f"Labels are at least 0; the {name} has {labels.min()}. Set what is not labelled to 0.")
-    return labels.view(f"u{labels.dtype.itemsize}")
 
 
 def _draw(z: Any, y: Any) -> Any:

@@ -54,7 +54,7 @@ class Merger:
 
 
 def largest_splits(table: Contingency, number: int = 10) -> tuple[Split, ...]:
-    """The splits that cut off most voxels, largest first. Unlabelled voxels (segment 0) are no split."""
+    """Returns the splits that cut off most voxels, largest first. Unlabelled voxels (segment 0) are no split."""
     labelled = np.flatnonzero(table.segment != 0)
     return tuple(
         Split(int(table.truth[row]), int(table.segment[main]), int(table.segment[row]), *_place(table, row))
@@ -63,7 +63,7 @@ def largest_splits(table: Contingency, number: int = 10) -> tuple[Split, ...]:
 
 
 def largest_mergers(table: Contingency, number: int = 10) -> tuple[Merger, ...]:
-    """The mergers that join most voxels to a segment that is mainly another object, largest first."""
+    """Returns the mergers that join most voxels to a segment that is mainly another object, largest first."""
     labelled = np.flatnonzero(table.segment != 0)
     return tuple(
         Merger(int(table.segment[row]), int(table.truth[main]), int(table.truth[row]), *_place(table, row))

@@ -17,8 +17,8 @@ class AdaptedRand:
 
     Args:
         error: 1 − 2 · precision · recall / (precision + recall); 0 is perfect.
-        precision: of the voxel pairs joined by the segmentation, the share that the truth joins; falls with mergers.
-        recall: of the voxel pairs joined by the truth, the share that the segmentation joins; falls with splits.
+        precision: share of the voxel pairs joined by the segmentation that the truth joins; falls with mergers.
+        recall: share of the voxel pairs joined by the truth that the segmentation joins; falls with splits.
     """
 
     error: float

@@ -1,1 +1,1 @@
-"""What every trained network needs, whatever it computes: patches, normalisation, engine, processes, logs."""
+"""Serves every trained network, whatever it computes: patches, normalisation, engine, processes, logs."""

@@ -29,7 +29,7 @@ class BatchMaker:
         self._stream = torch.cuda.Stream() if device == "cuda" else None  # type: ignore[no-untyped-call]
 
     def make(self, draw: Callable[[], list[Drawn]]) -> list[Drawn]:
-        """The examples that are drawn, complete on their device."""
+        """Returns the examples that are drawn, complete on their device."""
         if self._stream is None:
             return draw()
         with torch.cuda.stream(self._stream):
@@ -38,7 +38,7 @@ class BatchMaker:
         return examples
 
     def take(self, examples: list[Drawn]) -> list[Drawn]:
-        """The same examples, whose memory is not given to others before the training's stream has used them."""
+        """Hands over examples, whose memory is not given to others before the training's stream has used them."""
         if self._stream is not None:
             for example in examples:
                 for tensor in example.tensors():

@@ -32,10 +32,10 @@ class StoredNetwork(BaseModel, Generic[Network]):
     """Everything about a network but its weights, whatever it computes.
 
     Args:
-        network: what builds the module.
+        network: config that builds the module.
         patch: shape of the patches that it was trained on and is used with (z, y, x), in voxels.
-        voxel_size: of the images that it was trained on, in nm (z, y, x).
-        normalisation: of the volume that it was trained on; None where there were several.
+        voxel_size: voxel size of the images that it was trained on, in nm (z, y, x).
+        normalisation: normalisation of the volume that it was trained on; None where there were several.
         provenance: where it comes from, in words and figures.
         half: whether the weights of convolutions are rounded to half precision and stored so.
         weights_sha256: of the weights file, so that a damaged or exchanged one is noticed.
@@ -61,7 +61,7 @@ def save_checkpoint(folder: Path, config: Config, weights: Mapping[str, Tensor],
     Args:
         folder: made unless it is there.
         config: the hash in it is replaced by that of the weights.
-        weights: by their names in the network.
+        weights: weights by their names in the network.
         card: what there is to know about the model, in Markdown; a card that is there is kept unless one is given.
 
     Returns:
@@ -90,8 +90,10 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def user_models() -> Path:
-    """The folder of a user's own models, which need not be there: $PETAVOX_MODELS, or petavox/models among the user's
-    data ($XDG_DATA_HOME, ~/.local/share)."""
+    """Returns the folder of a user's own models: $PETAVOX_MODELS, else petavox/models among the user's data.
+
+    The user's data lie in $XDG_DATA_HOME, else ~/.local/share; the folder need not be there.
+    """
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
     return Path(os.environ.get(MODELS) or data / "petavox" / "models")
 
@@ -113,7 +115,7 @@ def find_folder(name: str | Path, shipped: Path, read: Callable[[Path], object])
     """The folder of a checkpoint: a path, the name of one of the user's models, or a shipped name such as "snemi3d".
 
     Args:
-        name: of the model, or its folder.
+        name: name of the model, or its folder.
         shipped: folder of the models that come with petavox.
         read: reads the config in a folder; two folders of one name are one model where these are equal.
 

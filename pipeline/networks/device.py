@@ -19,7 +19,7 @@ Name = Literal["cpu", "cuda"]
 
 
 def usable_device() -> Name:
-    """The GPU where this process sees one that this build of torch can compute on, else the CPU."""
+    """Returns the GPU where this process sees one that this build of torch can compute on, else the CPU."""
     if torch.cuda.is_available():
         with contextlib.suppress(RuntimeError):  # a GPU may be seen and still be too old, or be kept by others
             torch.ones(1, device="cuda").add(1).item()
@@ -48,11 +48,11 @@ class Device:
             self._uploads.synchronize()
 
     def upload(self, array: Tensor) -> Tensor:
-        """An array of the CPU on this device; on the CPU, itself."""
+        """Copies an array of the CPU to this device; on the CPU, returns it as it is."""
         return array if self._uploads is None else array.pin_memory().to(self.name, non_blocking=True)
 
     def download(self, tensor: Tensor) -> Callable[[], NDArray[Any]]:
-        """An array of this device, on its way; calling the result, in any thread, waits for it."""
+        """Starts to copy an array from this device; calling the result, in any thread, waits for it."""
         if self._uploads is None:
             return tensor.numpy
         pinned = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

@@ -1,5 +1,7 @@
-"""A network on its device, made ready to answer quickly: folded, channels last, compiled where that is asked for, and
-never for want of memory."""
+"""Runs a network on its device, made ready to answer quickly: folded, channels last, compiled where asked for.
+
+A GPU that runs out of memory is given fewer patches at once; only a single patch that does not fit is an error.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,14 @@ ENOUGH_BYTES = 2_400_000_000
 
 
 class Engine:
-    """Patches in, affinities out.
+    """Turns patches into affinities.
 
     Args:
         network: it is changed and belongs to the engine from here on.
         channels: the first of its outputs, which alone are computed.
         device: where.
-        precision: of the convolutions: by autocast on a CPU; on a GPU the weights have it, too.
-        patch_bytes: what the network takes for one patch, about.
+        precision: number format of the convolutions: by autocast on a CPU; on a GPU the weights have it, too.
+        patch_bytes: memory that the network takes for one patch, about.
         batch: patches that a CPU is given together. A GPU gets at least as many, and up to `LARGEST_BATCH`, a power of
             two, where they keep it busy and half of its free memory holds them.
         compiled: whether the network is compiled first. That takes a GPU ten seconds or more in every process, and

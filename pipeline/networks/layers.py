@@ -1,4 +1,4 @@
-"""What networks are built from, and what they are told by those who only run them."""
+"""Builds the layers of networks, and says which methods a network must have to be run."""
 
 from __future__ import annotations
 

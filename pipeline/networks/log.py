@@ -16,8 +16,8 @@ class TrainingLog:
     """Appends to the log of a directory.
 
     Args:
-        directory: of the training.
-        done: how many steps are done; what was drawn of later ones, before an interruption, is forgotten.
+        directory: directory of the training.
+        done: number of steps done; curves of later steps, drawn before an interruption, are forgotten.
         report: is given every line.
     """
 
@@ -28,7 +28,7 @@ class TrainingLog:
         self._events = EventFile(directory, done + 1)
 
     def add(self, **line: Any) -> None:
-        """A line; of one with a step, all numbers and lists of numbers can be drawn."""
+        """Writes a line; of one with a step, all numbers and lists of numbers can be drawn."""
         with self._path.open("ab") as file:
             file.write(self._separator + json.dumps(line).encode() + b"\n")
         self._separator = b""

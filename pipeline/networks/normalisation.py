@@ -17,8 +17,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_SMALL = 0.01
+"""Below it, four places are too few for a standard deviation."""
+
+
 class Normalisation(BaseModel):
-    """Mean and standard deviation of a volume's grey values, in the units in which they are stored."""
+    """Holds mean and standard deviation of a volume's grey values, in the units in which they are stored.
+
+    Args:
+        mean: Mean of the grey values.
+        deviation: Standard deviation of the grey values.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -26,15 +35,29 @@ class Normalisation(BaseModel):
     deviation: float = Field(gt=0, allow_inf_nan=False)
 
     def apply(self, grey: Tensor) -> Tensor:
-        """Grey values of any shape as float32 of mean 0 and standard deviation 1, on the device where they are."""
-        return (grey.float() - self.mean).mul_(1 / self.deviation)
+        """Scales grey values of any shape to float32 of mean 0 and standard deviation 1, on their device.
+
+        Values that are infinite or not a number become 0, the mean: a network would spread them over all that it sees.
+        """
+        scaled = (grey.float() - self.mean).mul_(1 / self.deviation)
+        return scaled.nan_to_num_(0.0, 0.0, 0.0) if grey.is_floating_point() else scaled
 
 
 def as_tensor(grey: NDArray[np.generic]) -> Tensor:
     """Grey values as a contiguous tensor: bytes as bytes, all else as float32."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(grey if grey.dtype == np.uint8 else grey.astype(np.float32)))
+    with np.errstate(over="ignore"):  # a value too large for float32 is infinite there, and treated as such
+        narrow = grey if grey.dtype == np.uint8 else grey.astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(narrow))
+
+
+def holds_image(grey: NDArray[np.generic], fill_value: float | None) -> NDArray[np.bool_]:
+    """Finds where grey values are an image: finite in float32, and not the fill value if there is one."""
+    image = np.ones(grey.shape, np.bool_)
+    if np.issubdtype(grey.dtype, np.floating):
+        image = np.asarray(np.abs(grey) <= np.finfo(np.float32).max)  # false of what is not a number, too
+    return image if fill_value is None else image & (grey != fill_value)
 
 
 def estimate_normalisation(
@@ -50,17 +73,18 @@ def estimate_normalisation(
 ) -> Normalisation:
     """Statistics of a volume from boxes drawn evenly over the whole of it, the same for the same seed.
 
-    Boxes are drawn until enough of their voxels hold image: an eighth of all that the first `samples` boxes have.
+    Values that are infinite or not a number do not count. Boxes are drawn until enough of their voxels hold image: an
+    eighth of all that the first `samples` boxes have.
 
     Args:
         read: gives the grey values of a box inside the volume.
         shape: the volume's shape (Z, Y, X), in voxels.
         fill_value: grey value of voxels that hold no image, left out; None where every voxel counts.
         inside: gives for a box which of its voxels count (bool, the box's shape); None where all do.
-        samples: how many boxes are drawn at least.
-        most_samples: how many are drawn at most, where few voxels hold image.
-        sample_shape: shape of a box, in voxels.
-        seed: of the boxes' places.
+        samples: least number of boxes that are read.
+        most_samples: most boxes that are read, where few voxels hold image.
+        sample_shape: their shape, in voxels.
+        seed: seed of the boxes' places.
 
     Raises:
         VolumeError: fewer voxels than a box has were found that hold image, or all have one value, so that there is
@@ -86,13 +110,17 @@ def estimate_normalisation(
         )
     mean = total / count
     variance = squares / count - mean * mean
+    if not math.isfinite(variance):
+        raise VolumeError(f"Grey values must fit into float32; their mean is {mean:g}. Rescale them.")
     if variance <= 1e-12 * max(mean * mean, 1e-12):
         raise VolumeError(
             f"Grey values must vary to be normalised: all {count:,} sampled voxels that are not"
             f" {_left_out(fill_value, inside)} have the value {mean:g}. State the mean and deviation in the recipe, or"
             " check the volume."
         )
-    return Normalisation(mean=round(mean, 4), deviation=round(float(np.sqrt(variance)), 4))
+    deviation = math.sqrt(variance)
+    digits = 4 if deviation >= _SMALL else 4 - math.floor(math.log10(deviation))
+    return Normalisation(mean=round(mean, digits), deviation=round(deviation, digits))
 
 
 def _image(
@@ -105,11 +133,11 @@ def _image(
     counted = None if inside is None else inside(box)
     if counted is not None and not counted.any():
         return np.empty(0)
-    grey = read(box).astype(np.float64)
-    grey = grey.ravel() if counted is None else grey[counted]
-    return grey if fill_value is None else grey[grey != fill_value]
+    grey = read(box)
+    image = holds_image(grey, fill_value)
+    return grey[image if counted is None else image & counted].astype(np.float64)
 
 
 def _left_out(fill_value: float | None, inside: object) -> str:
-    parts = [] if fill_value is None else [f"fill value {fill_value:g}"]
-    return " or ".join([*parts, *([] if inside is None else ["outside the mask"])]) or "left out"
+    parts = ["infinite or no number"] + ([] if fill_value is None else [f"fill value {fill_value:g}"])
+    return " or ".join([*parts, *([] if inside is None else ["outside the mask"])])

@@ -49,11 +49,11 @@ class LayerGraph:
         """Write the graph as a file that appears whole or not at all.
 
         Args:
-            path: of the file.
-            config: of the checkpoint, kept in the file.
-            card: of the checkpoint, likewise.
+            path: path of the file.
+            config: config of the checkpoint, kept in the file.
+            card: card of the checkpoint, likewise.
             output: name of the graph's output.
-            channels: of the output.
+            channels: channels of the output.
             more: further metadata, by name.
         """
         helper, single = self._onnx.helper, self._onnx.TensorProto.FLOAT
@@ -74,40 +74,40 @@ class LayerGraph:
         write_atomically(path, model.SerializeToString())
 
     def normalised(self, x: str, name: str, layer: NormalisedConvolution) -> str:
-        """A convolution and its normalisation; the name of the value that comes out, as of all that follow."""
+        """Adds a convolution and its normalisation; returns the name of the value that comes out, as all others do."""
         return self.norm(self.convolution(x, f"{name}.convolution", layer.convolution), f"{name}.norm", layer.norm)
 
     def convolution(self, x: str, name: str, layer: nn.Module) -> str:
-        """A convolution that keeps the shape, but for its stride."""
+        """Adds a convolution that keeps the shape, but for its stride."""
         assert isinstance(layer, nn.Conv3d)
         weights = [f"{name}.weight"] if layer.bias is None else [f"{name}.weight", f"{name}.bias"]
         pads = [k // 2 for k in layer.kernel_size]
         return self.add("Conv", x, *weights, kernel_shape=layer.kernel_size, strides=layer.stride, pads=pads * 2)
 
     def norm(self, x: str, name: str, layer: nn.Module) -> str:
-        """A batch normalisation by its running statistics."""
+        """Adds a batch normalisation by its running statistics."""
         assert isinstance(layer, nn.BatchNorm3d)
         weights = [f"{name}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
         return self.add("BatchNormalization", x, *weights, epsilon=layer.eps)
 
     def enlarge(self, x: str, by: Triple) -> str:
-        """Voxels repeated along z, y and x."""
+        """Adds a repetition of voxels along z, y and x."""
         scales = self.constant([1.0, 1.0, *map(float, by)])
         how = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
         return self.add("Resize", x, "", scales, **how)
 
     def elu(self, x: str) -> str:
-        """An exponential linear unit."""
+        """Adds an exponential linear unit."""
         return self.add("Elu", x)
 
     def constant(self, values: list[int] | list[float]) -> str:
-        """A constant vector."""
+        """Adds a constant vector."""
         name = f"constant.{len(self._arrays)}"
         self._arrays[name] = np.array(values, np.int64 if isinstance(values[0], int) else np.float32)
         return name
 
     def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: Any) -> str:
-        """A node of some kind; the name of its output."""
+        """Adds a node of some kind; returns the name of its output."""
         output = output or f"value.{len(self._nodes)}"
         self._nodes.append(self._onnx.helper.make_node(kind, inputs, [output], **attributes))
         return output
@@ -119,8 +119,8 @@ def read_checkpoint(
     """Config, weights and card of a checkpoint that was exported.
 
     Args:
-        path: of the ONNX file.
-        kind: of the config.
+        path: path of the ONNX file.
+        kind: class of the config.
         names: gives the names of the weights of a config's network.
 
     Raises:

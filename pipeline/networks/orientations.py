@@ -16,7 +16,7 @@ Count = Literal[1, 4, 8, 16]
 
 @dataclass(frozen=True)
 class Orientation:
-    """One way to look at a patch.
+    """Describes one way to look at a patch.
 
     Args:
         flips: axes that are flipped; z is 0.
@@ -36,12 +36,12 @@ class Orientation:
         return (maps.transpose(-2, -1) if self.transposed else maps).flip([axis - 3 for axis in self.flips])
 
     def shape(self, patch: Triple) -> Triple:
-        """The shape of a patch as the network sees it."""
+        """Returns the shape of a patch as the network sees it."""
         return exchanged(patch) if self.transposed else patch
 
 
 def orientations(count: Count) -> tuple[Orientation, ...]:
-    """The orientations of a patch, itself first: 4 flip y and x, 8 exchange them as well, 16 flip z as well."""
+    """Returns the orientations of a patch, itself first: 4 flip y and x, 8 exchange them as well, 16 flip z as well."""
     yx = [flips for n in range(3) for flips in itertools.combinations((1, 2), n)]
     depths: tuple[tuple[int, ...], ...] = ((), (0,)) if count == 16 else ((),)
     transposes = (False, True) if count >= 8 else (False,)

@@ -1,4 +1,4 @@
-"""The grid of inference patches over a volume: where they lie, how they are blended, and what lies beyond the border.
+"""Lays the grid of inference patches over a volume: their places, their blending, and the mirrors at the border.
 
 The grid belongs to the volume, never to a block, so a voxel is made of the same patches in whichever block it lies. At
 a patch's rim it counts for nothing, so a block does without patches that touch it with their rim alone. Beyond its
@@ -31,15 +31,15 @@ class Axis(Hashable, Protocol):
     """Patches along one axis, numbered from 0 in their order."""
 
     def start(self, patch: int) -> int:
-        """The first voxel of a patch; it may lie outside the volume."""
+        """Returns the first voxel of a patch; it may lie outside the volume."""
         ...
 
     def weights(self, patch: int) -> NDArray[np.float32]:
-        """How much each voxel of a patch counts; over all patches, a voxel's weights add up to 1."""
+        """Weighs each voxel of a patch; over all patches, a voxel's weights add up to 1."""
         ...
 
     def counting(self, start: int, stop: int) -> range:
-        """The patches that count in any voxel of a range."""
+        """Returns the patches that count in any voxel of a range."""
         ...
 
 
@@ -81,7 +81,7 @@ class FreeOverlap:
 
     Args:
         patch: length in voxels.
-        overlap: of two patches, in voxels.
+        overlap: overlap of two patches, in voxels.
         rim: voxels at each end that count nothing.
         volume: length of the volume, in voxels.
     """
@@ -104,7 +104,7 @@ class FreeOverlap:
 
     @cached_property
     def count(self) -> int:
-        """How many patches there are."""
+        """Counts the patches."""
         return 1 + max(0, -(-(self.volume + 2 * self.rim - self.patch) // self.step))
 
     def start(self, patch: int) -> int:
@@ -139,7 +139,7 @@ class Patches:
 
     Args:
         shape: in voxels.
-        overlap: of neighbours along each axis, in voxels; None: half a patch, blended by a smooth bump.
+        overlap: overlap of neighbours along each axis, in voxels; None: half a patch, blended by a smooth bump.
         rim: voxels at each end of a patch that count nothing; a third of the overlap unless given.
 
     Raises:
@@ -171,22 +171,22 @@ class PatchGrid:
 
     Args:
         patch: shape, in voxels.
-        axes: how patches lie along z, y and x.
+        axes: places of patches along z, y and x.
     """
 
     patch: Triple
     axes: tuple[Axis, ...]
 
     def box(self, index: Triple) -> Box:
-        """The voxels of a patch; they may lie outside the volume."""
+        """Returns the voxels of a patch; they may lie outside the volume."""
         return Box.of_shape(self.patch, [axis.start(k) for axis, k in zip(self.axes, index, strict=True)])
 
     def weights(self, index: Triple) -> tuple[NDArray[np.float32], ...]:
-        """How much a patch counts along z, y and x; a voxel of it counts by the product of the three."""
+        """Weighs a patch along z, y and x; a voxel of it counts by the product of the three."""
         return tuple(_weights(axis, k) for axis, k in zip(self.axes, index, strict=True))
 
     def reach(self, index: Triple) -> Box:
-        """The voxels in which a patch counts: all of it but its rim."""
+        """Returns the voxels in which a patch counts: all of it but its rim."""
         counting = [np.flatnonzero(weights) for weights in self.weights(index)]
         start = self.box(index).start
         return Box(
@@ -195,12 +195,12 @@ class PatchGrid:
         )
 
     def touching(self, block: Box) -> Iterator[Triple]:
-        """The patches that count in a voxel of a block, in global order: z slowest."""
+        """Yields the patches that count in a voxel of a block, in global order: z slowest."""
         z, y, x = self._ranges(block)
         yield from itertools.product(z, y, x)
 
     def span(self, block: Box) -> Box:
-        """The smallest box that holds every patch that counts in a block; it may reach outside the volume."""
+        """Returns the smallest box that holds every patch that counts in a block; it may reach outside the volume."""
         ranges = self._ranges(block)
         first, last = (triple([numbers[end] for numbers in ranges]) for end in (0, -1))
         return Box(self.box(first).start, self.box(last).stop)
@@ -235,8 +235,10 @@ def blending_weights(length: int) -> NDArray[np.float32]:
 
 
 def mirrored(start: int, stop: int, length: int) -> NDArray[np.int64]:
-    """Indices in [0, length) of the positions start … stop − 1 of an axis that its two ends mirror, without repeating
-    the outermost voxel, as often as it takes."""
+    """Returns indices in [0, length) of the positions start … stop − 1 of an axis that both its ends mirror.
+
+    The first and the last voxel are not repeated.
+    """
     positions = np.arange(start, stop)
     if length == 1:
         return np.zeros_like(positions)

@@ -26,11 +26,11 @@ PATIENCE = datetime.timedelta(hours=2)
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this is.
+    """Names this process among those that train one network together.
 
     Args:
-        number: from 0 on; number 0 validates and writes.
-        count: how many there are.
+        number: number of this process, from 0 on; number 0 validates and writes.
+        count: number of processes.
     """
 
     number: int = 0
@@ -41,7 +41,7 @@ class Processes:
         return self.number == 0
 
     def share(self, batch: int) -> range:
-        """Which patches of a batch are this process's.
+        """Returns the patches of a batch that are this process's.
 
         Raises:
             RequestError: the processes would not get the same number.

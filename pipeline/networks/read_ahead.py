@@ -50,7 +50,7 @@ class Image:
         self._coming: list[tuple[Box, Future[None]]] = []
 
     def patch(self, box: Box) -> Tensor:
-        """The grey values (Z, Y, X) of a patch, on the device: bytes as bytes, all else as float32.
+        """Returns the grey values (Z, Y, X) of a patch, on the device: bytes as bytes, all else as float32.
 
         Raises:
             StorageError: and whatever else reading raised.
@@ -60,7 +60,7 @@ class Image:
         return self._grey[box.slices(self._span.start)]
 
     def holds_image(self, box: Box) -> bool:
-        """Whether any voxel of a patch differs from the fill value."""
+        """Tells whether any voxel of a patch differs from the fill value."""
         self._wait_for(box)
         z, *yx = box.slices(self._span.start)
         y, x = (
@@ -118,7 +118,7 @@ def reading(
         read: gives the grey values (Z, Y, X) of a box inside the volume; called in another thread, for one slab after
             the other.
         volume: its shape, in voxels.
-        patches: what will be asked for; they may reach outside the volume.
+        patches: patches that will be asked for; they may reach outside the volume.
         depth: planes of a slab. With that of the volume's chunks no chunk is decoded twice.
         device: where the image is kept.
         fill_value: grey value of voxels that hold no image; None where every voxel holds some.

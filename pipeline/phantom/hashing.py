@@ -15,7 +15,7 @@ _LOW21 = np.uint64((1 << 21) - 1)
 
 @njit("uint64(uint64, int64)", cache=True, nogil=True)
 def mix(key: np.uint64, number: int) -> np.uint64:
-    """A 64-bit hash of a hash and one more integer (splitmix64; Steele et al., OOPSLA 2014)."""
+    """Returns a 64-bit hash of a hash and one more integer (splitmix64; Steele et al., OOPSLA 2014)."""
     h = (key ^ np.uint64(number)) + _GOLDEN
     h = (h ^ (h >> _S30)) * _FIRST
     h = (h ^ (h >> _S27)) * _SECOND
@@ -24,7 +24,7 @@ def mix(key: np.uint64, number: int) -> np.uint64:
 
 @njit("float64(uint64, int64)", cache=True, nogil=True)
 def uniform(key: np.uint64, stream: int) -> float:
-    """The number of [0, 1) that a hash holds in one of its streams."""
+    """Returns the number of [0, 1) that a hash holds in one of its streams."""
     return float(mix(key, stream) >> _S11) * 2.0**-53
 
 

@@ -1,4 +1,4 @@
-"""How a section is photographed: vesicles and tubules drawn in, blur, grain, shot noise, contrast, folds."""
+"""Photographs a section: vesicles and tubules drawn in, blur, grain, shot noise, contrast, folds."""
 
 from __future__ import annotations
 

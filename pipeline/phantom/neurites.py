@@ -101,7 +101,7 @@ def _label(key: np.uint64) -> np.uint64:
 
 @njit(cache=True, nogil=True)
 def _is_spine_room(key: np.uint64, column: int, level: int, i: int, j: int) -> bool:
-    """Whether a leaf of an even slab holds spines of the neighbour that shares its parent and its row."""
+    """Tells whether a leaf of an even slab holds spines of the neighbour that shares its parent and its row."""
     if level == 0 or level == LEVELS - 1 or (i & 1) == 0:
         return False
     shift = LEVELS - 1 - level
@@ -328,7 +328,7 @@ def capsules(
     """Every capsule that comes into the region [low, high) of straight tissue space, always in the same order.
 
     Args:
-        thickness: of a slab, and so the side of the largest prism, nm.
+        thickness: thickness of a slab, and so the side of the largest prism, nm.
         rows: (capacity, COLUMNS) float64, filled. labels: (capacity,) uint64, filled.
 
     Returns:

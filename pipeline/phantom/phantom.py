@@ -20,33 +20,37 @@ Length = Annotated[float, Field(ge=0)]
 
 
 class PhantomConfig(BaseModel):
-    """A volume without end of synthetic serial-section EM, drawn from a seed. Lengths are in nm."""
+    """Describes a volume without end of synthetic serial-section EM, drawn from a seed. Lengths are in nm.
+
+    Args:
+        seed: Number from which everything is drawn.
+        voxel_size: Voxel size z, y, x; y and x must be equal. z is also the thickness of a section.
+        thickest: Width of the thickest neurites; the finest are an eighth of it.
+        membrane: Thickness of the dark line between two neurites.
+        gap: Thickness of the line with label 0 between two neurites.
+        shift: Standard deviation of each section's shift along y and along x.
+        contrast_jitter: Standard deviation of each section's gain; its offset varies with it.
+        noise: Standard deviation of the shot noise, in grey levels.
+        grain: Standard deviation of the mottle of the cytoplasm before the blur, in grey levels.
+        blur: Standard deviation of the microscope's blur.
+        missing_rate: Share of sections whose image is lost (black); their labels stay.
+        fold_rate: Share of sections with a fold.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     seed: int = Field(default=0, ge=0, lt=2**63)
     voxel_size: tuple[float, float, float] = Field(default=(30.0, 6.0, 6.0), strict=False)
-    """nm, z y x; y and x must be equal. z is also the thickness of a section."""
     thickest: float = Field(default=1440.0, ge=300)
-    """Width of the thickest neurites; the finest are an eighth of it."""
     membrane: float = Field(default=32.0, gt=0)
-    """Thickness of what looks dark between two neurites."""
     gap: Length = 26.0
-    """Thickness of what is labelled 0 between two neurites."""
     shift: Length = 8.0
-    """Standard deviation of each section's shift along y and along x."""
     contrast_jitter: Rate = 0.07
-    """Standard deviation of each section's gain; its offset varies with it."""
     noise: Length = 7.0
-    """Standard deviation of the shot noise, grey levels."""
     grain: Length = 42.0
-    """Standard deviation of the mottle of the cytoplasm before the blur, grey levels."""
     blur: float = Field(default=6.5, ge=0, le=12)
-    """Standard deviation of the microscope's blur."""
     missing_rate: Rate = 0.01
-    """Share of sections whose image is lost (black); their labels stay."""
     fold_rate: Rate = 0.01
-    """Share of sections with a fold."""
 
     @model_validator(mode="after")
     def _square_pixels(self) -> PhantomConfig:
@@ -73,19 +77,19 @@ class Phantom:
         self.config = config or PhantomConfig()
 
     def read(self, box: Box) -> tuple[np.ndarray, np.ndarray]:
-        """The image, uint8, and the neurite of each voxel, uint64 (0: membrane), both (Z, Y, X)."""
+        """Returns the image, uint8, and the neurite of each voxel, uint64 (0: membrane), both (Z, Y, X)."""
         image, labels = np.empty(box.shape, np.uint8), np.empty(box.shape, np.uint64)
         self._render(box, image, labels)
         return image, labels
 
     def raw(self, box: Box) -> np.ndarray:
-        """The image alone: (Z, Y, X) uint8."""
+        """Returns the image alone: (Z, Y, X) uint8."""
         image = np.empty(box.shape, np.uint8)
         self._render(box, image, None)
         return image
 
     def labels(self, box: Box) -> np.ndarray:
-        """The labels alone: (Z, Y, X) uint64. Cheaper than `read`."""
+        """Returns the labels alone: (Z, Y, X) uint64. Cheaper than `read`."""
         labels = np.empty(box.shape, np.uint64)
         self._render(box, None, labels)
         return labels

@@ -145,7 +145,7 @@ def _near(
     out: np.ndarray,
     f: np.ndarray,
 ) -> int:
-    """Which of `among[:count]` can be the nearest neurite, or the next one, of a point within `reach` of a centre."""
+    """Finds those of `among[:count]` that can be the nearest neurite, or the next one, within `reach` of a centre."""
     best, second, best_label = 1e30, 1e30, np.uint64(0)
     for k in range(count):
         f[k] = _outside(rows[among[k]], centre[0], centre[1], centre[2])[0]
@@ -230,7 +230,7 @@ def _mitochondrion(row: np.ndarray, place: np.ndarray, grey: float) -> tuple[flo
 
 @njit(cache=True, nogil=True, inline="always")
 def _cluster(place: np.ndarray) -> float:
-    """How densely vesicles lie here, 0…1: clouds of some 300 nm, whatever the tube."""
+    """Returns the density of vesicles here, 0…1: clouds of some 300 nm, whatever the tube."""
     a = math.sin(place[0] / 61.0 + 1.7 * math.sin(place[1] / 97.0))
     b = math.sin(place[1] / 53.0 + 1.9 * math.sin(place[2] / 83.0))
     c = math.sin(place[2] / 57.0 + 1.3 * math.sin(place[0] / 71.0))

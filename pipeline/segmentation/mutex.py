@@ -42,7 +42,7 @@ def label_mutex_fragments(
             the voxel before it along axis c.
         long_range: (C, Z, Y, X) uint8 over the block; channel c at p is the edge between p and p − offsets[c]. Edges
             that leave the block are not used.
-        offsets: of the long-range channels, voxels z, y, x.
+        offsets: offsets of the long-range channels, voxels z, y, x.
         block: the block, in voxels of the volume.
         volume: shape of the volume.
         low: edges below this join nothing; a voxel whose every edge is below it is background.
@@ -102,7 +102,7 @@ def _slices(axis: int, along: slice) -> tuple[slice, slice, slice]:
 
 
 def _foreground(affinities: npt.NDArray[np.uint8], outer: Box, low: int) -> npt.NDArray[np.bool_]:
-    """Which voxels have an edge of at least `low`; right for all voxels but the halo."""
+    """Marks the voxels that have an edge of at least `low`; right for all voxels but the halo."""
     found = np.zeros(outer.shape, dtype=np.bool_)
     for axis in range(3):
         later, earlier = _slices(axis, slice(1, None)), _slices(axis, slice(None, -1))

@@ -46,8 +46,10 @@ class Fragments:
 
 
 def halo_box(block: Box, volume: Triple, region: Box | None = None) -> Box:
-    """The affinities that labelling a block needs: one voxel more on every side that is not a face of the volume, or
-    of the region that is segmented."""
+    """Returns the affinities that labelling a block needs.
+
+    There is one voxel more on every side that is not a face of the volume, or of the region that is segmented.
+    """
     return block.grow((1, 1, 1)).intersect(region or Box.of_shape(volume))
 
 

@@ -24,7 +24,7 @@ LEAST = 1 / 64
 
 @dataclass(frozen=True)
 class Outline:
-    """Which cells of a volume are tissue.
+    """Says which cells of a volume are tissue.
 
     Args:
         inside: (Z, Y, X) bool.

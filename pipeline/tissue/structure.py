@@ -23,7 +23,7 @@ NO_IMAGE = -1.0
 
 
 def cells_of(shape: Triple, cell: Triple) -> Triple:
-    """How many cells there are along each axis; the last one has up to half a cell more or less than the others."""
+    """Counts the cells along each axis; the last one has up to half a cell more or less than the others."""
     return triple([max(1, (2 * length + side) // (2 * side)) for length, side in zip(shape, cell, strict=True)])
 
 

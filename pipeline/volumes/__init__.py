@@ -1,10 +1,11 @@
 """Volumes in storage: the only room that opens arrays, through TensorStore, always in Z, Y, X and nanometres.
 
 spec: what is known of a volume before a voxel is read · stores: where things lie and of which format they are ·
-metadata: axes, voxel size, translation and offsets as the formats write them · opening: from a path to a view in
-Z, Y, X · source: what is laid over a volume where it is named · volume: reading and writing boxes · frames: which
-volumes have the same voxels · resampling: values of a volume at the voxels of another one · creating: the volumes that
-we write.
+metadata, ngff, attributes, n5, units: axes, voxel size, translation and offsets as the formats write them · formats,
+chunk_files, packed, zarr_python: arrays, however their chunks are named, packed and coded · opening: from a path to a
+view in Z, Y, X · source: what is laid over a volume where it is named · volume: reading and writing boxes · frames:
+which volumes have the same voxels · resampling: values of a volume at the voxels of another one · creating: the volumes
+that we write · plausible, survey: what a user must be told.
 """
 
 from .creating import create_volume
@@ -14,6 +15,7 @@ from .resampling import check_covers, coarse_centre, read_nearest_voxels, voxels
 from .source import LAID_OVER, VolumeSource, absolute_path, level_names
 from .spec import CHUNK_TARGET, VolumeSpec, check_write_boxes, default_chunks
 from .stores import CACHE_BYTES, THREADS
+from .survey import survey
 from .volume import Volume
 
 __all__ = [
@@ -39,5 +41,6 @@ __all__ = [
     "open_volume",
     "place_in",
     "read_nearest_voxels",
+    "survey",
     "voxels_read",
 ]

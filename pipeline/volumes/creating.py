@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import VolumeError
-from .metadata import SPATIAL, ome_attributes
+from .metadata import SPATIAL
+from .ngff import ome_attributes
 from .opening import open_volume
 from .spec import VolumeSpec
 from .stores import FAILURES, Place, context, look, storage_error

@@ -31,7 +31,7 @@ class Planned(NamedTuple):
 
 
 def largest_ratio(one: Sequence[float], other: Sequence[float]) -> float:
-    """How many times larger one of two voxel sizes is than the other, along the axis where they differ most."""
+    """Compares two voxel sizes: how many times larger one is, along the axis where they differ most."""
     return max(max(a / b, b / a) for a, b in zip(one, other, strict=True))
 
 

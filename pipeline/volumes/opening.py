@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
-
-import numpy as np
 
 from ..errors import StorageError, VolumeError
 from ..geometry import Triple, triple
-from .metadata import SPATIAL, Frame, affinity_offsets, arrange, axis_letters, multiscales, ome_frame, plain_frame
+from .arrays import Opened, StoredArray
+from .attributes import attribute_frame, named_axes, unnamed_axes
+from .formats import open_array
+from .listing import sentence
+from .metadata import SPATIAL, Frame, affinity_offsets, arrange, axis_letters
+from .n5 import n5_frame
+from .ngff import finer_levels, images, levels, ome_frame
+from .plausible import size_remarks
 from .spec import Nanometres, VolumeSpec, nanometres
-from .stores import FAILURES, THREADS, Found, Place, context, look, missing, reason, storage_error
+from .stores import THREADS, Document, Found, Place, look, missing
 from .volume import Volume
+
+_ABOVE = 2
+"""Groups above an array that may say its voxel size."""
 
 
 def open_volume(
@@ -25,6 +32,7 @@ def open_volume(
     axes: str | None = None,
     offsets: Sequence[Sequence[int]] | None = None,
     channel: int | None = None,
+    time: int | None = None,
     threads: int = THREADS,
 ) -> Volume:
     """Open a volume: zarr v2 or v3, N5, neuroglancer precomputed, or an OME-NGFF group (its full resolution).
@@ -39,144 +47,210 @@ def open_volume(
         voxel_size: nm, z y x, instead of what the metadata says.
         axes: the array's axes in its own order, one letter each, such as "xyz", instead of what the metadata says.
         offsets: of affinities, (z, y, x) a channel, instead of what the metadata says.
-        channel: the one that is presented, from 0, of an array with several.
+        channel, time: the one that is presented, from 0, of an array with several.
         threads: that decode and encode chunks; all volumes of a process that are opened with as many share them.
 
     Raises:
         VolumeError: nothing is there, or its axes, voxel size or type are missing or cannot be used.
         StorageError: the storage failed.
     """
-    place = Place.of(path)
-    array, group, level = _find_array(place)
-    store = _open_store(array, writable=writable, threads=threads)
-    try:
-        frame = _frame(array, group, level, store)
-    except (KeyError, TypeError, ValueError) as error:
-        raise VolumeError(f"The metadata of {place.path} cannot be understood: {error!r}.") from error
-    if axes is not None:
-        frame = Frame(axis_letters(list(axes)), frame.size, frame.translation)
-    sources = [source.attributes for source in (array, group) if source]
-    known_offsets = (
-        tuple(triple(o) for o in offsets)
-        if offsets is not None
-        else next((o for o in (affinity_offsets(s, place.path) for s in sources) if o), None)
-    )
-    keep_channel = known_offsets is not None or channel is not None or any("petavox" in s for s in sources)
-    view = _normalise(store, frame.axes, place.path, keep_channel=keep_channel)
-    if channel is not None:
-        view, known_offsets = _one_channel(view, channel, place.path), None
-    size = nanometres(voxel_size) if voxel_size is not None else _three(frame.size)
+    target = _find(Place.of(path))
+    opened = open_array(target.array, writable=writable, threads=threads)
+    named = None if axes is None else axis_letters(list(axes))
+    frame, stated = _metadata(target, opened, named)
+    if named is not None:
+        frame = replace(frame, axes=named)
+    known = tuple(triple(o) for o in offsets) if offsets is not None else stated
+    keep_channel = known is not None or any("petavox" in found.attributes for found in target.documents)
+    chosen = {name: index for name, index in (("c", channel), ("t", time)) if index is not None}
+    order, indices = arrange(frame.axes, opened.array.shape, target.named, keep_channel=keep_channel, chosen=chosen)
+    view = opened.array.arranged(order, indices)
+    size = nanometres(voxel_size) if voxel_size is not None else frame.voxel_size
     if size is None:
-        raise VolumeError(
-            f"{place.path} does not say its voxel size, or not its unit. Say it in nm (z, y, x): in a recipe, beside "
-            f"the path, voxel_size = [30, 6, 6]; or in a copy: petavox convert {place.path} NEW.zarr "
-            "--voxel-size 30,6,6"
-        )
-    translation = _three(frame.translation) or (0.0, 0.0, 0.0)
-    spec = _spec(view, size, translation, known_offsets)
-    return Volume(place.path, spec, view, array, writable=writable)
+        raise VolumeError(no_voxel_size(target.named, frame.doubt))
+    spec = _spec(view, size, _translation(frame, opened, size), known if channel is None else None)
+    of_frame = frame.remarks if voxel_size is None else ()
+    remarks = (*target.remarks, *opened.remarks, *of_frame, *size_remarks(size))
+    told = tuple(f"{target.named}: {remark}." for remark in remarks)
+    return Volume(target.named, spec, view, target.array, writable=writable, remarks=told)
 
 
-def _find_array(place: Place) -> tuple[Found, Found | None, str]:
-    """The array that a path means, the OME-NGFF group that it belongs to (if any), and its level in that group."""
+def _metadata(target: _Target, opened: Opened, axes: tuple[str, ...] | None) -> tuple[Frame, tuple[Triple, ...] | None]:
+    """The frame of an array and the offsets of its channels, if it has some, in its metadata."""
+    where = target.array.place.path
+    try:
+        stated = (affinity_offsets(found.attributes, where) for found in target.documents)
+        return _frame(target, opened, axes), next((offsets for offsets in stated if offsets), None)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise VolumeError(f"The metadata of {where} cannot be understood: {error!r}.") from error
+
+
+def no_voxel_size(path: str, doubt: str = "") -> str:
+    """The message that asks for a voxel size, with why what is there is none."""
+    why = f" ({doubt})" if doubt else ""
+    return (
+        f"{path} does not say its voxel size, or not its unit{why}. Say it in nm (z, y, x): in a recipe, beside the "
+        f"path, voxel_size = [30, 6, 6]; or in a copy: petavox convert {path} NEW.zarr --voxel-size 30,6,6"
+    )
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The array that a path means.
+
+    Args:
+        named: the path, as a user gave it.
+        array: its metadata.
+        group: the OME-NGFF group that it belongs to, if any.
+        level: its path in that group.
+        above: metadata of the folders above it, the nearest first.
+        remarks: what a user must be told of the choice.
+    """
+
+    named: str
+    array: Found
+    group: Found | None = None
+    level: str = ""
+    above: tuple[Found, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def documents(self) -> tuple[Found, ...]:
+        """The array's metadata and its image's."""
+        return (self.array,) if self.group is None else (self.array, self.group)
+
+
+def _find(place: Place) -> _Target:
     found = look(place)
     if found.array_format is not None:
-        return found, *_group_above(place)
+        return _with_groups(place, found)
     if not found.is_group:
-        return _scale(place) or _raise(missing(place))
-    image = multiscales(found.attributes)
-    level = str(image["datasets"][0]["path"]).strip("/") if image else "s0"
+        return _scale(place) or _raise(missing(place, sentence(Path(place.path)) if place.is_local else ""))
+    of_group = images(found.attributes)
+    level = levels(of_group[0])[0] if of_group else "s0"
+    if ".." in level.split("/"):
+        raise VolumeError(f"The levels of an image lie inside its group; {place.path} names {level}.")
     inner = look(place / level)
     if inner.array_format is None:
-        meant = f"its level {level} is missing" if image else "it is not an OME-NGFF image and has no array s0"
-        raise VolumeError(f"{place.path} is a group, but {meant}. Name one of its arrays: {place.path}/…")
-    return inner, found, level
+        only = _only_image(found) if not of_group else None
+        if only is not None:
+            return replace(_find(place / only), named=place.path)
+        raise VolumeError(_no_level(place, level if of_group else None))
+    if of_group:
+        remarks = (f"It has {len(of_group)} images, of which the first is read",) if len(of_group) > 1 else ()
+        return _Target(place.path, inner, found, level, (), (*remarks, *finer_levels(of_group[0])))
+    return replace(_with_groups(place / level, inner), named=place.path)
 
 
-def _raise(error: VolumeError) -> NoReturn:
+def _raise(error: VolumeError) -> _Target:
     raise error
 
 
-def _scale(place: Place) -> tuple[Found, None, str] | None:
+def _no_level(place: Place, level: str | None) -> str:
+    meant = "it is not an OME-NGFF image and has no array s0" if level is None else f"its level {level} is missing"
+    named = sentence(Path(place.path)) if place.is_local else ""
+    return f"{place.path} is a group, but {meant}.{named or f' Name one of its arrays: {place.path}/…'}"
+
+
+def _only_image(found: Found) -> str | None:
+    """The one image below the root of a bioformats2raw container; None where there are more of them, or none."""
+    layout = found.attributes.get("bioformats2raw.layout")
+    ome = found.attributes.get("ome")
+    if layout is None and not (isinstance(ome, dict) and "bioformats2raw.layout" in ome):
+        return None
+    there = [name for name in ("0", "1") if images(look(found.place / name).attributes)]
+    return there[0] if len(there) == 1 else None
+
+
+def _scale(place: Place) -> _Target | None:
     """A precomputed volume at the scale whose folder is named, as in em/12_12_30."""
-    found = look(place.parent) if place.parent is not None else None
+    above = place.parent
+    found = look(above) if above is not None else None
     if found is None or place.name not in found.scales:
         return None
-    return replace(found, scale=place.name), None, ""
+    return _Target(place.path, replace(found, scale=place.name))
 
 
-def _group_above(place: Place) -> tuple[Found | None, str]:
-    """An array opened by its own path has its axes and voxel size in the OME-NGFF group one or two folders above."""
-    level, above = "", place
-    for _ in range(2):
-        level, parent = f"{above.name}/{level}".strip("/"), above.parent
+def _with_groups(place: Place, found: Found) -> _Target:
+    """An array opened by its own path has its axes and voxel size perhaps in a group one or two folders above."""
+    level, here, above = "", place, []
+    for _ in range(_ABOVE):
+        level, parent = f"{here.name}/{level}".strip("/"), here.parent
         if parent is None:
             break
-        above = parent
+        here = parent
         try:
-            group = look(above)
-        except StorageError:  # the folder above may be closed to us; the array is not
+            group = look(here)
+        except (StorageError, VolumeError):  # the folder above may be closed to us, or be no group; the array is open
             break
-        image = multiscales(group.attributes)
-        if image and any(str(d.get("path", "")).strip("/") == level for d in image["datasets"]):
-            return group, level
-    return None, ""
+        above.append(group)
+        if any(level in levels(image) for image in images(group.attributes)):
+            return _Target(place.path, found, group, level, tuple(above))
+    return _Target(place.path, found, above=tuple(above))
 
 
-def _open_store(found: Found, *, writable: bool, threads: int) -> Any:
-    import tensorstore as ts
+def _frame(target: _Target, opened: Opened, axes: tuple[str, ...] | None) -> Frame:
+    """What the metadata says; where the user names the axes, numbers are read as those of these axes."""
+    found, rank = target.array, len(opened.array.shape)
+    for image in images(target.group.attributes) if target.group else []:
+        frame = ome_frame(image, target.level, rank, axes)
+        if frame is not None and (frame.axes or found.array_format != "n5"):
+            return frame
+    axes = _plain_axes(found, opened) if axes is None else axes
+    size = {n: unit for n, unit in zip(axes, opened.units, strict=False) if n in SPATIAL and unit is not None}
+    if len(size) == len(SPATIAL):  # precomputed, and zarr v3 written by TensorStore
+        places = dict(zip(axes, opened.origin, strict=False))
+        return Frame(axes, size, {n: places[n] * length for n, length in size.items()})
+    if found.array_format == "n5":
+        above = [group.attributes for group in target.above]
+        return n5_frame(axes, found.place.name, found.attributes, above, _first_level(found.place))
+    frame = attribute_frame(axes, found.attributes)
+    if frame.voxel_size is not None or frame.doubt or not target.above:
+        return frame
+    group = attribute_frame(axes, target.above[0].attributes)
+    said = f"Its voxel size is that of its group {target.above[0].place.path}"
+    return frame if group.voxel_size is None else replace(group, remarks=(said,))
 
-    level = {} if found.scale is None else {"scale_metadata": {"key": found.scale}}
-    spec = {"driver": found.array_format, "kvstore": found.place.kvstore, **level}
+
+def _first_level(place: Place) -> Document:
+    """The attributes of level s0 beside a level of an N5 pyramid."""
+    if place.parent is None or place.name == "s0" or not place.name.startswith("s"):
+        return {}
     try:
-        return ts.open(spec, open=True, read=True, write=writable, context=context(threads)).result()
-    except FAILURES as error:
-        said = reason(error)
-        if said.startswith(("UNIMPLEMENTED", "INVALID_ARGUMENT", "FAILED_PRECONDITION")):
-            raise VolumeError(f"{found.place.path} cannot be opened: {said}.") from error
-        raise storage_error(error, "open", found.place.path) from error
+        return look(place.parent / "s0").attributes
+    except (StorageError, VolumeError):
+        return {}
 
 
-def _frame(array: Found, group: Found | None, level: str, store: Any) -> Frame:
-    image = multiscales(group.attributes) if group else None
-    return (image and ome_frame(image, level, array.place.path)) or plain_frame(array, store)
+def _plain_axes(found: Found, opened: Opened) -> tuple[str, ...]:
+    rank = len(opened.array.shape)
+    if opened.labels and all(opened.labels):
+        return axis_letters(opened.labels)
+    x_first = found.array_format == "n5"
+    named = named_axes(found.attributes, rank, x_first=x_first)
+    if named:
+        return named
+    return unnamed_axes(opened.array.shape[::-1])[::-1] if x_first else unnamed_axes(opened.array.shape)
 
 
-def _three(lengths: Mapping[str, float]) -> Nanometres | None:
-    return nanometres([lengths[n] for n in SPATIAL]) if all(n in lengths for n in SPATIAL) else None
+def _translation(frame: Frame, opened: Opened, size: Nanometres) -> Nanometres:
+    """Position of the first voxel in nm; where the format states it in voxels, it follows the voxel size in use."""
+    if frame.voxel_size is None or size == frame.voxel_size or not any(opened.units):
+        return frame.origin
+    return nanometres([o / old * new for o, old, new in zip(frame.origin, frame.voxel_size, size, strict=True)])
 
 
-def _normalise(store: Any, axes: tuple[str, ...], path: str, *, keep_channel: bool) -> Any:
-    """A view in (C,) Z, Y, X, from 0."""
-    import tensorstore as ts
-
-    order, dropped = arrange(axes, store.shape, path, keep_channel=keep_channel)
-    view = store[ts.d[order].transpose[:]]
-    for _ in range(dropped):
-        view = view[view.domain.origin[0]]
-    return view[ts.d[:].translate_to[0]]
-
-
-def _one_channel(view: Any, channel: int, path: str) -> Any:
-    channels = view.shape[0] if view.rank == 4 else 0
-    if not 0 <= channel < channels:
-        raise VolumeError(
-            f"Cannot take number {channel} of the channels of {path}: it has {channels or 'no'} channels, counted "
-            "from 0."
-        )
-    return view[channel]
-
-
-def _spec(view: Any, size: Nanometres, translation: Nanometres, offsets: tuple[Triple, ...] | None) -> VolumeSpec:
-    fill = view.fill_value
+def _spec(
+    view: StoredArray, size: Nanometres, translation: Nanometres, offsets: tuple[Triple, ...] | None
+) -> VolumeSpec:
     return VolumeSpec(
         shape=triple(view.shape[-3:]),
-        dtype=view.dtype.name,
+        dtype=view.dtype,
         voxel_size=size,
         translation=translation,
-        channels=view.shape[0] if view.rank == 4 else None,
+        channels=view.shape[0] if len(view.shape) == 4 else None,
         offsets=offsets,
-        chunk=triple(view.chunk_layout.read_chunk.shape[-3:]),
-        shard=triple(view.chunk_layout.write_chunk.shape[-3:]),
-        fill_value=0 if fill is None else np.asarray(fill).item(),
+        chunk=triple(view.chunk[-3:]),
+        shard=triple(view.shard[-3:]),
+        fill_value=view.fill_value,
     )

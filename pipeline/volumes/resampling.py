@@ -41,14 +41,14 @@ def read_nearest_voxels(values: Volume, volume: Volume, box: Box) -> npt.NDArray
 
 
 def voxels_read(values: Volume, volume: Volume, shape: tuple[int, int, int]) -> int:
-    """How many voxels `read_nearest_voxels` reads for a box of a shape, about."""
+    """Counts the voxels that `read_nearest_voxels` reads for a box of a shape, about."""
     ratios = zip(shape, volume.spec.voxel_size, values.spec.voxel_size, strict=True)
     z, y, x = (int(length * theirs / ours) + 2 for length, theirs, ours in ratios)
     return z * y * x
 
 
 def check_covers(mask: Volume, volume: Volume, box: Box) -> None:
-    """Make sure that a mask says something about every voxel of a box of a volume, to one of its own voxels.
+    """Makes sure that a mask says something about every voxel of a box of a volume, to one of its own voxels.
 
     Raises:
         VolumeError: it has channels, or ends before the box does; the message names both.

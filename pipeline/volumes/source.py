@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from ..errors import VolumeError
-from .metadata import multiscales
+from .ngff import images, levels
 from .opening import open_volume
 from .spec import nanometres
 from .stores import THREADS, Place, look
@@ -38,13 +38,13 @@ class VolumeSource(BaseModel):
     A path alone stands for one over which nothing is laid, in recipes, in configs, and where it is written down.
 
     Args:
-        path: or URL; relative to the folder of the recipe that names it.
-        level: of an image pyramid, counted from 0, the finest; all that follows is about that level.
-        voxel_size: nm, z, y, x.
-        axes: of the array in its own order, one letter each, such as "xyz".
-        offset_nm: position of the first voxel in nm, z, y, x.
-        offset_voxels: the same in voxels.
-        channel: the one that is taken, from 0, of several.
+        path: Path or URL, relative to the folder of the recipe that names it.
+        level: Level of an image pyramid, counted from 0, the finest. All other keys are about that level.
+        voxel_size: Size of a voxel in nm, z, y, x.
+        axes: Names of the array's axes in its own order, one letter each, such as "xyz".
+        offset_nm: Position of the first voxel in nm, z, y, x.
+        offset_voxels: Position of the first voxel in voxels, z, y, x.
+        channel: Number of the channel that is taken, from 0, where the array has several.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -91,7 +91,7 @@ class VolumeSource(BaseModel):
 
     @property
     def laid_over(self) -> dict[str, Any]:
-        """What is laid over the volume, by name; nothing where it is taken as it is."""
+        """Lists the values laid over the volume, by name; nothing where it is taken as it is."""
         values = ((name, getattr(self, name)) for name in LAID_OVER)
         return {name: value for name, value in values if value is not None}
 
@@ -145,9 +145,8 @@ def level_names(path: str | Path) -> list[str]:
         return found.scales
     if found.array_format is not None:
         return []
-    image = multiscales(found.attributes)
-    if image is not None:
-        return [str(dataset["path"]).strip("/") for dataset in image["datasets"]]
+    for image in images(found.attributes):
+        return levels(image)
     names: list[str] = []
     while look(place / f"s{len(names)}").array_format is not None:
         names.append(f"s{len(names)}")

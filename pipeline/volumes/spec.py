@@ -1,4 +1,4 @@
-"""What is known of a volume before any voxel is read, and the rules that tie blocks to chunks."""
+"""Describes a volume before any voxel is read, and holds the rules that tie blocks to chunks."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Place:
 
     @property
     def kvstore(self) -> Document | str:
-        """How TensorStore names this place."""
+        """Names this place as TensorStore does."""
         return {"driver": "file", "path": self.path + "/"} if self.is_local else self.path + "/"
 
     def open(self) -> Any:
@@ -119,25 +119,33 @@ class Found:
             return "zarr"
         if "dimensions" in documents.get("attributes.json", {}):
             return "n5"
-        if "scales" in documents.get("info", {}):
+        if self.scales:
             return "neuroglancer_precomputed"
         return None
-
-    @property
-    def scales(self) -> list[str]:
-        """Keys of the scales of a precomputed volume, the finest first."""
-        return [str(scale["key"]) for scale in self.documents.get("info", {}).get("scales", ())]
 
     @property
     def is_group(self) -> bool:
         return self.array_format is None and bool(set(self.documents) - {"info"})
 
     @property
+    def array_document(self) -> Document:
+        """The metadata of the array itself."""
+        names = {"zarr3": "zarr.json", "zarr": ".zarray", "n5": "attributes.json", "neuroglancer_precomputed": "info"}
+        return self.documents.get(names.get(self.array_format or "", ""), {})
+
+    @property
     def attributes(self) -> Document:
-        """What users and tools wrote beside the array or group."""
+        """Everything that users and tools wrote beside the array or group."""
         if "zarr.json" in self.documents:
-            return dict(self.documents["zarr.json"].get("attributes") or {})
+            written = self.documents["zarr.json"].get("attributes")
+            return dict(written) if isinstance(written, dict) else {}
         return self.documents.get(".zattrs") or self.documents.get("attributes.json") or {}
+
+    @property
+    def scales(self) -> list[str]:
+        """Keys of the scales of a precomputed volume, the finest first."""
+        found = self.documents.get("info", {}).get("scales")
+        return [str(s.get("key")) for s in found if isinstance(s, dict)] if isinstance(found, list) else []
 
 
 def look(place: Place) -> Found:
@@ -169,8 +177,8 @@ def look(place: Place) -> Found:
 
 def _parse(text: bytes, where: str) -> Document:
     try:
-        document = json.loads(text)
-    except ValueError as error:
+        document = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise VolumeError(f"The metadata in {where} is not JSON: {error}.") from error
     if not isinstance(document, dict):
         raise VolumeError(f"The metadata in {where} is not a JSON object.")
@@ -184,8 +192,13 @@ def _stamp(place: Place, name: str, result: Any) -> str:
     return f"{status.st_mtime_ns} {status.st_size}"
 
 
-def missing(place: Place) -> VolumeError:
-    """The error for a place where no volume was found: what was looked for, and what has a similar name."""
+def missing(place: Place, below: str = "") -> VolumeError:
+    """The error for a place where no volume was found: what was looked for, and what has a similar name.
+
+    Args:
+        place: where it was looked for.
+        below: a sentence on the volumes in folders below.
+    """
     looked = "zarr (zarr.json, .zarray, .zgroup), N5 (attributes.json), precomputed (info)"
     if not place.is_local:
         return VolumeError(f"No volume at {place.path}: looked for {looked}. Check the address and your access to it.")
@@ -195,7 +208,7 @@ def missing(place: Place) -> VolumeError:
             f"{path} is a file; volumes are read from {looked}. Bring it in with: petavox convert {path} DST.zarr"
         )
     if path.is_dir():
-        return VolumeError(f"No volume in the folder {path}: looked for {looked}.{_listing(path)}")
+        return VolumeError(f"No volume in the folder {path}: looked for {looked}.{below or _listing(path)}")
     near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=3, cutoff=0.5)
     hint = f" Similar names there: {', '.join(near)}." if near else ""
     folder = "" if path.parent.is_dir() else f" The folder {path.parent} does not exist either."
@@ -204,6 +217,8 @@ def missing(place: Place) -> VolumeError:
 
 def _listing(path: Path) -> str:
     names = sorted(p.name for p in path.iterdir())
+    if any(f"{document}.gz" in names for document in DOCUMENTS):
+        return f" Its files were compressed one by one: unpack them first (gunzip -r {path})."
     return f" It holds: {', '.join(names[:8])}{' …' if len(names) > 8 else ''}." if names else " It is empty."
 
 
@@ -214,7 +229,7 @@ def storage_error(error: Exception, action: str, where: str) -> StorageError:
 
 
 def reason(error: Exception) -> str:
-    """What TensorStore or the system said, without the specification that TensorStore appends."""
+    """Returns what TensorStore or the system said, without the specification that TensorStore appends."""
     return str(error).partition(" [")[0].rstrip(".")
 
 

@@ -7,12 +7,12 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import VolumeError
 from ..geometry import BlockGrid, Box, Triple
+from .arrays import StoredArray
 from .spec import Nanometres, VolumeSpec
 from .stores import FAILURES, Found, storage_error
 
@@ -25,12 +25,23 @@ class Volume:
     Attributes:
         path: where it lies: an absolute path, or a URL.
         spec: shape, type, voxel size and the rest.
+        remarks: what whoever uses it must be told: of its size, or of how it is read.
     """
 
-    def __init__(self, path: str, spec: VolumeSpec, store: Any, found: Found, *, writable: bool) -> None:
+    def __init__(
+        self,
+        path: str,
+        spec: VolumeSpec,
+        array: StoredArray,
+        found: Found,
+        *,
+        writable: bool,
+        remarks: tuple[str, ...] = (),
+    ) -> None:
         self.path = path
         self.spec = spec
-        self._store = store
+        self.remarks = remarks
+        self._array = array
         self._found = found
         self._writable = writable
 
@@ -41,11 +52,11 @@ class Volume:
     def first_centre(self) -> Nanometres:
         """Position in nm of the centre of voxel (0, 0, 0).
 
-        OME-NGFF and the `transform` of COSEM state centres, all other formats the lower corner.
+        Precomputed, and zarr with a voxel size among its own attributes, state the lower corner, all others the centre.
         """
         found, spec = self._found, self.spec
-        stated = "voxel_size" in found.attributes or "resolution" in found.attributes
-        if (found.array_format in ("zarr", "zarr3") and not stated) or "transform" in found.attributes:
+        stated = ("voxel_size" in found.attributes or "resolution" in found.attributes) and found.array_format != "n5"
+        if found.array_format != "neuroglancer_precomputed" and (not stated or "transform" in found.attributes):
             return spec.translation
         z, y, x = (corner + size / 2 for corner, size in zip(spec.translation, spec.voxel_size, strict=True))
         return z, y, x
@@ -69,7 +80,7 @@ class Volume:
         elif channels is not None:
             raise VolumeError(f"Cannot read channels {channels} of {self.path}: it has no channel axis.")
         try:
-            return np.asarray(self._store[where].read(order="C").result())
+            return self._array.read(where)
         except FAILURES as error:
             raise storage_error(error, "read", f"{box} of {self.path}") from error
 
@@ -85,10 +96,11 @@ class Volume:
             StorageError: the storage refused (disk full, no permission).
         """
         self._check_write(box, array)
+        channels = () if self.spec.channels is None else (slice(None),)
         try:
             for unit in _units(box, self.spec.write_unit):
-                where = (..., *unit.slices())
-                self._store[where].write(array[(..., *unit.slices(box.start))]).result()
+                where = (*channels, *unit.slices())
+                self._array.write(where, array[(..., *unit.slices(box.start))])
         except FAILURES as error:
             raise storage_error(error, "write", f"{box} of {self.path}") from error
 

@@ -4,11 +4,13 @@ from pathlib import Path
 
 from petavox.pipeline.affinities.nearest import Channels
 from petavox.pipeline.geometry import BlockGrid
+from petavox.pipeline.volumes import VolumeSpec
 from petavox.tasks.contract import Density
 from petavox.workflows.planning.plan import Plan
 from petavox.workflows.recipes.segmentation_recipe import Recipe
 from petavox.workflows.stages.places import Places
 from petavox.workflows.stages.segmentation_stages import SegmentationStages
+from petavox.workflows.stages.stage import Frame
 
 OFFSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
@@ -23,12 +25,13 @@ def plan_of(volume, block, *, workers=2, memory=4 * 10**9, density=None, directo
         }
     )
     grid, places = BlockGrid(tuple(volume), tuple(block)), Places.of(recipe, directory)
+    frame = Frame(VolumeSpec(grid.volume, "uint8", (30.0, 6.0, 6.0)), grid.block, None)
     density = density or Density(0.02, 0.1)
     return Plan(
         recipe=recipe,
         directory=directory,
         grid=grid,
-        stages=SegmentationStages(recipe, grid, places, OFFSETS, 1, density).build(None, None),
+        stages=SegmentationStages(recipe, grid, places, frame, OFFSETS, 1, density).build(None, None),
         places=places,
         volumes={},
         identities={},
@@ -36,7 +39,6 @@ def plan_of(volume, block, *, workers=2, memory=4 * 10**9, density=None, directo
         memory=memory,
         density=density,
         density_note=None,
-        operations=0.0,
         patches=None,
         channels=Channels(),
         truth_offset=None,

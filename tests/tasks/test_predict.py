@@ -176,3 +176,32 @@ def test_a_checkpoint_with_other_offsets_is_refused_before_anything_runs(make, t
     save_checkpoint(tmp_path / "model", checkpoint, ResidualSymmetricUNet(turned).state_dict())
     with pytest.raises(CheckpointError, match="other offsets"):
         predict.resources(config, Density())
+
+
+def test_voxels_without_a_number_spoil_no_others_whatever_the_blocks(make, tmp_path):
+    grey = open_volume(tmp_path / "raw.zarr").read(Box.of_shape(SHAPE)).astype(np.float32)
+    hole = np.zeros(SHAPE, bool)
+    hole[2, 3, 5], hole[:, 20:, 2:9] = True, True
+    paths = {"mean": np.where(hole, np.float32(120), grey), "odd": np.where(hole, np.float32(np.nan), grey)}
+    paths["odd"][2, 3, 5] = np.inf
+    for name, voxels in paths.items():
+        made = create_volume(tmp_path / f"{name}.zarr", VolumeSpec(SHAPE, "float32", (30.0, 6.0, 6.0), chunk=SHAPE))
+        made.write(made.spec.box, voxels)
+    ways = {"mean": make(SHAPE), "odd": make(SHAPE, chunk=(3, 8, 8))}, {"odd": make((4, 8, 8))}
+    configs = [
+        config.model_copy(update={"raw": str(tmp_path / f"{name}.zarr")})
+        for way in ways
+        for name, config in way.items()
+    ]
+    outcomes = [run_all(config) for config in configs]
+    expected, found, cut = map(read_all, configs)
+    for axis in range(3):  # an edge to where there is no number has affinity 0, all others are those of the mean
+        touched = hole.copy()
+        after, before = [slice(None)] * 3, [slice(None)] * 3
+        after[axis], before[axis] = slice(1, None), slice(-1)
+        touched[tuple(after)] |= hole[tuple(before)]
+        assert not found[axis][touched].any()
+        np.testing.assert_array_equal(found[axis][~touched], expected[axis][~touched])
+    np.testing.assert_array_equal(found, cut)
+    counted = [sum(outcome.counts.get(predict.NOT_FINITE, 0) for outcome in run.values()) for run in outcomes]
+    assert counted == [0, hole.sum(), hole.sum()]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from petavox.pipeline.agglomeration.greedy_merging import MergeRule
+from petavox.pipeline.agglomeration.rules import MergeRule
 from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.geometry import Box, Triple
 from petavox.pipeline.thresholds import Threshold

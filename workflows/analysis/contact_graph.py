@@ -21,7 +21,6 @@ from ...pipeline.agglomeration.octree_node import Ids, Region, decide, look_up
 from ...pipeline.agglomeration.small_supervoxels import JoinRule, join_small, linked
 from ...pipeline.errors import RequestError
 from ...pipeline.geometry import BlockGrid, Box, Octree, Triple, triple
-from ...pipeline.thresholds import Threshold
 from ...pipeline.volumes import open_volume
 from ...tasks import block_tables
 from ...tasks.agglomerate import region_of_block
@@ -58,8 +57,10 @@ def contact_graph(run: str | Path, box: Box | Sequence[Sequence[int]]) -> networ
     Memory is proportional to the box and to the blocks that its supervoxels reach or touch; of these only tables are
     read.
 
-        >>> graph = petavox.contact_graph("runs/recipe", ((0, 0, 0), (32, 256, 256)))
-        >>> sorted(graph.edges(data="affinity"), key=lambda edge: -edge[2])[:10]  # the strongest contacts
+        >>> graph = petavox.contact_graph("runs/recipe", ((0, 0, 0), (8, 64, 64)))
+        >>> strongest = sorted(graph.edges(data="affinity"), key=lambda edge: -edge[2])[:10]
+        >>> 0 < strongest[0][2] <= 1
+        True
 
     Args:
         run: a run directory with a finished segmentation, or that of a cut.
@@ -107,7 +108,7 @@ def _open(directory: Path) -> _Run:
     recipe = load(directory / RECIPE)
     places = Places.of(recipe, directory)
     wanted = recipe.supervoxels
-    rule = JoinRule(wanted.join_size, Threshold.parse(str(wanted.join_affinity), "join_affinity"))
+    rule = JoinRule.parse(wanted.join_size, wanted.join_affinity)
     grid = BlockGrid(open_volume(places.fragments).spec.shape, recipe.blocks.shape, region_of(recipe))
     return _Run(grid, places, rule)
 

@@ -9,14 +9,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from ...pipeline.agglomeration.greedy_merging import MergeRule
 from ...pipeline.agglomeration.small_supervoxels import JoinRule
 from ...pipeline.errors import RequestError
 from ...pipeline.evaluation.contingency import Contingency, check_scorable, count
@@ -74,14 +73,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What `tune` found.
+    """Holds the choice that `tune` made, and everything that it tried.
 
     Args:
-        grid: what was tried.
+        grid: values that were tried.
         trials: all of it, in the order in which it was tried.
         chosen: the best of them.
         parts: the half that chose, the other one, and the whole box; or the box alone.
-        recipe: of the run, with what was chosen, from the affinities on.
+        recipe: recipe of the run, with what was chosen, from the affinities on.
     """
 
     grid: Grid
@@ -105,12 +104,12 @@ def tune(
     """Choose the thresholds of a run's recipe on a part of its volume that has a truth.
 
     Args:
-        directory: of a run, or a cut, whose affinities are there.
-        grid: what is tried.
+        directory: directory of a run, or a cut, whose affinities are there.
+        grid: values to try.
         progress: is told of each low and high.
         box: voxels of the run's volume; all of the truth unless given.
         split: the axis along which the box is cut in two; its longest unless given. "none": the whole box chooses.
-        half: which one chooses.
+        half: half that chooses.
         context: voxels around the box, as far as the volume goes, that are segmented with it and not scored: objects
             may meet there.
         overrides: values laid over the run's recipe, "evaluate.truth=labels.zarr".
@@ -152,7 +151,7 @@ def tune(
 
 @dataclass(frozen=True)
 class _Given:
-    """What is segmented, and by what it is scored.
+    """Holds the affinities that are segmented, and the truth that scores them.
 
     Args:
         affinities: uint8 (3, Z, Y, X) of a box.
@@ -167,8 +166,9 @@ class _Given:
     def count(self, box: Box, fragments: Fragments) -> Contingency:
         """The contingency table of truth and fragments; of the truth, nothing beyond the box is looked at."""
         wanted = self.scoring.model_copy(update={"start": box.start, "stop": box.stop})
-        truth, mask = contingency.read_truth(wanted, box)
-        return count(truth, fragments.labels[box.slices(self.box.start)], mask=mask, origin=box.start)
+        truth = contingency.read_truth(wanted, box)
+        table = count(truth.labels, fragments.labels[box.slices(self.box.start)], mask=truth.mask, origin=box.start)
+        return replace(table, unknown=truth.unknown)
 
 
 def _scoring(
@@ -239,9 +239,9 @@ def _merge(
     """The trials of one graph, one linkage and one veto."""
     if not agglomerations:
         return
-    if agglomerations[0].linkage == "mean":
+    if not agglomerations[0].histogram_levels:
         graph = graph.without_histograms()
-    asked = {_rule(agglomeration): agglomeration for agglomeration in agglomerations}
+    asked = {agglomeration.merge_rule(): agglomeration for agglomeration in agglomerations}
     for rule, cut in recuts(graph, table, asked, agglomerations[0].dust_size):
         found = score(cut)
         yield Trial(supervoxels, asked[rule], found.adapted_rand_error, found.voi_split, found.voi_merge)
@@ -252,25 +252,14 @@ def _judge(given: _Given, boxes: dict[str, Box], chosen: Trial) -> Iterator[Part
     limits = Threshold.parse(supervoxels.low), Threshold.parse(supervoxels.high)
     fragments, contacts = oversegment(given.affinities, *limits, agglomeration.histogram_levels)
     graph = SegmentGraph.of_fragments(fragments, contacts, _join(supervoxels))
-    segments = graph.segments(_rule(agglomeration), agglomeration.dust_size)
+    segments = graph.segments(agglomeration.merge_rule(), agglomeration.dust_size)
     for name, box in boxes.items():
         table = recount(given.count(box, fragments), segments)
         yield Part(name, box, score(table) if len(table) else None)
 
 
 def _join(supervoxels: Supervoxels) -> JoinRule:
-    return JoinRule(supervoxels.join_size, Threshold.parse(supervoxels.join_affinity))
-
-
-def _rule(agglomeration: Agglomeration) -> MergeRule:
-    return MergeRule.parse(
-        threshold=agglomeration.threshold,
-        small_size=agglomeration.small_size,
-        small_threshold=agglomeration.small_threshold,
-        veto_size=agglomeration.veto_size,
-        veto_threshold=agglomeration.veto_threshold,
-        quantile=agglomeration.quantile if agglomeration.linkage == "quantile" else None,
-    )
+    return JoinRule.parse(supervoxels.join_size, supervoxels.join_affinity)
 
 
 def _written(recipe: Recipe, source: Input, chosen: Trial) -> Recipe:

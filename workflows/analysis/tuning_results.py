@@ -58,7 +58,7 @@ def tuning_json(tuning: Tuning) -> dict[str, Any]:
 
 
 def curve(tuning: Tuning) -> bytes:
-    """The error against the threshold as a PNG: of each linkage with what serves it best, by the half that chose."""
+    """Draws the error against the threshold as a PNG: each linkage with its best other settings."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), dpi=120, layout="constrained")
@@ -81,7 +81,7 @@ def curve(tuning: Tuning) -> bytes:
 
 def linkage_name(agglomeration: Agglomeration) -> str:
     """The linkage for reading, with its quantile if it has one."""
-    return "mean" if agglomeration.linkage == "mean" else f"quantile {agglomeration.quantile}"
+    return f"quantile {agglomeration.quantile}" if agglomeration.linkage == "quantile" else agglomeration.linkage
 
 
 def _line(trials: list[Trial]) -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""What all commands share: what their errors look like, and where they say what."""
+"""Shares among all commands how errors look, and which texts go to which stream."""
 
 from __future__ import annotations
 
@@ -24,19 +24,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Electron-microscopy volumes into neurons, block by block. --debug, anywhere, shows tracebacks.",
+    help="Turn electron-microscopy volumes into neurons, block by block. --debug, anywhere, shows tracebacks.",
 )
 
 DEBUG = "PETAVOX_DEBUG"
+_NO_CACHE = (
+    "Compiled kernels need a folder that can be written: neither the installation, nor the home folder, nor that for "
+    "temporary files can be. Set NUMBA_CACHE_DIR to one."
+)
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """A command of petavox."""
+    """Registers a function as a command of petavox."""
     return app.command()(guarded(function))
 
 
 def guarded(function: Callable[..., None]) -> Callable[..., None]:
-    """A command whose errors take one screen, and whose exit status says what kind they are."""
+    """Wraps a command: its errors take one screen, and its exit status says what kind they are."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **options: Any) -> None:
@@ -48,6 +52,8 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
             say("Stopped. The same command continues.")
             raise typer.Exit(130) from error
         except Exception as error:
+            if "cannot cache function" in str(error):
+                error = RequestError(_NO_CACHE)
             if os.environ.get(DEBUG):
                 traceback.print_exc()
             elif isinstance(error, PetavoxError):
@@ -68,7 +74,7 @@ def run_recipe(recipe: Recipe, directory: Path, as_json: bool, force: Sequence[s
 
 
 def finish(ending: Ending, as_json: bool, again: str) -> None:
-    """Say how a run ended."""
+    """Says how a run ended."""
     from ..report.ending import ending_text
     from .show_run import ending_json
 
@@ -84,7 +90,7 @@ def finish(ending: Ending, as_json: bool, again: str) -> None:
 
 
 def show_result(result: Any, as_json: bool) -> None:
-    """Results go to standard output, as JSON or for reading."""
+    """Prints a result on standard output, as JSON or for reading."""
     if as_json:
         print(json.dumps(result, indent=1))
     else:
@@ -94,5 +100,5 @@ def show_result(result: Any, as_json: bool) -> None:
 
 
 def say(text: str) -> None:
-    """All else goes to standard error."""
+    """Prints everything that is no result, on standard error."""
     print(text, file=sys.stderr, flush=True)

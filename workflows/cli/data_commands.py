@@ -1,4 +1,4 @@
-"""The commands that take a volume, a network, or nothing at all."""
+"""Defines the commands that make, convert, predict, train and score, and the one that examines the machine."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ from .options import (
 
 @command
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where everything goes.")] = Path("demo"),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="A folder for everything that the demo makes.")
+    ] = Path("demo"),
     workers: Annotated[int, typer.Option("--workers", metavar="N", help="Worker processes.")] = 2,
     as_json: JsonOption = False,
 ) -> None:
-    """A phantom volume from nothing to scores and a report."""
+    """Try petavox: draw a phantom volume, segment it, score it, and write a report."""
     from ..progress import on_standard_error
     from ..runs.demo import run_demo
 
@@ -39,50 +41,95 @@ def demo(
 @command
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="SRC", help="TIFF, sections in a folder, HDF5, zarr, N5, precomputed.")
+        str,
+        typer.Argument(
+            metavar="SRC",
+            help="The volume: TIFF, a folder or 'pattern' of sections, HDF5, zarr, N5, precomputed; a path or URL.",
+        ),
     ],
-    destination: Annotated[Path, typer.Argument(metavar="DST", help="A new OME-Zarr volume.")],
-    voxel_size: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="In nm, where SRC does not say.")] = None,
+    destination: Annotated[
+        Path, typer.Argument(metavar="DST", help="The OME-Zarr volume to make; it must not exist yet.")
+    ],
+    voxel_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Z,Y,X", help="Size of a voxel in nm. Needed where SRC does not say, or says something else."
+        ),
+    ] = None,
     axes: Annotated[
-        str | None, typer.Option(metavar="ZYX", help="Of SRC in its own order, where it does not say.")
+        str | None,
+        typer.Option(
+            metavar="ZYX",
+            help="Names of the axes of SRC, in its own order. For a TIFF, zyx takes pages as they come.",
+        ),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="Which array of an HDF5 file.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of an array in an HDF5 file, an image in an OME-TIFF, or a group."),
+    ] = None,
+    channel: Annotated[
+        int | None, typer.Option(metavar="N", help="The channel to take, from 0. Default: all of them.")
+    ] = None,
+    time: Annotated[int | None, typer.Option(metavar="N", help="The point of time to take, from 0.")] = None,
+    in_order: Annotated[
+        bool, typer.Option("--in-order", help="Take sections in the order of their names, whatever their numbers say.")
+    ] = False,
+    lossy: Annotated[bool, typer.Option("--lossy", help="Read JPEG sections, too.")] = False,
     box: BoxOption = None,
-    chunk: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Unit of reading of DST, in voxels.")] = None,
+    chunk: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="Shape of the chunks of DST, in voxels.")] = None,
     offsets: Annotated[
-        str | None, typer.Option(metavar="Z,Y,X;…", help="Of affinity channels, in voxels, where SRC does not say.")
+        str | None,
+        typer.Option(
+            metavar="Z,Y,X;…", help="Offset of each affinity channel, in voxels. Needed where SRC does not say."
+        ),
     ] = None,
+    preview: Annotated[Path | None, typer.Option(metavar="PNG", help="Also make a picture of the volume.")] = None,
 ) -> None:
-    """Any volume → OME-Zarr."""
+    """Convert a volume into OME-Zarr: TIFF, PNG, HDF5, zarr, N5, precomputed; the same command goes on."""
     from ..conversion.convert import convert as convert_volume
+    from ..conversion.options import SourceOptions
     from ..progress import on_standard_error
 
-    volume = convert_volume(
-        source,
-        destination,
+    options = SourceOptions(
         voxel_size=None if voxel_size is None else parse_three(float, voxel_size, "--voxel-size"),
         axes=axes,
         dataset=dataset,
+        offsets=None if offsets is None else [parse_three(int, offset, "--offsets") for offset in offsets.split(";")],
+        channel=channel,
+        time=time,
+        in_order=in_order,
+        lossy=lossy,
+    )
+    converted = convert_volume(
+        source,
+        destination,
+        options,
         box=parse_box(box),
         chunk=None if chunk is None else parse_three(int, chunk, "--chunk"),
-        offsets=None if offsets is None else [parse_three(int, offset, "--offsets") for offset in offsets.split(";")],
+        preview=preview,
+        tell=say,
         progress=on_standard_error(),
     )
-    print(volume.path)
+    print(converted)
 
 
 @command
 def predict(
-    raw: Annotated[str, typer.Argument(metavar="RAW", help="A raw volume.")],
-    out: Annotated[str, typer.Argument(metavar="OUT", help="A new volume of its affinities.")],
-    checkpoint: Annotated[str, typer.Option("--checkpoint", metavar="NAME", help="A model's name, or a folder.")],
+    raw: Annotated[str, typer.Argument(metavar="RAW", help="The image volume.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The affinities volume to make; it must not exist yet.")],
+    checkpoint: Annotated[
+        str,
+        typer.Option(
+            "--checkpoint", metavar="NAME", help="The network: a model's name, or the folder of a checkpoint."
+        ),
+    ],
     run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="Run directory. Default: runs/OUT.")] = None,
     cluster: ClusterOption = None,
     workers: WorkersOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The affinities of a raw volume, and nothing else; the same command continues."""
+    """Predict the affinities of an image volume, and stop there. The same command continues."""
     from ..recipes.prediction_recipe import name_of, prediction
 
     recipe = prediction(raw, out, checkpoint, all_overrides(cluster, workers, overrides))
@@ -129,33 +176,45 @@ def mask(
 @command
 def train(
     recipe: RecipePath,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Default: training/NAME.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder of the training. Default: training/NAME.")
+    ] = None,
     overrides: SetOption = None,
 ) -> None:
     """Train an affinity network, or continue its training."""
     from ..models.train import train_from_recipe
 
     folder = out or Path("training") / recipe.stem
-    print(train_from_recipe(recipe, folder, overrides or (), lambda line: say(json.dumps(line))))
+    print(train_from_recipe(recipe, folder, overrides or (), lambda line: say(json.dumps(line)), say))
 
 
 @command
 def evaluate(
-    segmentation: Annotated[str, typer.Argument(metavar="SEGMENTATION", help="Labels to score.")],
-    truth: Annotated[str, typer.Argument(metavar="TRUTH", help="True labels; 0 is not scored.")],
-    mask: Annotated[str | None, typer.Option("--mask", metavar="M", help="Score only where this is not 0.")] = None,
+    segmentation: Annotated[str, typer.Argument(metavar="SEGMENTATION", help="The segmentation to score.")],
+    truth: Annotated[str, typer.Argument(metavar="TRUTH", help="The true labels. Voxels with label 0 are not scored.")],
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            "--mask", metavar="M", help="A volume on the grid of TRUTH. Only voxels where it is not 0 are scored."
+        ),
+    ] = None,
     offset: Annotated[
-        str | None, typer.Option("--offset", metavar="Z,Y,X", help="Of the truth's first voxel in the segmentation.")
+        str | None,
+        typer.Option(
+            "--offset", metavar="Z,Y,X", help="Position of the first voxel of TRUTH in SEGMENTATION, in voxels."
+        ),
     ] = None,
     box: BoxOption = None,
     tolerance: Annotated[
-        float | None, typer.Option("--tolerance", metavar="NM", help="Leave out truth this close to a boundary.")
+        float | None,
+        typer.Option("--tolerance", metavar="NM", help="Do not score voxels of TRUTH this close to a boundary, in nm."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score a segmentation: adapted Rand error, variation of information, the largest splits and mergers."""
     from ..analysis.evaluate import evaluate_volumes
     from ..progress import on_standard_error
+    from ..report.score_rows import UNKNOWN
     from .show_scores import scores_table
 
     progress = on_standard_error()
@@ -177,12 +236,14 @@ def evaluate(
         )
     finally:
         progress.close()
+    if scores.unknown_voxels:
+        say(f"{truth}: {scores.unknown_voxels:,} voxels {UNKNOWN}.")
     show_result(scores.to_json() if as_json else scores_table(scores), as_json)
 
 
 @command
 def doctor(as_json: JsonOption = False) -> None:
-    """What petavox finds on this machine, and what is wrong with it."""
+    """Check this machine: versions, memory, GPU, SLURM, and whether compiled kernels are kept."""
     from .doctor import examine, findings_table
 
     findings = examine()

@@ -1,4 +1,4 @@
-"""What petavox finds on a machine: versions, cores, memory, GPU, and whether its kernels can be kept compiled."""
+"""Examines a machine: versions, cores, memory, GPU, batch systems, and whether compiled kernels can be kept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..report.versions import versions
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at; `advice` says what to do where it is not good."""
+    """Describes one thing that was looked at; `advice` says what to do where it is not good."""
 
     name: str
     found: str
@@ -28,7 +28,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at everything."""
+    """Examines everything."""
     return [*_versions(), *_machine(), *_gpu(), *map(_batch_system, DIALECTS), _kernel_cache()]
 
 
@@ -79,7 +79,7 @@ def cudnn_version(number: int | None) -> str:
 
 
 def _batch_system(kind: str) -> Finding:
-    """Whether jobs can be submitted from here, and whether the batch system answers."""
+    """Finds out whether jobs can be submitted from here, and whether the batch system answers."""
     queue = queue_of(kind)
     try:
         queue.check_available()

@@ -1,4 +1,4 @@
-"""The commands about models: which there are, what is known of one, and how one comes and goes."""
+"""Defines the commands about models: list them, show one, add one, export one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ModelName = Annotated[str, typer.Argument(metavar="NAME", help="A model's name, 
 @models.callback()
 @guarded
 def list_(context: typer.Context, as_json: JsonOption = False) -> None:
-    """The models that recipes can name: without a command, a list of them."""
+    """List the networks that recipes can name; show, add or export one."""
     if context.invoked_subcommand is not None:
         return
     from ..models.catalogue import list_models
@@ -34,7 +34,7 @@ def list_(context: typer.Context, as_json: JsonOption = False) -> None:
 @models.command()
 @guarded
 def show(name: ModelName, as_json: JsonOption = False) -> None:
-    """The card and the config of a model."""
+    """Show the card and the config of a model."""
     from ..models.card import read_card
     from ..models.catalogue import describe
 
@@ -49,11 +49,18 @@ def show(name: ModelName, as_json: JsonOption = False) -> None:
 @models.command()
 @guarded
 def add(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="Folder of a checkpoint, or an ONNX file of ours.")],
-    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Default: that of SOURCE.")] = None,
-    half: Annotated[bool, typer.Option("--half", help="Round weights to half precision, in half the space.")] = False,
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="The folder of a checkpoint, or an ONNX file that petavox exported."),
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="The model's name. Default: the name of SOURCE.")
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Round weights to half precision: half the size, nearly the same affinities.")
+    ] = False,
 ) -> None:
-    """Put a checkpoint among your own models, where recipes find it by its name."""
+    """Add a checkpoint to your own models, so that recipes find it by its name."""
     from ..models.catalogue import add_model
 
     print(add_model(source, name, half=half))
@@ -63,7 +70,7 @@ def add(
 @guarded
 def export(
     name: ModelName,
-    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="A new file.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The ONNX file to make; it must not exist yet.")],
 ) -> None:
     """Write a model as an ONNX file, for other programs; `add` reads it back."""
     from ..models.catalogue import export_model

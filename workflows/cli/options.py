@@ -1,4 +1,4 @@
-"""Arguments that several commands take: how they are declared, and what their texts mean."""
+"""Declares the arguments that several commands take, and parses their texts."""
 
 from __future__ import annotations
 
@@ -18,52 +18,56 @@ if TYPE_CHECKING:
 Number = TypeVar("Number", int, float)
 Word = TypeVar("Word", bound=str)
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A TOML recipe.")]
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe: a TOML file.")]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 RunOption = Annotated[
     Path | None,
-    typer.Option(
-        "--run", metavar="DIR", help="Run directory. Default: the recipe's, if it lies in one; else runs/NAME."
-    ),
+    typer.Option("--run", metavar="DIR", help="Run directory. Default: the recipe's own, else runs/NAME."),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Lay a value over the recipe, as in blocks.shape=[64,256,256]."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Use this value in place of the recipe's, as in blocks.shape=[64,256,256]."
+    ),
 ]
-ClusterOption = Annotated[str | None, typer.Option("--cluster", metavar="KIND", help="serial, local or slurm.")]
-WorkersOption = Annotated[int | None, typer.Option("--workers", metavar="N", help="Worker processes.")]
-BoxOption = Annotated[str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Only this part, in voxels.")]
+ClusterOption = Annotated[
+    str | None, typer.Option("--cluster", metavar="KIND", help="Where tasks run: serial, local or slurm.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", metavar="N", help="Number of worker processes on this machine.")
+]
+BoxOption = Annotated[
+    str | None, typer.Option("--box", metavar="Z0:Z1,Y0:Y1,X0:X1", help="Part of the volume, in voxels.")
+]
 ForceOption = Annotated[
     list[str] | None,
-    typer.Option("--force-stage", metavar="NAME", help="Compute this stage, and what depends on it, again."),
+    typer.Option("--force-stage", metavar="NAME", help="Compute this stage again, and all stages that depend on it."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON on standard output.")]
 
 
 def load_recipe(path: Path, cluster: str | None, workers: int | None, overrides: Sequence[str] | None) -> Recipe:
-    """The recipe in a file, with what the command line lays over it."""
+    """Loads the recipe in a file, with the values of the command line laid over it."""
     from ..recipes.segmentation_recipe import load
 
     return load(path, all_overrides(cluster, workers, overrides))
 
 
 def all_overrides(cluster: str | None, workers: int | None, overrides: Sequence[str] | None) -> list[str]:
-    """What the command line lays over a recipe, as KEY=VALUE; --cluster and --workers win over --set."""
+    """Collects the command line's values for a recipe, as KEY=VALUE; --cluster and --workers win over --set."""
     chosen = {"cluster.kind": cluster, "cluster.workers": workers}
     return [*(overrides or ()), *(f"{key}={value}" for key, value in chosen.items() if value is not None)]
 
 
 def run_directory(recipe: Path, run: Path | None) -> Path:
-    """Where a recipe's run lies: as --run says, beside a recipe that a run keeps, or runs/NAME."""
-    from ..run_directory.layout import LEDGER
+    """Finds the run directory of a recipe: as --run says, beside a recipe that a run keeps, or runs/NAME."""
+    from ..run_directory.layout import directory_of
 
-    if run is not None:
-        return run
-    return recipe.parent if (recipe.parent / LEDGER).exists() else Path("runs") / recipe.stem
+    return directory_of(recipe) if run is None else run
 
 
 def parse_three(kind: Callable[[str], Number], text: str, option: str) -> list[Number]:
-    """Three numbers z,y,x.
+    """Parses three numbers z,y,x.
 
     Raises:
         RequestError: the text is something else.
@@ -98,7 +102,7 @@ def raw_source(
 
 
 def parse_choice(known: Sequence[Word], text: str, option: str) -> Word:
-    """One of some words.
+    """Parses a word that must be one of the known ones.
 
     Raises:
         RequestError: the text is none of them.
@@ -110,7 +114,7 @@ def parse_choice(known: Sequence[Word], text: str, option: str) -> Word:
 
 
 def parse_box(text: str | None) -> Box | None:
-    """The box that z0:z1,y0:y1,x0:x1 means.
+    """Parses a box z0:z1,y0:y1,x0:x1.
 
     Raises:
         RequestError: the text is something else.

@@ -1,4 +1,4 @@
-"""The commands that plan, run, continue, judge and change runs."""
+"""Defines the commands that plan, run, continue, judge and change runs."""
 
 from __future__ import annotations
 
@@ -35,18 +35,21 @@ def plan(
     workers: WorkersOption = None,
     overrides: SetOption = None,
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Run a few blocks, on scratch, and go by what they take.")
+        bool, typer.Option("--calibrate", help="Measure a few blocks of your data first, and estimate by them.")
     ] = False,
     calibration: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="With --calibrate: keep what was measured there; without: go by it."),
+        typer.Option(
+            metavar="FILE",
+            help="With --calibrate: write the measurements to this file. Without: estimate by this file.",
+        ),
     ] = None,
     show_jobs: Annotated[
-        bool, typer.Option("--show-jobs", help="Print the scripts of the jobs on a cluster, and nothing else.")
+        bool, typer.Option("--show-jobs", help="Print the job scripts for the cluster, and nothing else.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """What a recipe would run and what that costs; refuses what cannot work."""
+    """Show what a recipe would run and what that costs. Explains why a recipe cannot run on this machine."""
     from ..planning.calibration import read
     from ..planning.estimate import estimate
     from ..planning.plan import look_through, make_plan
@@ -88,7 +91,7 @@ def run(
     force: ForceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a recipe, or continue its run: what is done is not done again."""
+    """Run a recipe, or continue its run. Finished blocks are kept."""
     directory = run_directory(recipe, run)
     run_recipe(load_recipe(recipe, cluster, workers, overrides), directory, as_json, force or ())
 
@@ -100,7 +103,7 @@ def submit(
     cluster: ClusterOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Run a recipe on SLURM with a driver that is a job itself, so that you can log out."""
+    """Run a recipe on SLURM, and log out: the driver is a job as well."""
     from ..runs.submit import submit as submit_run
 
     directory = run_directory(recipe, run)
@@ -110,7 +113,7 @@ def submit(
 
 @command
 def cancel(run: RunPath) -> None:
-    """End every job of a run on SLURM, its driver included; what is done is kept."""
+    """End every job of a run on SLURM, its driver included. Finished blocks are kept."""
     from ..runs.submit import cancel as cancel_run
 
     say(f"{cancel_run(run)} jobs ended. `petavox submit` or `petavox run` continues.")
@@ -120,7 +123,7 @@ def cancel(run: RunPath) -> None:
 def retry(
     run: RunPath, cluster: ClusterOption = None, workers: WorkersOption = None, as_json: JsonOption = False
 ) -> None:
-    """Continue a run from its directory alone, blocks that failed included."""
+    """Continue a run from its directory alone, and try failed blocks again."""
     from ..run_directory.checks import check_run_directory
     from ..run_directory.layout import RECIPE
 
@@ -132,12 +135,13 @@ def retry(
 def status(
     run: RunPath,
     recipe: Annotated[
-        Path | None, typer.Option("--recipe", metavar="RECIPE", help="Also say what this recipe would compute again.")
+        Path | None,
+        typer.Option("--recipe", metavar="RECIPE", help="Also list the stages that this recipe would compute again."),
     ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """How far a run is, what failed, who works on it, and what a changed recipe would compute again."""
+    """Show how far a run is, what failed, who works on it, and what a changed recipe would compute again."""
     from ..runs.status import look
     from .show_status import status_json, status_table
 
@@ -148,12 +152,12 @@ def status(
 @command
 def audit(
     run: RunPath,
-    repair: Annotated[bool, typer.Option("--repair", help="Make what is missing or damaged again.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Compute missing and damaged results again.")] = False,
     cluster: ClusterOption = None,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Is everything that a run has made there, and what it was? Exit status 1: no, and it was not repaired."""
+    """Read back every result of a run, and compare it with its checksum. Exit status 1: something is wrong."""
     from ..progress import on_standard_error
     from ..runs.audit import audit as audit_run
     from .show_audit import audit_json, audit_text
@@ -170,7 +174,9 @@ def audit(
 @command
 def cut(
     run: RunPath,
-    threshold: Annotated[str, typer.Option("--threshold", metavar="T", help="Of agglomeration, in [0, 1].")],
+    threshold: Annotated[
+        str, typer.Option("--threshold", metavar="T", help="The new agglomeration.threshold, from 0 to 1.")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Run directory. Default: RUN/cuts/threshold=T…")
     ] = None,
@@ -179,7 +185,7 @@ def cut(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Another segmentation from a finished run's supervoxels, without its affinities: only merging is done again."""
+    """Make another segmentation from a finished run: its supervoxels are merged again, affinities are not needed."""
     from ..runs.cut import plan_cut
 
     run_recipe(*plan_cut(run, threshold, all_overrides(cluster, workers, overrides), out), as_json)
@@ -191,16 +197,21 @@ def verify(
     box: BoxOption = None,
     block: Annotated[
         list[str] | None,
-        typer.Option("--block", metavar="Z,Y,X", help="A block shape to cut with; may be repeated. Default: two."),
+        typer.Option(
+            "--block",
+            metavar="Z,Y,X",
+            help="A block shape, in voxels; may be repeated. Default: two others than the run's.",
+        ),
     ] = None,
     scratch: Annotated[
-        Path | None, typer.Option("--scratch", metavar="DIR", help="For what is removed again. Default: beside RUN.")
+        Path | None,
+        typer.Option("--scratch", metavar="DIR", help="A folder for temporary volumes. Default: beside RUN."),
     ] = None,
     cluster: ClusterOption = None,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Cut a run's volume into other blocks, and compare the segmentations bit for bit; exit status 1: they differ."""
+    """Segment a run again in other blocks, and compare voxel by voxel. Exit status 1: the results differ."""
     from ...pipeline.geometry import triple
     from ..progress import on_standard_error
     from ..run_directory.checks import check_run_directory
@@ -226,25 +237,37 @@ def tune(
     run: RunPath,
     box: BoxOption = None,
     split: Annotated[
-        str | None, typer.Option("--split", metavar="AXIS", help="Cut the box in two along z, y or x; none: do not.")
+        str | None,
+        typer.Option(
+            "--split", metavar="AXIS", help="Axis along which the box is cut into two halves: z, y, x or none."
+        ),
     ] = None,
-    half: Annotated[str, typer.Option("--half", metavar="HALF", help="Which half chooses: first or second.")] = "first",
+    half: Annotated[
+        str, typer.Option("--half", metavar="HALF", help="The half that chooses the thresholds: first or second.")
+    ] = "first",
     context: Annotated[
-        str, typer.Option("--context", metavar="Z,Y,X", help="Segment so many voxels around the box, too.")
+        str,
+        typer.Option(
+            "--context", metavar="Z,Y,X", help="Voxels around the box that are segmented with it, but not scored."
+        ),
     ] = "0,0,0",
     grid: Annotated[
-        Path | None, typer.Option("--grid", metavar="FILE", help="A TOML file of the values to try.")
+        Path | None, typer.Option("--grid", metavar="FILE", help="A TOML file with the values to try.")
     ] = None,
     tried: Annotated[
-        list[str] | None, typer.Option("--try", metavar="KEY=VALUES", help="Lay values over it: threshold=[0.2,0.3].")
+        list[str] | None,
+        typer.Option("--try", metavar="KEY=VALUES", help="Values to try for one key, as in threshold=[0.2,0.3]."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="For recipe, trials and curve. Default: RUN/tuning.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Folder for the chosen recipe, the trials and the curve. Default: RUN/tuning."
+        ),
     ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Choose a run's thresholds by one half of its truth, without predicting again; the other half is scored, too."""
+    """Choose thresholds by one half of the true labels, and score the choice by the other half."""
     from ...pipeline.geometry import triple
     from ..analysis.tune import AXES, HALVES
     from ..analysis.tune import tune as tune_run

@@ -1,4 +1,4 @@
-"""What `petavox audit` prints: for people, and as plain values for `--json`."""
+"""Prints the findings of `petavox audit`: as text for people, as plain values for `--json`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..runs.audit import Audit, Listed
 
 
 def audit_text(found: Audit) -> str:
-    """What is wrong, or was."""
+    """Lists the flaws that an audit has found and mended as text."""
     findings = found.findings
     lines = [found.restored] if found.restored else []
     lines += [_line(listed) for listed in findings.listed]
@@ -33,7 +33,7 @@ def _line(listed: Listed) -> str:
 
 
 def audit_json(found: Audit) -> dict[str, Any]:
-    """The same as plain values; boxes in voxels."""
+    """Returns the findings of an audit as plain values; boxes in voxels."""
     return {
         "directory": str(found.directory),
         "exit_status": found.exit_status,

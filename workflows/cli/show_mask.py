@@ -1,4 +1,4 @@
-"""How a mask of tissue is told: a few lines for people, plain values for `--json`."""
+"""Tells of a mask of tissue: in a few lines for people, in plain values for `--json`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def mask_text(mask: TissueMask) -> str:
-    """What was found, by what, and what to do where that is wrong."""
+    """Tells how much tissue was found, what decided, and what to do where that is wrong."""
     level = "" if mask.level is None else f" of level {mask.level}"
     size = " × ".join(f"{length:g}" for length in mask.spec.voxel_size)
     shape = " × ".join(map(str, mask.spec.shape))
@@ -24,7 +24,7 @@ def mask_text(mask: TissueMask) -> str:
 
 
 def mask_json(mask: TissueMask) -> dict[str, Any]:
-    """The same as plain values; lengths in nm."""
+    """Gives a mask as plain values; lengths in nm."""
     return {
         "path": str(mask.path),
         "share": mask.share,

@@ -1,4 +1,4 @@
-"""What `petavox models` prints."""
+"""Prints the list of `petavox models`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def models_table(entries: list[Entry]) -> RenderableType:
-    """Models for reading."""
+    """Lays out models as a table."""
     from rich.console import Group
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""How a plan and its costs are printed: tables for people, plain values for `--json`."""
+"""Prints a plan and its costs: tables for people, plain values for `--json`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORTH_SAYING = 0.95
 
 
 def plan_table(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> RenderableType:
-    """What would run: stages with tasks and costs, volumes with bytes, totals, and what stands against it."""
+    """Lays out a plan: stages with tasks and costs, volumes with bytes, totals, and the reasons against it."""
     workers = plan.recipe.cluster
     disk = f"{in_bytes(costs.disk)} of disk in the end, at most {in_bytes(costs.peak_disk)} meanwhile"
     return Group(
@@ -49,7 +49,7 @@ def _covered(plan: Plan) -> str:
 
 
 def plan_json(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> dict[str, Any]:
-    """The same as plain values; bytes, seconds, hours and voxels."""
+    """Returns a plan and its costs as plain values; bytes, seconds, hours and voxels."""
     totals = ("tasks", "seconds", "hours", "read", "written", "disk", "peak_disk")
     return {
         "directory": str(plan.directory),

@@ -1,4 +1,4 @@
-"""What the commands print of runs: tables for people, plain values for `--json`."""
+"""Prints the end of a run and the verdict of `petavox verify`: tables for people, plain values for `--json`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def ending_json(ending: Ending) -> dict[str, Any]:
-    """The same as plain values."""
+    """Returns the end of a run as plain values."""
     return {
         "directory": str(ending.directory),
         "exit_status": ending.exit_status,
@@ -30,7 +30,7 @@ def ending_json(ending: Ending) -> dict[str, Any]:
 
 
 def verdict_table(verdict: Verdict) -> RenderableType:
-    """How each way to cut a volume differs from the reference."""
+    """Lays out how each way to cut a volume differs from the reference."""
     table = _table("blocks", "tasks", "seconds", "segments", "supervoxels")
     for recut in verdict.recuts:
         differences = [_difference(found) for found in (recut.segments, recut.supervoxels)]
@@ -39,7 +39,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
-    """The same as plain values."""
+    """Returns the verdict of `petavox verify` as plain values."""
     return {
         "identical": verdict.identical,
         "box": [list(verdict.box.start), list(verdict.box.stop)],

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def scores_table(scores: Scores) -> RenderableType:
-    """The scores, and the ten largest splits and mergers, as rich prints them on a terminal."""
+    """Lays out the scores, and the ten largest splits and mergers, as rich prints them on a terminal."""
     from rich.console import Group
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""What `petavox status` prints: a table for people, plain values for `--json`."""
+"""Prints the status of a run: a table for people, plain values for `--json`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def status_table(found: Look) -> RenderableType:
-    """The same for reading."""
+    """Lays out the status of a run as a table."""
     from rich.console import Group
     from rich.table import Table
 
@@ -39,35 +39,14 @@ def status_table(found: Look) -> RenderableType:
         rate = "" if stage.rate is None else f"{stage.rate:.3g}"
         left = _duration(_time_left(found.status, stage)) if found.driver else ""
         table.add_row(stage.name, *(f"{count:,}" for count in counts), rate, left, in_bytes(stage.peak_memory))
-    failures = [
-        f"{name} task {number}, tried {tries} times: {why.splitlines()[0] if why else ''}"
-        for name, number, tries, why in found.status.failures
-    ]
+    failures = list(found.failures())
     compared = [f"With {found.recipe}:", *(f"  {line}" for line in found.changes)] if found.recipe else []
     more: list[RenderableType] = [line for block in (failures, compared) if block for line in ("", *block)]
-    return Group(_driver_line(found), "", table, *more)
-
-
-def _driver_line(found: Look) -> str:
-    status = found.status
-    if found.driver is None:
-        if found.lost is None:
-            return f"{found.directory}: no driver is at work."
-        return f"{found.directory}: no driver is at work; the last, {found.lost}, ended without a word."
-    workers = (
-        ", ".join(f"{count} {pool} workers" for pool, count in status.workers.items() if count or pool == "cpu")
-        or "no workers yet"
-    )
-    gpu = "" if status.gpu_share is None else f"; GPU workers were busy {status.gpu_share:.0%} of the time"
-    left = _duration(status.time_left)
-    return (
-        f"{found.directory}: {found.driver} has been at work for {_duration(status.seconds)} with {workers}{gpu};"
-        f" {f'about {left} left' if left else 'time left not known yet'}."
-    )
+    return Group(found.in_words(), "", table, *more)
 
 
 def status_json(found: Look) -> dict[str, Any]:
-    """The same as plain values; seconds and bytes."""
+    """Returns the status of a run as plain values; seconds and bytes."""
     status = found.status
     return {
         "driver": None if found.driver is None else _holder(found.driver),

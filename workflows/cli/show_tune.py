@@ -1,4 +1,4 @@
-"""What `petavox tune` prints: the best trials, and what the chosen one scores."""
+"""Prints the result of `petavox tune`: the best trials, and the scores of the chosen one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN = 10
 
 
 def tuning_table(tuning: Tuning) -> RenderableType:
-    """The best trials, what the chosen one scores everywhere, and what to make of it."""
+    """Lays out the best trials, the scores of the chosen one, and a warning where the choice lies at an end."""
     from rich.console import Group
     from rich.table import Table
 

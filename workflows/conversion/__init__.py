@@ -1,1 +1,1 @@
-"""Conversion: volumes in other formats become OME-Zarr."""
+"""Other formats in and out: volumes of laboratories become OME-Zarr."""

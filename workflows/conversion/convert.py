@@ -1,73 +1,91 @@
-"""Bringing volumes in: TIFF, PNG sections, HDF5, zarr, N5 and precomputed become OME-Zarr, box by box."""
+"""Bringing volumes in: TIFF, sections, HDF5, zarr, N5 and precomputed become OME-Zarr, box by box."""
 
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ...pipeline.errors import RequestError, StorageError, VolumeError
+from ...pipeline.errors import PetavoxError, RequestError, VolumeError
 from ...pipeline.geometry import BlockGrid, Box, Triple, triple
 from ...pipeline.volumes import Volume, VolumeSpec, create_volume, default_chunks, open_volume
 from ..progress import Progress
+from .journal import Journal, journal_for
+from .options import SourceOptions
+from .preview import check_preview, write_preview
 from .sources import Source, open_source
+from .summary import Converted, both, extremes_of
 
 SHARD: Triple = (64, 512, 512)  # voxels; what one file of a converted volume holds
 REGION_BYTES = 1 << 28  # read at a time, at least one shard
+OTHER_FORMATS = frozenset(
+    {
+        *(".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".h5", ".hdf5", ".hdf", ".n5", ".mrc", ".nii", ".nrrd"),
+        *(".npy", ".npz", ".raw", ".zip", ".gz", ".toml", ".txt"),
+    }
+)
+"""Endings of names that promise another format than that which is written."""
 
 
 def convert(
     source: str | Path,
     destination: str | Path,
+    options: SourceOptions | None = None,
     *,
-    voxel_size: Sequence[float] | None = None,
-    axes: str | None = None,
-    dataset: str | None = None,
     box: Box | None = None,
     chunk: Sequence[int] | None = None,
-    offsets: Sequence[Sequence[int]] | None = None,
+    preview: Path | None = None,
+    tell: Callable[[str], None] = lambda remark: None,
     progress: Progress | None = None,
-) -> Volume:
+) -> Converted:
     """Copy a volume into a new OME-Zarr 0.5 on a local disk; its type is kept.
 
-    The new volume appears under its name when it is complete. Memory does not grow with the volume.
+    The new volume appears under its name when it is complete. Interrupted, the same call goes on where it stopped.
+    Memory does not grow with the volume.
 
     Args:
-        source: a TIFF or HDF5 file, a folder of TIFF or PNG sections in natural order, or a volume's path or URL.
+        source: a TIFF or HDF5 file, a folder or pattern of TIFF, PNG or BMP sections, or a volume's path or URL.
         destination: path of the new volume; nothing may be there.
-        voxel_size: nm, z y x; needed where the source does not say.
-        axes: the source's axes in its own order, one letter each, such as "xyz", where it says none or wrong ones.
-        dataset: which array of an HDF5 file; needed where it has several.
+        options: what is said of the source: voxel size, axes, dataset and the like.
         box: the part to convert, in voxels; all unless given.
         chunk: unit of reading of the new volume, z y x voxels.
-        offsets: of affinities, (z, y, x) a channel: channel c at p is the edge of p and p − offset.
+        preview: a PNG to be made of the new volume.
+        tell: told what a user must know of the source and of its values.
         progress: told of each region that is done.
 
     Returns:
-        The new volume, open for reading.
+        The new volume, with what it came to.
 
     Raises:
         VolumeError: the source is missing or not a volume, or the destination exists.
-        RequestError: an option does not fit the source, or the destination is not on a local disk.
+        RequestError: an option does not fit the source, the destination is not on a local disk, or another conversion
+            into it is at work.
         StorageError: reading or writing failed.
     """
     target = _local(destination)
-    with open_source(source, voxel_size=voxel_size, axes=axes, dataset=dataset, offsets=offsets) as opened:
+    if preview is not None:
+        check_preview(preview)
+    with open_source(source, options or SourceOptions()) as opened:
         part = Box.of_shape(opened.shape) if box is None else box
         spec = _spec(opened, part, chunk)
-        partial = target.with_name(f".{target.name}.partial")
-        try:
-            shutil.rmtree(partial, ignore_errors=True)  # what an earlier attempt left when it was killed
-            _copy(opened, part, create_volume(partial, spec), progress)
-            partial.rename(target)
-        except OSError as error:
-            raise StorageError(f"Could not write {target}: {error}.") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    return open_volume(target)
+        _check_apart(target, opened.path)
+        for remark in opened.remarks:
+            tell(remark)
+        with journal_for(target, _settings(opened, spec, part)) as journal:
+            _check_free(target)
+            if journal.discarded:
+                tell(f"{journal.partial}: what an earlier conversion of something else had left is thrown away.")
+            _copy(opened, part, create_volume(journal.partial, spec), journal, progress)
+            low, high, odd = _total(journal)
+    converted = Converted(open_volume(target), _sections(opened, part), low, high, odd)
+    for remark in converted.remarks:
+        tell(remark)
+    if preview is not None:
+        write_preview(converted.volume, preview)
+    return converted
 
 
 def _local(destination: str | Path) -> Path:
@@ -75,18 +93,48 @@ def _local(destination: str | Path) -> Path:
     if "://" in text:
         raise RequestError(f"Volumes are converted to a local disk, found {text}. Convert there, then copy the folder.")
     path = Path(text).expanduser().absolute()
-    if path.exists():
-        raise VolumeError(f"{path} exists and is not overwritten. Choose another name, or delete it first.")
+    if path.suffix.lower() in OTHER_FORMATS:
+        raise RequestError(
+            f"What convert writes is OME-Zarr, and {path.name} promises something else. Name it {path.stem}.zarr."
+        )
+    _check_free(path)
     return path
+
+
+def _check_free(path: Path) -> None:
+    if path.exists() or path.is_symlink():
+        raise VolumeError(f"{path} exists and is not overwritten. Choose another name, or delete it first.")
+
+
+def _check_apart(target: Path, source: str) -> None:
+    folder = Path(source)
+    if folder.is_dir() and target.is_relative_to(folder.absolute()):
+        raise RequestError(f"{target} lies inside {source}, and sources are not changed. Choose a name elsewhere.")
+
+
+def _settings(source: Source, spec: VolumeSpec, part: Box) -> dict[str, Any]:
+    """What two conversions have in common of which the second may go on with what the first has left."""
+    return {"source": source.path, "identity": source.identity, "part": str(part), "spec": repr(spec)}
+
+
+def _sections(source: Source, part: Box) -> str:
+    """How many sections were converted, the first and the last."""
+    all_of = source.sections or f"{source.shape[0]} sections"
+    if part.shape[0] == source.shape[0]:
+        return all_of
+    return f"sections {part.start[0]} to {part.stop[0] - 1} of {all_of}"
+
+
+def _total(journal: Journal) -> tuple[float, float, int]:
+    total = (math.nan, math.nan, 0)
+    for extremes in journal.done.values():
+        total = both(total, extremes)
+    return total
 
 
 def _spec(source: Source, part: Box, chunk: Sequence[int] | None) -> VolumeSpec:
     if part.is_empty or not Box.of_shape(source.shape).contains(part):
         raise VolumeError(f"The part {part} must lie inside {source.path}, which has {source.shape} voxels (z, y, x).")
-    if source.voxel_size is None:
-        raise VolumeError(
-            f"{source.path} does not say its voxel size. Give it in nm as z,y,x, for example --voxel-size 30,6,6"
-        )
     if chunk is None:
         unit, shard = default_chunks(SHARD, part.shape)
     else:
@@ -105,19 +153,34 @@ def _spec(source: Source, part: Box, chunk: Sequence[int] | None) -> VolumeSpec:
     )
 
 
-def _copy(source: Source, part: Box, volume: Volume, progress: Progress | None) -> None:
+def _copy(source: Source, part: Box, volume: Volume, journal: Journal, progress: Progress | None) -> None:
     grid = BlockGrid(part.shape, _region(volume.spec))
     if progress:
-        progress.begin([("convert", len(grid), 0)])
+        progress.begin([("convert", len(grid), len(journal.done))])
     try:
         for index in grid.indices():
+            if index in journal.done:
+                continue
             box = grid.box(index)
-            volume.write(box, source.read(box.shift(part.start)))
+            voxels = _read(source, box.shift(part.start), journal)
+            volume.write(box, voxels)
+            journal.add(index, extremes_of(voxels))
             if progress:
                 progress.advance("convert")
     finally:
         if progress:
             progress.close()
+
+
+def _read(source: Source, box: Box, journal: Journal) -> np.ndarray:
+    """The voxels of a box of the source; where the source itself is bad, nothing of it is kept."""
+    try:
+        return source.read(box)
+    except PetavoxError as error:
+        cause = error.__cause__
+        if not (isinstance(cause, OSError) and cause.errno):  # a disk or a server may come back
+            journal.discard()
+        raise
 
 
 def _region(spec: VolumeSpec) -> Triple:

@@ -1,4 +1,4 @@
-"""What a worker does with a call: run its tasks, measure them, and put whatever happened into a small record."""
+"""Runs a call on its worker: its tasks are run and measured, and whatever happened goes into a small record."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ from ...pipeline.errors import PetavoxError, RequestError, StorageError
 from ...pipeline.geometry import Triple
 from ...tasks.contract import Outcome, TaskConfig
 
+THIS_FILE = Path(__file__).name
+"""Names, in a traceback of all threads, the one that ran the task."""
+
 _BROKEN = 70
 """Exit status of a worker whose GPU is broken; its tasks are tried again in another process."""
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -30,7 +33,7 @@ _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt failed, as text, so that it survives any process boundary.
+    """Holds the reason why an attempt failed, as text, so that it survives any process boundary.
 
     Args:
         reason: the exception in one line.
@@ -50,7 +53,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: Exception) -> Failure:
-        """From an exception that is being handled."""
+        """Describes an exception that is being handled."""
         return cls(
             reason=str(error) if isinstance(error, PetavoxError) else f"{type(error).__name__}: {error}",
             trace=traceback.format_exc(),
@@ -61,7 +64,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Terms:
-    """How long a call may go on.
+    """Limits how long a call may go on.
 
     Args:
         seconds: after so many, no further task of the call is begun.
@@ -76,10 +79,10 @@ class Terms:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try at one task.
+    """Describes one try at one task.
 
     Args:
-        outcome: what the task returned, unless it failed.
+        outcome: outcome that the task returned, unless it failed.
         seconds: from start to end.
         failure: why it failed, if it did.
     """
@@ -91,7 +94,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of a call.
+    """Reports a call to the driver: its attempts, and the memory that they took.
 
     Args:
         attempts: at its first tasks, in order; the others have not been begun.

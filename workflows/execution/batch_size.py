@@ -1,4 +1,4 @@
-"""How many tasks of a stage go into one call: as many as take about a second, by those that ended last.
+"""Decides how many tasks of a stage go into one call: as many as take about a second, by those that ended last.
 
 Strategy: the first task of a stage goes alone and is timed. From then on calls grow, at most eightfold, towards a
 second, so that the scheduler does not hear of each of a million short tasks. A block may take a thousand times as long
@@ -20,13 +20,13 @@ class Pace:
         self._size = self._largest = 1
 
     def measured(self, tasks: int, seconds: float) -> None:
-        """So many tasks, one after the other in one call, took so long."""
+        """Notes that a call with so many tasks, one after the other, took so long."""
         self._largest = max(self._largest, tasks)
         fitting = int(CALL_SECONDS * tasks / max(seconds, 1e-6))
         self._size = max(1, min(fitting, GROWTH * self._largest, LARGEST_CALL))
 
     def size(self, left: int, workers: int) -> int:
-        """How many tasks to put into a call.
+        """Returns the number of tasks to put into a call.
 
         Args:
             left: tasks of the stage that have not been started.

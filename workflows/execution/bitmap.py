@@ -1,4 +1,4 @@
-"""One bit a task: which tasks of a stage are in some state, at 125 kB for each million of them."""
+"""Marks tasks of a stage that are in some state, one bit a task: 125 kB for each million of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _SCAN = 1 << 13  # bytes looked at together
 
 
 class Bitmap:
-    """Bits 0 … size − 1.
+    """Holds the bits 0 … size − 1.
 
     Args:
         bits: one boolean each; copied.
 
     Attributes:
-        size: how many bits there are.
-        count: how many of them are set.
+        size: number of bits.
+        count: number of bits that are set.
     """
 
     def __init__(self, bits: npt.NDArray[np.bool_]) -> None:
@@ -29,7 +29,7 @@ class Bitmap:
         return self._bytes[place >> 3] >> (place & 7) & 1 == 1
 
     def set(self, place: int) -> None:
-        """Set a bit, if it is not set."""
+        """Sets a bit, if it is not set."""
         if not self[place]:
             self._bytes[place >> 3] |= 1 << (place & 7)
             self.count += 1
@@ -43,6 +43,6 @@ class Bitmap:
         return min(start, self.size)
 
     def _full(self, first: int) -> int:
-        """How many bytes have all their bits set, counted from one of them, as far as is looked at together."""
+        """Counts the bytes from one of them on whose bits are all set, as far as is looked at together."""
         not_full = self._view[first : first + _SCAN] != 255
         return int(not_full.argmax()) if not_full.any() else len(not_full)

@@ -1,4 +1,4 @@
-"""When a run stops because its blocks fail nearly everywhere, and what it then says."""
+"""Stops a run whose blocks fail nearly everywhere, and words the reason."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _KINDS = 3
 
 
 class CrashBudget:
-    """The share of a stage's blocks that may be set aside, and the reasons so far.
+    """Counts the blocks of a stage that have been set aside against the share that may be, with their reasons.
 
     Args:
-        share: of the blocks that have ended, now or in earlier sessions.
+        share: share of the ended blocks that may be set aside, now or in earlier sessions.
     """
 
     def __init__(self, share: Decimal) -> None:
@@ -27,7 +27,7 @@ class CrashBudget:
         self._examples: dict[str, str] = {}
 
     def spend(self, stage: str, reason: str, *, set_aside: int, done: int) -> None:
-        """One more block of a stage has been set aside.
+        """Notes that one more block of a stage has been set aside.
 
         Args:
             stage: its name.

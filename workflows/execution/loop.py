@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Result:
-    """How many tasks were set aside, and how many were not run because they need one of those."""
+    """Counts the tasks that were set aside, and those that were not run because they need one of these."""
 
     failed: int
     blocked: int
@@ -62,7 +62,7 @@ class Loop:
 
     Args:
         stages: each after those that it needs.
-        fingerprints: of each stage, by name.
+        fingerprints: fingerprints of each stage, by name.
         ledger: has what is done already; every attempt is written there as soon as it ends.
         progress: is told of everything that ends.
         limits: see the recipe.
@@ -97,7 +97,7 @@ class Loop:
 
     @property
     def left(self) -> int:
-        """How many tasks are to be done."""
+        """Counts the tasks that are still to be done."""
         return self._readiness.left
 
     def run(self, executor: Executor) -> Result:
@@ -127,7 +127,7 @@ class Loop:
         return Result(sum(map(self._readiness.failed, positions)), sum(map(self._readiness.blocked, positions)))
 
     def running(self) -> dict[str, int]:
-        """How many tasks of each stage are with workers now; may be asked from another thread."""
+        """Counts the tasks of each stage that workers have now; may be asked from another thread."""
         counts: dict[str, int] = {}
         for call in list(self._calls.values()):
             name = self._stages[call.stage].name
@@ -200,7 +200,7 @@ class Loop:
         return not self._readiness.done(position) and len(self._stages[position]) >= CANARY * max(1, capacity)
 
     def _completed(self) -> list[Completion]:
-        """What has ended; waits for that or for the next retry to be due, but never long, so as to hear a signal."""
+        """Waits for calls to end or for the next retry to be due, but never long, so as to hear a signal."""
         started = time.monotonic()
         patience = min(_WAIT, max(0.0, self._retries.next_due() - started))
         completions = self._executor.completed(patience)
@@ -211,7 +211,7 @@ class Loop:
     # What has happened
 
     def _ended(self, completion: Completion) -> tuple[_Call, Report]:
-        """What the worker reported, or, where it could not, what the executor knows."""
+        """Returns the worker's report, or, where it could send none, what the executor knows."""
         call = self._calls.pop(completion.key)
         self._in_flight[self._pools[call.stage]] -= 1
         if not completion.lost and completion.error is None:
@@ -240,7 +240,7 @@ class Loop:
             self._follow(call, report)
 
     def _follow(self, call: _Call, report: Report) -> None:
-        """What follows from a call for its tasks, for those that wait for them, and for the size of later calls."""
+        """Draws the consequences of a call: for its tasks, for those that wait for them, and for later calls."""
         tried = len(report.attempts)
         self._readiness.put_back(call.stage, call.numbers[tried:])
         self._begun[call.stage] -= len(call.numbers) - tried

@@ -1,4 +1,4 @@
-"""Which tasks can start now: block-level readiness across stages, at two bits a task.
+"""Decides which tasks can start now: block-level readiness across stages, at two bits a task.
 
 Strategy: a task that cannot start watches one thing that it still needs, and goes on from there when that is settled,
 so that each of its needs is looked at once. Of each stage only a bounded number of tasks is looked at in advance, in
@@ -22,7 +22,7 @@ LOOKAHEAD = 1024
 
 
 class Task(NamedTuple):
-    """A task by the position of its stage and its number in it."""
+    """Names a task by the position of its stage and its number in it."""
 
     stage: int
     number: int
@@ -40,7 +40,7 @@ class Readiness:
 
     Args:
         stages: each after those that it needs.
-        done: which tasks of a stage are done already; asked for one stage after the other.
+        done: marks the tasks of a stage that are done already; called for one stage after the other.
     """
 
     def __init__(self, stages: Sequence[Stage], done: Callable[[Stage], npt.NDArray[np.bool_]]) -> None:
@@ -55,7 +55,7 @@ class Readiness:
         self._watchers: list[dict[int | None, list[_Waiting]]] = [{} for _ in stages]
 
     def ready(self, position: int, most: int) -> int:
-        """How many tasks of a stage can start now, counted up to `most`."""
+        """Counts the tasks of a stage that can start now, up to `most`."""
         ready, done, size = self._ready[position], self._done[position], len(self._stages[position])
         while len(ready) < most and self._waiting[position] < LOOKAHEAD and self._cursor[position] < size:
             number = done.next_clear(self._cursor[position])
@@ -65,45 +65,45 @@ class Readiness:
         return min(len(ready), most)
 
     def take(self, position: int, count: int) -> list[int]:
-        """The numbers of the first tasks of a stage that can start; they count as started from here on."""
+        """Takes the first tasks of a stage that can start, by number; they count as started from here on."""
         ready = self._ready[position]
         return [heapq.heappop(ready) for _ in range(self.ready(position, count))]
 
     def put_back(self, position: int, numbers: Iterable[int]) -> None:
-        """Tasks that were taken have not been started after all."""
+        """Puts back tasks that were taken but have not been started after all."""
         for number in numbers:
             heapq.heappush(self._ready[position], number)
 
     def finish(self, task: Task) -> None:
-        """A task is done: what waits for it may start."""
+        """Marks a task as done; the tasks that wait for it may start."""
         self._done[task.stage].set(task.number)
         self._settled(task)
 
     def give_up(self, task: Task) -> None:
-        """A task is set aside: what needs it, and what needs that, will not run."""
+        """Sets a task aside; the tasks that need it, directly or not, will not run."""
         self._failed[task.stage] += 1
         self._given_up[task.stage].set(task.number)
         self._settled(task)
 
     @property
     def left(self) -> int:
-        """How many tasks are neither done, nor set aside, nor held up by one that is."""
+        """Counts the tasks of all stages that are neither done, nor set aside, nor held up by one that is."""
         return sum(self.unsettled(position) for position in range(len(self._stages)))
 
     def unsettled(self, position: int) -> int:
-        """The same of one stage."""
+        """Counts the tasks of one stage that are neither done, nor set aside, nor held up by one that is."""
         return len(self._stages[position]) - self._done[position].count - self._given_up[position].count
 
     def done(self, position: int) -> int:
-        """How many tasks of a stage are done."""
+        """Counts the tasks of a stage that are done."""
         return self._done[position].count
 
     def failed(self, position: int) -> int:
-        """How many tasks of a stage have been set aside."""
+        """Counts the tasks of a stage that have been set aside."""
         return self._failed[position]
 
     def blocked(self, position: int) -> int:
-        """How many tasks of a stage are not run because they need one that has been set aside."""
+        """Counts the tasks of a stage that are not run because they need one that has been set aside."""
         return self._given_up[position].count - self._failed[position]
 
     def _needs(self, position: int, number: int) -> Iterator[tuple[int, int | None]]:

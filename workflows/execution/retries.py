@@ -20,7 +20,7 @@ class Retries:
     """Counts the tries of each task, and keeps failed tasks until their next try is due.
 
     Args:
-        pools: that tasks run in.
+        pools: pools that tasks run in.
         backoff: seconds before the first retry of a task; doubled for every further one.
     """
 
@@ -37,7 +37,7 @@ class Retries:
             tries[task] = tries.get(task, 0) + 1
 
     def is_last(self, task: Task, failure: Failure) -> bool:
-        """Whether a task is given up after this failure, which has not been counted yet.
+        """Tells whether a task is given up after this failure, which has not been counted yet.
 
         Tasks of a call that failed as a whole are tried alone first.
         """

@@ -9,14 +9,15 @@ from typing import Self
 
 from ...cluster.quantities import parse_seconds
 from ...pipeline.errors import StorageError
+from .attempt import THIS_FILE
 
 
 class Hangs:
-    """The files of all calls, in a folder that exists while the run does; a context manager.
+    """Keeps the traceback files of all calls, in a folder that exists while the run does; a context manager.
 
     Args:
         folder: none: nothing is watched.
-        limit: of one task, as in a recipe.
+        limit: limit of one task, as in a recipe.
 
     Attributes:
         reason: why a task failed that took longer.
@@ -42,11 +43,11 @@ class Hangs:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def watch(self, call: int) -> tuple[float | None, str]:
-        """The limit in seconds, and the file for the traceback of a call."""
+        """Returns the limit in seconds, and the file for the traceback of a call."""
         return (None, "") if self._folder is None else (self._seconds, str(self._folder / f"{call}.txt"))
 
     def trace(self, call: int) -> str:
-        """Where a call that is lost was when it had taken too long; empty if it had not."""
+        """Returns the traceback of a call that was ended for taking too long; empty for any other."""
         if self._folder is None:
             return ""
         file = self._folder / f"{call}.txt"
@@ -60,5 +61,5 @@ class Hangs:
 
 def _of_task(text: str) -> str:
     """The thread that ran the task, of all those of a worker; all, where it is not to be found."""
-    threads = [thread for thread in text.split("\n\n") if "attempt.py" in thread]
+    threads = [thread for thread in text.split("\n\n") if THIS_FILE in thread]
     return "\n\n".join(threads) or text

@@ -37,7 +37,7 @@ def summary(card: str) -> str:
 
 
 def training_card(recipe: TrainingRecipe, name: str, config: CheckpointConfig) -> str:
-    """The card of what a training leaves: what its recipe and its checkpoint say, and that all else is not known."""
+    """Writes the card of a training: it has what recipe and checkpoint say, and says what it does not know."""
     return "\n".join(_lines(recipe, name, config)) + "\n"
 
 

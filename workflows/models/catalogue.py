@@ -34,11 +34,11 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 @dataclass(frozen=True)
 class Entry:
-    """A model as it is listed.
+    """Describes a model in the list.
 
     Args:
         source: "folder" for one that has no name.
-        parameters: how many numbers were learned.
+        parameters: number of learned numbers.
         summary: one line of its card.
     """
 
@@ -65,7 +65,7 @@ class Entry:
 
 
 def list_models() -> tuple[list[Entry], list[CheckpointError]]:
-    """Every model that has a name, and what is wrong with those that cannot be listed."""
+    """Lists every model that has a name, and the problems of those that cannot be listed."""
     entries, problems = [], []
     for folders in known_models().values():
         for folder in folders:
@@ -181,7 +181,7 @@ def _source(folder: Path) -> Literal["user", "shipped", "folder"]:
 
 
 def _parameters(folder: Path) -> int:
-    """Of a weights file, by its header alone."""
+    """Counts the parameters in a weights file, by its header alone."""
     try:
         with safetensors.safe_open(folder / WEIGHTS, framework="numpy") as file:
             names = [name for name in file.keys() if not name.endswith(STATISTICS)]  # noqa: SIM118

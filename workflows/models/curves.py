@@ -48,7 +48,7 @@ def training_curves(directory: Path) -> bytes:
 
 
 def read_points(log: Path) -> dict[str, list[tuple[int, float]]]:
-    """Step and value of every number in a log; of what is a list, the smallest.
+    """Reads step and value of every number in a log; of a list, the smallest.
 
     What was logged after the state from which a training then went on is left out: those steps were done again.
 

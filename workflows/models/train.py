@@ -1,7 +1,7 @@
 """`petavox train`: a strict TOML recipe, the volumes that it names, and the training that it asks for.
 
-From Python: `checkpoint = train_from_recipe(Path("recipe.toml"), Path("training"))`; calling it again in the same
-directory continues where it stopped. With arrays in memory: `pipeline.affinities.training.Trainer(…).run()`.
+From Python: `petavox.train("recipe.toml")`; calling it again continues where it stopped. With arrays in memory:
+`pipeline.affinities.training.Trainer(…).run()`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,17 @@ from ...pipeline.networks.normalisation import estimate_normalisation
 from ...pipeline.networks.processes import joined_processes
 from ...pipeline.phantom import Phantom, PhantomConfig
 from ...pipeline.segment import scores_at
-from ...pipeline.volumes import check_same_frame, largest_ratio, open_volume
+from ...pipeline.volumes.spec import Nanometres
 from ..recipes import strict_toml
 from ..recipes.training_recipe import RecipePhantom, RecipeVolume, TrainingRecipe
 from .card import training_card
 from .curves import CURVES, training_curves
+from .labelled_volume import read_labelled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...pipeline.evaluation.scores import Scores
-
-LARGEST_RATIO = 1.05
-"""Of a volume's voxel size and the recipe's, from which on one of them is wrong."""
 
 
 def train_from_recipe(
@@ -48,6 +46,7 @@ def train_from_recipe(
     directory: Path,
     overrides: Sequence[str] = (),
     report: Callable[[dict[str, Any]], None] | None = None,
+    tell: Callable[[str], None] = lambda remark: None,
 ) -> Path:
     """Trains as a recipe says; continues a training that the directory already holds.
 
@@ -59,6 +58,7 @@ def train_from_recipe(
             log's curves.
         overrides: "key=value" with dotted keys, such as "training.steps=100", laid over the recipe.
         report: is given every line of the log.
+        tell: is told what a user must know of the volumes.
 
     Returns:
         The folder of the checkpoint: the averaged weights with the best validation score, or without validation the
@@ -69,21 +69,46 @@ def train_from_recipe(
             training.
     """
     recipe = strict_toml.read(path, TrainingRecipe, overrides)
+    return train(recipe, directory, name=path.name, folder=path.parent, report=report, tell=tell)
+
+
+def train(
+    recipe: TrainingRecipe,
+    directory: Path,
+    *,
+    name: str,
+    folder: Path,
+    report: Callable[[dict[str, Any]], None] | None = None,
+    tell: Callable[[str], None] = lambda remark: None,
+) -> Path:
+    """Trains as a recipe says that has been read already; see `train_from_recipe`.
+
+    Args:
+        recipe: what is trained.
+        directory: of the training.
+        name: of the recipe, for the card.
+        folder: that the paths of volumes are relative to.
+        report: is given every line of the log.
+        tell: is told what a user must know of the volumes.
+    """
     with joined_processes(recipe.training.device):
-        return _train(recipe, path, directory, report)
+        return _train(recipe, name, folder, directory, report, tell)
 
 
 def _train(
-    recipe: TrainingRecipe, path: Path, directory: Path, report: Callable[[dict[str, Any]], None] | None
+    recipe: TrainingRecipe,
+    name: str,
+    folder: Path,
+    directory: Path,
+    report: Callable[[dict[str, Any]], None] | None,
+    tell: Callable[[str], None],
 ) -> Path:
     network, start = recipe.network, None if recipe.start is None else find_checkpoint(recipe.start)
     if start is not None and "network" not in recipe.model_fields_set:
         network = read_checkpoint_config(start).network
-    for labelled in recipe.volume:
-        _check_frame(labelled, path.parent, recipe.voxel_size)
-    volumes = [_load(volume, path.parent) for volume in recipe.volume]
+    volumes = [_load(volume, folder, recipe.voxel_size, tell) for volume in recipe.volume]
     volumes += [_draw(phantom, recipe.voxel_size) for phantom in recipe.phantom]
-    provenance: dict[str, str | int | float] = {"recipe": path.name}
+    provenance: dict[str, str | int | float] = {"recipe": name}
     if start is not None:
         provenance |= {"start": start.name, "start_weights_sha256": read_checkpoint_config(start).weights_sha256}
     trainer = Trainer(
@@ -125,34 +150,27 @@ def _judge(affinities: NDArray[np.uint8], labels: NDArray[np.integer], scoring: 
     return scores_at(scoring.thresholds, affinities, labels, **rules)
 
 
-def _check_frame(volume: RecipeVolume, base: Path, voxel_size: Sequence[float]) -> None:
-    """Make sure that image, labels and mask have the same voxels, of the recipe's size, where the files say so."""
-    paths = (_located(name, base) for name in (volume.raw, volume.labels, volume.mask) if name is not None)
-    opened = [open_volume(path) for path in paths if not _is_tiff(path)]
-    for other in opened[1:]:
-        check_same_frame(opened[0], other)
-    if opened and largest_ratio(opened[0].spec.voxel_size, voxel_size) >= LARGEST_RATIO:
-        raise RequestError(
-            f"A training recipe's voxel_size is that of its volumes, in nm (z, y, x); it says {list(voxel_size)},"
-            f" {opened[0].path} has {list(opened[0].spec.voxel_size)}. Correct the recipe, or the volume's metadata."
-        )
-
-
-def _load(volume: RecipeVolume, base: Path) -> TrainingVolume:
-    (raw, fill_value), (labels, _) = _read(volume.raw, base), _read(volume.labels, base)
-    mask = labels == labels if volume.mask is None else _read(volume.mask, base)[0] != 0
+def _load(volume: RecipeVolume, base: Path, voxel_size: Nanometres, tell: Callable[[str], None]) -> TrainingVolume:
+    mask = None if volume.mask is None else _located(volume.mask, base)
+    read = read_labelled(_located(volume.raw, base), _located(volume.labels, base), mask, voxel_size, tell)
     normalisation = volume.normalisation or estimate_normalisation(
-        lambda box: raw[box.slices()], triple(raw.shape), fill_value=fill_value
+        lambda box: read.raw[box.slices()], triple(read.raw.shape), fill_value=read.fill_value
     )
-    return TrainingVolume(
-        raw,
-        labels,  # type: ignore[arg-type]
-        mask,
+    loaded = TrainingVolume(
+        read.raw,
+        read.labels,
+        read.mask,
         normalisation,
         tuple(box.box for box in volume.validation),
         tuple(box.box for box in volume.exclude),
         volume.weight,
     )
+    if not read.labels[loaded.learnable()].any():
+        raise VolumeError(
+            f"Nothing can be learned from labels without an object: where {volume.labels} may be learned from, all is "
+            "background (0), or unknown. Is it the right file? Check its mask and boxes, too."
+        )
+    return loaded
 
 
 def _draw(piece: RecipePhantom, voxel_size: tuple[float, float, float]) -> TrainingVolume:
@@ -167,27 +185,9 @@ def _draw(piece: RecipePhantom, voxel_size: tuple[float, float, float]) -> Train
     return TrainingVolume(raw, labels, np.ones(raw.shape, bool), normalisation, validation, weight=piece.weight)
 
 
-def _read(name: str, base: Path) -> tuple[NDArray[np.generic], float]:
-    """A whole volume (Z, Y, X), and its fill value, from a volume that petavox opens, or a TIFF file, which has 0."""
-    path = _located(name, base)
-    if not _is_tiff(path):
-        volume = open_volume(path)
-        return volume.read(volume.spec.box), volume.spec.fill_value
-    import tifffile
-
-    try:
-        return tifffile.imread(path), 0
-    except (OSError, ValueError) as error:
-        raise VolumeError(f"The training volume {path} cannot be read: {error}") from error
-
-
 def _located(name: str, base: Path) -> str:
-    """A path of a recipe in a folder, its variables replaced; a URL stays as it is."""
-    expanded = os.path.expandvars(name)
+    """A path in a recipe, its $VARIABLES and ~ replaced; relative ones lie beside the recipe, a URL stays as it is."""
+    expanded = os.path.expanduser(os.path.expandvars(name))  # noqa: PTH111 - URLs pass through
     if "$" in expanded:
         raise RequestError(f"The path {name} names an environment variable that is not set.")
     return expanded if "://" in expanded else str(base / expanded)
-
-
-def _is_tiff(path: str) -> bool:
-    return path.lower().endswith((".tif", ".tiff"))

@@ -1,32 +1,33 @@
-"""What was measured on blocks of a plan's own data, and how a later plan takes it up again from a file."""
+"""Keeps what was measured on blocks of a plan's own data, and applies it to a later plan from a file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import NonNegativeFloat, ValidationError
 
 from ...pipeline.errors import RequestError
 from ...pipeline.files import write_text
+from ...pipeline.geometry import BlockGrid
+from ...tasks.contract import at_level
+from ...tasks.work import Growth
+from ..recipes.segmentation_recipe import Recipe
 from ..recipes.strict_toml import Section
+from ..stages.stage import Stage
 from .unit_costs import Cost
-from .workload import Growth
 
-if TYPE_CHECKING:
-    from .plan import Plan
-
-LEAF = "agglomerate-0"
-UPPER = ("agglomerate", "assign", "scores")
-"""Kinds of stages whose largest tasks are larger than any that a calibration runs."""
+LEAF = at_level("agglomerate", 0)
 
 _UNCHANGED = Cost(seconds=1, read=1, written=1, memory=1)
 
 
 class Calibration(Section):
-    """Args:
-    made_from: what the blocks were run with, by the recipe's names.
+    """Holds the costs and the density that a few blocks of a plan's own data had.
+
+    Args:
+    made_from: settings that the blocks were run with, by the recipe's names.
     block: index of the block that it was made at.
     window: voxels along each axis of the blocks that were run.
     fragments, contacts: for each voxel of them, before small supervoxels join.
@@ -53,26 +54,27 @@ class Calibration(Section):
         return Growth(self.contacts, self.joined, self.across, self.passed_up)
 
     def factors_of(self, kind: str) -> Cost:
-        """By what costs of the table are multiplied. A stage that was not measured is taken to be as much slower or
-        faster than the table as the merging of a block was.
+        """Returns the factors for the table's costs of a stage.
+
+        A stage that was not measured is taken to differ from the table by the same factor as the merging of a block.
         """
         if kind in self.factors:
             return self.factors[kind]
         return _UNCHANGED.model_copy(update={"seconds": self.factors.get(LEAF, _UNCHANGED).seconds})
 
-    def notes(self, plan: Plan) -> Iterator[str]:
-        """What a reader of an estimate has to know."""
+    def notes(self, recipe: Recipe) -> Iterator[str]:
+        """Lists the remarks that a reader of an estimate has to know."""
         yield (
             f"Measured on {list(self.window)} voxels at block {list(self.block)}; larger octree nodes are extrapolated:"
             f" they pass up {self.passed_up:.3g} contacts for each voxel of open surface, as those blocks did."
         )
-        now = made_from(plan)
+        now = made_from(recipe)
         for name in sorted(self.made_from.keys() | now.keys()):
             if self.made_from.get(name) != now.get(name):
                 yield f"Calibrated with other settings: {name} was {self.made_from.get(name)}, is {now.get(name)}."
 
     def write(self, path: Path) -> None:
-        """Keep it in a file, whole or not at all.
+        """Writes the calibration into a file, whole or not at all.
 
         Raises:
             StorageError: the file cannot be written.
@@ -80,8 +82,13 @@ class Calibration(Section):
         write_text(path, self.model_dump_json(indent=1) + "\n")
 
 
+def exceeds_blocks(stage: Stage, grid: BlockGrid) -> bool:
+    """Tells whether the largest task of a stage covers more than a block, and so more than any that is calibrated."""
+    return stage.grid != grid.shape
+
+
 def read(path: Path) -> Calibration:
-    """The calibration in a file.
+    """Reads the calibration in a file.
 
     Raises:
         RequestError: there is none.
@@ -98,9 +105,8 @@ def read(path: Path) -> Calibration:
         ) from error
 
 
-def made_from(plan: Plan) -> dict[str, str]:
-    """What a calibration depends on: the data, the network, the blocks and how they are segmented."""
-    recipe = plan.recipe
+def made_from(recipe: Recipe) -> dict[str, str]:
+    """Lists the settings that a calibration depends on: data, network, blocks and the way they are segmented."""
     sections: dict[str, Any] = {"blocks": recipe.blocks, "supervoxels": recipe.supervoxels, "model": recipe.model}
     sections["agglomeration"] = recipe.agglomeration
     source = str(recipe.input.source or recipe.input.run)

@@ -3,7 +3,7 @@
 1. The block nearest to the middle of the volume that holds data is predicted, if the run starts from raw data, and its
    supervoxels are made: from the volume itself, as a run would (`_on_the_volume`).
 2. A window of up to 2 × 2 × 2 blocks, that block and those before it, becomes a volume of its own: copied out of the
-   affinities, or mirror images of what was predicted (`_fill`). All stages run on it, from supervoxels to scores, so
+   affinities, or mirror images of what was predicted (`_copy`). All stages run on it, from supervoxels to scores, so
    that every task finds what it needs (`run_all`).
 3. Both happen beside the run directory, in one worker process such as runs have.
 """
@@ -27,16 +27,18 @@ from ... import cluster
 from ...cluster import Completion
 from ...pipeline.errors import RequestError, StorageError, TaskError
 from ...pipeline.geometry import BlockGrid, Box, Triple, triple
-from ...pipeline.volumes import VolumeSource, create_volume, default_chunks, read_nearest_voxels
+from ...pipeline.volumes import Volume, VolumeSource, create_volume, default_chunks, read_nearest_voxels
+from ...tasks.work import AllTasks, Growth, OneTask
 from ..execution import attempt
 from ..execution.attempt import Report
-from ..recipes.segmentation_recipe import Evaluate, Input, Output
+from ..recipes.segmentation_recipe import Evaluate, Input, Output, Recipe
 from ..run_directory.scratch import scratch_folder
+from ..stages.places import Places
 from ..stages.stage import Stage
-from .calibration import UPPER, Calibration, made_from
+from .calibration import LEAF, Calibration, exceeds_blocks, made_from
+from .estimate import work_of
 from .plan import WORKER_BYTES, Plan, make_plan
 from .unit_costs import Cost, Rates
-from .workload import Growth, Work, Workload, between, faces_before, inner_faces, kind_of, open_surface
 
 _LOOK: Triple = (16, 64, 64)  # voxels in the middle of a block that are looked at for data
 _WAIT = 1.0
@@ -44,8 +46,9 @@ _WAIT = 1.0
 
 @dataclass(frozen=True)
 class Measured:
-    """One task, run once: its cost, memory being what it added to its worker; the seconds that its process computed;
-    and what it counted.
+    """Holds the measurements of one task.
+
+    They are its cost, with the memory that it added to its worker; the seconds that its process computed; its counts.
     """
 
     cost: Cost
@@ -54,6 +57,7 @@ class Measured:
 
 
 Runner = Callable[[Stage, Triple], Measured]
+Found = Mapping[str, Mapping[Triple, Measured]]  # by the stage's name and the task's index
 
 
 def measure(task: str, config: str, index: Triple) -> tuple[Report, float, int, int]:
@@ -65,7 +69,7 @@ def measure(task: str, config: str, index: Triple) -> tuple[Report, float, int, 
 
 
 def _counters() -> tuple[float, int, int]:
-    """Of this process so far: seconds of all threads, bytes got from files and given to them, 0 where nobody counts."""
+    """Reads the counters of this process: seconds of all threads, bytes read and written, 0 where nobody counts."""
     seconds = time.process_time()
     try:
         moved = psutil.Process().io_counters()
@@ -78,7 +82,7 @@ def calibrate(plan: Plan, rates: Rates, note: Callable[[str], None]) -> Calibrat
     """Measure a plan's stages on some of its blocks.
 
     Args:
-        plan: of the run, which may exist and be at work; nothing in it changes.
+        plan: plan of the run, which may exist and be at work; nothing in it changes.
         rates: the table that the measured costs are set against.
         note: is told what is being run.
 
@@ -87,82 +91,106 @@ def calibrate(plan: Plan, rates: Rates, note: Callable[[str], None]) -> Calibrat
         StorageError: there is no room for the blocks, or a folder cannot be written.
         TaskError: a stage failed on a block.
     """
-    if plan.recipe.input.run is not None:
+    recipe, grid = plan.recipe, plan.grid
+    if recipe.input.run is not None:
         raise RequestError(
             "A calibration runs all stages from affinities or raw data on; this run starts from the supervoxels of"
-            f" {plan.recipe.input.run}. Plan without --calibrate."
+            f" {recipe.input.run}. Plan without --calibrate."
         )
-    block = _find_block(plan)
-    with _scratch(plan.directory) as folder, one_worker(plan, folder) as run:
-        source, measured = _on_the_volume(plan, block, folder, run, note)
-        window = _window_plan(plan, block, source, folder)
-        found = run_all(window, run, note)
-    return _calibration(plan, rates, block, window, found, measured)
+    mask = None if recipe.input.mask is None else recipe.input.mask.open()
+    block = _find_block((recipe.input.raw or _affinities(plan.places)).open(), grid, mask)
+    with _scratch(plan.directory) as folder, one_worker(plan.memory, folder) as run:
+        source = _on_the_volume(recipe, block, folder / "volume", run, note)
+        around, mirrored = _window(grid, block), recipe.input.raw is not None
+        affinities = _copy(source.affinities, grid, block, around, folder, mirrored=mirrored)
+        scored = _scored(recipe.evaluate, plan.stages, around)
+        window = make_plan(_window_recipe(recipe, affinities, scored), folder / "window")
+        for path, spec in window.volumes.items():
+            create_volume(path, spec)
+        found = run_all(window.stages, run, note)
+    growth = growth_of(window.grid, found)
+    costs, modelled = _costs(window.stages, window.grid, found, growth, rates)
+    for stage, task in source.measured:
+        kind = rates.kind_of(stage)
+        counted = replace(growth, contacts=task.counts.get("contacts", 0) / grid.box(block).voxels)
+        costs[kind], modelled[kind] = task.cost, rates.cost(kind, work_of(stage, OneTask(grid, block), counted))
+    stated = {rates.kind_of(stage): stage.resources.memory for stage in plan.stages if not exceeds_blocks(stage, grid)}
+    fragments = sum(task.counts["fragments"] for task in found["supervoxels"].values())
+    return Calibration(
+        made_from=made_from(recipe),
+        block=block,
+        window=window.grid.volume,
+        fragments=fragments / math.prod(window.grid.volume),
+        **asdict(growth),
+        costs=costs,
+        factors={kind: _factors(cost, modelled[kind], stated.get(kind)) for kind, cost in costs.items()},
+    )
 
 
 @dataclass(frozen=True)
 class _Source:
-    """One block on the grid of the volume: the plan in a scratch directory, and the block."""
+    """Holds the measurements of tasks on the grid of the volume itself, and the affinities there."""
 
-    plan: Plan
-    block: Triple
-
-    def measure(self, run: Runner, task: str) -> Measured:
-        return run(next(stage for stage in self.plan.stages if stage.task == task), self.block)
+    affinities: Volume
+    measured: Sequence[tuple[Stage, Measured]]
 
 
-def _on_the_volume(
-    plan: Plan, block: Triple, folder: Path, run: Runner, note: Callable[[str], None]
-) -> tuple[_Source, dict[str, Measured]]:
-    """Predict a block, if there are no affinities, and make its supervoxels, of which the first time loads code; a
-    network takes so long that its loading does not matter.
+def _on_the_volume(recipe: Recipe, block: Triple, directory: Path, run: Runner, note: Callable[[str], None]) -> _Source:
+    """Predicts a block, if there are no affinities, and makes its supervoxels.
+
+    These are made twice, since code is loaded the first time. A network takes so long that its loading does not matter.
     """
-    output = Output(chunk=plan.recipe.output.chunk)
-    scratch = make_plan(plan.recipe.model_copy(update={"output": output, "evaluate": None}), folder / "volume")
-    for path, spec in scratch.volumes.items():
+    output = Output(chunk=recipe.output.chunk)
+    plan = make_plan(recipe.model_copy(update={"output": output, "evaluate": None}), directory)
+    for path, spec in plan.volumes.items():
         create_volume(path, spec)
-    source, measured = _Source(scratch, block), {}
-    if plan.recipe.input.raw is not None:
-        note(f"Predicting block {list(block)}")
-        measured["predict"] = source.measure(run, "predict")
-    note(f"Measuring supervoxels on block {list(block)}")
-    for _ in range(2):
-        measured["supervoxels"] = source.measure(run, "supervoxels")
-    return source, measured
+    measured = {}
+    for stage in plan.stages:
+        if stage.task == "predict":
+            note(f"Predicting block {list(block)}")
+            measured[stage.name] = stage, run(stage, block)
+        if stage.task == "supervoxels":
+            note(f"Measuring supervoxels on block {list(block)}")
+            for _ in range(2):
+                measured[stage.name] = stage, run(stage, block)
+    return _Source(_affinities(plan.places).open(), list(measured.values()))
 
 
-def _window_plan(plan: Plan, block: Triple, source: _Source, folder: Path) -> Plan:
-    """The plan of a run over the window as a volume of its own, with affinities in place."""
+def _window(grid: BlockGrid, block: Triple) -> Box:
+    """Returns the box of up to 2 × 2 × 2 blocks that a block and those before it cover."""
     before = triple([max(0, i - 1) for i in block])
-    last = triple([min(i + 1, n - 1) for i, n in zip(before, plan.grid.shape, strict=True)])
-    box = Box(plan.grid.box(before).start, plan.grid.box(last).stop)
-    affinities = _affinities(source.plan).open()
-    chunk, shard = default_chunks(plan.grid.block, box.shape)
-    spec = replace(affinities.spec, shape=box.shape, translation=(0, 0, 0), chunk=chunk, shard=shard)
-    window = create_volume(folder / "affinities.zarr", spec)
-    grid = BlockGrid(box.shape, plan.grid.block)
-    predicted = affinities.read(plan.grid.box(block)) if plan.recipe.input.raw is not None else None
-    for index in grid.indices():
-        place = grid.box(index)
-        copied = affinities.read(place.shift(box.start)) if predicted is None else _fill(predicted, index, place)
-        window.write(place, copied)
-    recipe = plan.recipe.model_copy(
+    last = triple([min(i + 1, n - 1) for i, n in zip(before, grid.shape, strict=True)])
+    return Box(grid.box(before).start, grid.box(last).stop)
+
+
+def _copy(affinities: Volume, grid: BlockGrid, block: Triple, window: Box, folder: Path, *, mirrored: bool) -> str:
+    """Copies the affinities of a window into a volume of its own; or fills it with mirror images of one block."""
+    chunk, shard = default_chunks(grid.block, window.shape)
+    spec = replace(affinities.spec, shape=window.shape, translation=(0, 0, 0), chunk=chunk, shard=shard)
+    copy = create_volume(folder / "affinities.zarr", spec)
+    blocks = BlockGrid(window.shape, grid.block)
+    values = affinities.read(grid.box(block)) if mirrored else None
+    for index in blocks.indices():
+        box = blocks.box(index)
+        copy.write(box, affinities.read(box.shift(window.start)) if values is None else _fill(values, index, box))
+    return copy.path
+
+
+def _window_recipe(recipe: Recipe, affinities: str, evaluate: Evaluate | None) -> Recipe:
+    """Returns the recipe of a run over the window as a volume of its own, with affinities in place."""
+    return recipe.model_copy(
         update={
-            "input": Input(affinities=VolumeSource(path=window.path), offsets=plan.recipe.input.offsets),
+            "input": Input(affinities=VolumeSource(path=affinities), offsets=recipe.input.offsets),
             "model": None,
-            "output": Output(chunk=plan.recipe.output.chunk),
-            "evaluate": _evaluate(plan, box),
+            "output": Output(chunk=recipe.output.chunk),
+            "evaluate": evaluate,
         }
     )
-    made = make_plan(recipe, folder / "window")
-    for path, volume in made.volumes.items():
-        create_volume(path, volume)
-    return made
 
 
-def _affinities(plan: Plan) -> VolumeSource:
-    assert plan.places.affinities is not None  # of no plan that starts from another run
-    return plan.places.affinities
+def _affinities(places: Places) -> VolumeSource:
+    assert places.affinities is not None  # of no plan that starts from another run
+    return places.affinities
 
 
 def _fill(values: npt.NDArray[Any], index: Triple, place: Box) -> npt.NDArray[Any]:
@@ -173,119 +201,75 @@ def _fill(values: npt.NDArray[Any], index: Triple, place: Box) -> npt.NDArray[An
     return filled[(slice(None), *Box.of_shape(place.shape).slices())]
 
 
-def _evaluate(plan: Plan, window: Box) -> Evaluate | None:
-    """What is scored, in the window; nothing where the window reaches out of that."""
-    config: Any = next((stage.config for stage in plan.stages if stage.task == "contingency"), None)
-    if plan.recipe.evaluate is None or not Box(config.start, config.stop).contains(window):
+def _scored(evaluate: Evaluate | None, stages: Sequence[Stage], window: Box) -> Evaluate | None:
+    """Returns the part of the scored box inside the window; nothing where the window reaches out of it."""
+    config: Any = next((stage.config for stage in stages if stage.task == "contingency"), None)
+    if evaluate is None or not Box(config.start, config.stop).contains(window):
         return None
     offset = triple([o - start for o, start in zip(config.offset, window.start, strict=True)])
     whole = (0, 0, 0), window.shape
-    return plan.recipe.evaluate.model_copy(update={"offset": offset, "box": whole})
+    return evaluate.model_copy(update={"offset": offset, "box": whole})
 
 
-def run_all(plan: Plan, run: Runner, note: Callable[[str], None]) -> dict[str, dict[Triple, Measured]]:
-    """Run every task of a small plan, whose volumes exist: by stage and index."""
+def run_all(stages: Sequence[Stage], run: Runner, note: Callable[[str], None]) -> dict[str, dict[Triple, Measured]]:
+    """Runs every task of a few stages, whose volumes exist; returns measurements by stage and index."""
     found: dict[str, dict[Triple, Measured]] = {}
-    for stage in plan.stages:
+    for stage in stages:
         note(f"Measuring {stage.name}, {len(stage)} tasks")
         run(stage, stage.index(0))  # code is loaded
         found[stage.name] = {index: run(stage, index) for index in map(stage.index, range(len(stage)))}
     return found
 
 
-def work_of(plan: Plan, stage: Stage, index: Triple, found: Mapping[str, Mapping[Triple, Measured]]) -> Work:
-    """What a task had to do, with the contacts that it counted."""
-    grid, counts = plan.grid, found[stage.name][index].counts
-    config: Any = stage.config
-    if stage.task == "scores":
-        return Workload(grid, growth_of(plan, found)).total(stage)
-    if stage.task == "agglomerate":
-        inner = inner_faces(grid, config.level, largest=True) if config.level else 0
-        return Work(1, 0, counts["given_contacts"] + growth_of(plan, found).across * inner)
-    if stage.task == "assign":
-        return Work(1, 0, found[f"agglomerate-{config.level}"][index].counts["given_contacts"])
-    if stage.task == "faces":
-        return Work(1, faces_before(grid, index), counts["face_contacts"])
-    voxels = grid.box(index).voxels
-    if stage.task == "contingency":
-        return Work(1, Box(config.start, config.stop).intersect(grid.box(index)).voxels)
-    leaf = "supervoxels", "contacts"
-    if stage.task == "relabel":
-        leaf = "agglomerate-0", "given_contacts"
-    return Work(1, voxels, found[leaf[0]][index].counts[leaf[1]])
-
-
-def growth_of(plan: Plan, found: Mapping[str, Mapping[Triple, Measured]]) -> Growth:
-    """How the contact graph of a small volume grew; what is passed up is that of its blocks."""
+def growth_of(grid: BlockGrid, found: Found) -> Growth:
+    """Measures how the contact graph of a small volume grew; what is passed up is that of its blocks."""
 
     def total(stage: str, count: str) -> int:
         return sum(task.counts[count] for task in found[stage].values())
 
-    voxels, faces = plan.grid.covered.voxels, between(plan.grid, 0, largest=False)
-    surface = open_surface(plan.grid, 0)
+    whole = AllTasks(grid)
+    voxels, faces, surface = whole.voxels(), whole.faces(), whole.open_surface()
     return Growth(
         contacts=total("supervoxels", "contacts") / voxels,
-        joined=total("agglomerate-0", "given_contacts") / voxels,
+        joined=total(LEAF, "given_contacts") / voxels,
         across=total("faces", "face_contacts") / faces if faces else 0.0,
-        passed_up=total("agglomerate-0", "residual_contacts") / surface if surface else 0.0,
+        passed_up=total(LEAF, "residual_contacts") / surface if surface else 0.0,
     )
 
 
-def _calibration(
-    plan: Plan,
-    rates: Rates,
-    block: Triple,
-    window: Plan,
-    found: Mapping[str, Mapping[Triple, Measured]],
-    on_the_volume: Mapping[str, Measured],
-) -> Calibration:
+def _costs(
+    stages: Sequence[Stage], grid: BlockGrid, found: Found, growth: Growth, rates: Rates
+) -> tuple[dict[str, Cost], dict[str, Cost]]:
+    """Averages, for each kind of stage, the measured cost of a task, and the cost that the table states for it."""
     costs, modelled = {}, {}
-    for kind in dict.fromkeys(map(kind_of, window.stages)):
-        stages = [stage for stage in window.stages if kind_of(stage) == kind]
-        costs[kind] = _mean([task.cost for stage in stages for task in found[stage.name].values()])
-        works = [work_of(window, stage, index, found) for stage in stages for index in found[stage.name]]
-        modelled[kind] = _mean([rates.cost(kind, work) for work in works])
-    voxels = plan.grid.box(block).voxels
-    patches = 0 if plan.patches is None else plan.patches.over(plan.grid.volume).computed(plan.grid.box(block))
-    for kind, task in on_the_volume.items():
-        costs[kind] = task.cost
-        work = Work(1, voxels, task.counts.get("contacts", 0), patches, plan.operations * patches)
-        modelled[kind] = rates.cost(kind, work)
-    growth = growth_of(window, found)
-    fragments = sum(task.counts["fragments"] for task in found["supervoxels"].values())
-    stated = {kind_of(stage): stage.resources.memory for stage in plan.stages if kind_of(stage) not in UPPER}
-    return Calibration(
-        made_from=made_from(plan),
-        block=block,
-        window=window.grid.volume,
-        fragments=fragments / math.prod(window.grid.volume),
-        **asdict(growth),
-        costs=costs,
-        factors={kind: _factors(kind, cost, modelled[kind], stated.get(kind, 0)) for kind, cost in costs.items()},
-    )
+    for kind in dict.fromkeys(map(rates.kind_of, stages)):
+        alike = [stage for stage in stages if rates.kind_of(stage) == kind]
+        tasks = [task.cost for stage in alike for task in found[stage.name].values()]
+        stated = [rates.cost(kind, work_of(stage, AllTasks(grid), growth)) for stage in alike]
+        costs[kind], modelled[kind] = _mean(tasks, len(tasks)), _mean(stated, len(tasks))
+    return costs, modelled
 
 
-def _mean(costs: Sequence[Cost]) -> Cost:
-    """Of some tasks; memory that of the largest."""
-    mean = {name: sum(getattr(cost, name) for cost in costs) / len(costs) for name in Cost.model_fields}
+def _mean(costs: Sequence[Cost], tasks: int) -> Cost:
+    """Shares the sum of costs between tasks; the memory is the largest."""
+    mean = {name: sum(getattr(cost, name) for cost in costs) / tasks for name in Cost.model_fields}
     return Cost(**mean | {"memory": max(cost.memory for cost in costs)})
 
 
-def _factors(kind: str, cost: Cost, modelled: Cost, stated_memory: float) -> Cost:
-    """Measured over stated; 1 where there is nothing to divide. The top of the window passes nothing up, so that nodes
-    further up write more and hold more: of theirs only the seconds tell anything.
+def _factors(cost: Cost, modelled: Cost, stated_memory: int | None) -> Cost:
+    """Divides measured by stated costs; a factor is 1 where there is nothing to divide.
+
+    Tasks that cover more than a block have no stated memory here, and only their seconds tell anything: the top of the
+    window passes nothing up, so that nodes further up write more and hold more.
     """
-    stated = modelled.model_copy(update={"memory": float(stated_memory)})
+    stated = modelled.model_copy(update={"memory": float(stated_memory or 0)})
     pairs = {name: (getattr(cost, name), getattr(stated, name)) for name in Cost.model_fields}
     ratios = {name: found / expected if found and expected else 1.0 for name, (found, expected) in pairs.items()}
-    return Cost(seconds=ratios["seconds"], read=1, written=1, memory=1) if kind in UPPER else Cost(**ratios)
+    return Cost(seconds=ratios["seconds"], read=1, written=1, memory=1) if stated_memory is None else Cost(**ratios)
 
 
-def _find_block(plan: Plan) -> Triple:
+def _find_block(source: Volume, grid: BlockGrid, mask: Volume | None) -> Triple:
     """The block nearest to the middle that holds data, among some that are spread over the volume."""
-    source, named = (plan.recipe.input.raw or _affinities(plan)).open(), plan.recipe.input.mask
-    mask = None if named is None else named.open()
-    grid = plan.grid
     axes = [sorted({n * eighth // 8 for eighth in (4, 2, 6, 1, 7)}) for n in grid.shape]
     middle = [n // 2 for n in grid.shape]
 
@@ -315,9 +299,9 @@ def _scratch(directory: Path) -> contextlib.AbstractContextManager[Path]:
 
 
 @contextlib.contextmanager
-def one_worker(plan: Plan, folder: Path) -> Iterator[Runner]:
-    """A worker process of this machine, as something that runs one task of a stage."""
-    executor = cluster.start(cluster.Place("local", {"cpu": cluster.Pool(1, plan.memory)}, folder), measure)
+def one_worker(memory: int, folder: Path) -> Iterator[Runner]:
+    """Starts a worker process on this machine, with so many bytes, that runs one task of a stage at a time."""
+    executor = cluster.start(cluster.Place("local", {"cpu": cluster.Pool(1, memory)}, folder), measure)
 
     def run(stage: Stage, index: Triple) -> Measured:
         executor.submit(index, "cpu", stage.task, stage.config.model_dump_json(), index)
@@ -332,7 +316,7 @@ def one_worker(plan: Plan, folder: Path) -> Iterator[Runner]:
 
 
 def _outcome(completion: Completion, stage: Stage, index: Triple) -> Measured:
-    """What a call came to.
+    """Returns the measurements of a call, or raises its error.
 
     Raises:
         RequestError, StorageError, TaskError: the task failed.

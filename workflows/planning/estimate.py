@@ -1,4 +1,4 @@
-"""What a plan costs: seconds, bytes and memory of each stage, and of the whole run, in a time that no volume changes.
+"""Estimates a plan: seconds, bytes and memory of each stage and of the run, in a time that no volume changes.
 
 Costs come from the shipped table of rates, or, for stages of which a block was run on the plan's own data
 (`calibrate`), from what that block took; each estimate says which.
@@ -7,41 +7,43 @@ Costs come from the shipped table of rates, or, for stages of which a block was 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ...pipeline.geometry import Triple
+from ... import tasks
+from ...pipeline.geometry import BlockGrid, Triple
+from ...tasks.work import AllTasks, Extent, Growth, LargestTask, Work
 from ..stages.stage import Stage
-from .calibration import LEAF, UPPER
-from .unit_costs import Cost, Rates
-from .workload import Growth, Workload, kind_of
+from .calibration import LEAF, exceeds_blocks
+from .unit_costs import UNMEASURED, Cost, Rates
 
 if TYPE_CHECKING:
     from .calibration import Calibration
     from .plan import Plan
 
-Basis = Literal["measured", "extrapolated", "table"]
+Basis = Literal["measured", "extrapolated", "table", "assumed"]
 LEDGER_BYTES = 330
 """Of a task in the ledger, measured over runs of 38 to 550 tasks."""
 
 
 @dataclass(frozen=True)
 class StageEstimate:
-    """What one stage will take.
+    """Holds the costs that one stage is estimated to have.
 
     Args:
         name, grid: of the stage; tasks along each axis.
-        pool: of workers that run it.
-        workers: of that pool.
-        seconds: of all tasks together.
+        pool: pool of workers that run it.
+        workers: workers of that pool.
+        seconds: seconds of all tasks together.
         longest: seconds of the largest task.
         read, written: bytes in storage, of all tasks together.
         most_written: bytes of the largest task.
         memory: bytes that the largest task adds to a worker.
-        contacts: that the largest task is given, where it is an octree node's.
-        basis: of these numbers: blocks run through this very stage, or through others, or the shipped table.
+        contacts: that the largest task is given.
+        basis: of these numbers: blocks run through this very stage, or through others; the shipped table, or what it
+            says of another task, where nobody has measured this one.
     """
 
     name: str
@@ -64,20 +66,20 @@ class StageEstimate:
 
     @property
     def hours(self) -> float:
-        """With all workers of the pool at work, or as long as its largest task takes."""
+        """Returns hours with all workers of the pool at work, or those of the largest task where that takes longer."""
         return max(self.seconds / self.workers, self.longest) / 3600
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will take.
+    """Holds the costs that a run is estimated to have.
 
     Args:
         stages: in the order of the plan.
-        growth: of the contact graph.
+        growth: growth of the contact graph.
         disks: for each place, a folder or a URL, bytes that are there when the run has ended.
         scratch: bytes besides while it runs: files are written whole beside their place before they get their names.
-        notes: what a reader has to know about these numbers.
+        notes: remarks that a reader of these numbers has to know.
     """
 
     stages: tuple[StageEstimate, ...]
@@ -92,12 +94,12 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """Of all tasks together."""
+        """Adds up the seconds of all tasks."""
         return sum(stage.seconds for stage in self.stages)
 
     @property
     def hours(self) -> float:
-        """Stages of one pool share its workers; the pools work at the same time."""
+        """Returns the hours of the run: stages of one pool share its workers; the pools work at the same time."""
         pools = {stage.pool for stage in self.stages}
         return max(sum(stage.hours for stage in self.stages if stage.pool == pool) for pool in pools)
 
@@ -111,20 +113,19 @@ class Estimate:
 
     @property
     def disk(self) -> float:
-        """Bytes that are left when the run has ended: everything that stages write, and the ledger."""
+        """Counts the bytes that are left when the run has ended: everything that stages write, and the ledger."""
         return sum(self.disks.values())
 
     @property
     def peak_disk(self) -> float:
-        """Bytes that are taken at most while it runs."""
+        """Counts the bytes that are taken at most while the run is at work."""
         return self.disk + self.scratch
 
 
 def estimate(plan: Plan, rates: Rates, calibration: Calibration | None = None) -> Estimate:
-    """What a plan costs by a table of rates, corrected by a calibration where there is one."""
+    """Estimates a plan by a table of rates, corrected by a calibration where there is one."""
     growth = rates.growth(plan.density) if calibration is None else calibration.growth
-    workload = Workload(plan.grid, growth, plan.operations, plan.patches)
-    stages = tuple(_stage(stage, plan, workload, rates, calibration) for stage in plan.stages)
+    stages = tuple(_stage(stage, plan, growth, rates, calibration) for stage in plan.stages)
     disks: dict[str, float] = {str(plan.directory): sum(stage.tasks for stage in stages) * LEDGER_BYTES}
     for stage, costs in zip(plan.stages, stages, strict=True):
         disk = _disk(stage, plan.directory)
@@ -133,18 +134,22 @@ def estimate(plan: Plan, rates: Rates, calibration: Calibration | None = None) -
         workers * max(stage.most_written for stage in stages if stage.pool == pool)
         for pool, workers in {stage.pool: stage.workers for stage in stages}.items()
     )
-    return Estimate(stages, growth, disks, scratch, _notes(plan, calibration))
+    assumed = [stage.name for stage in plan.stages if not rates.knows(stage)]
+    return Estimate(stages, growth, disks, scratch, (*_notes(plan, calibration), *_assumptions(assumed)))
 
 
-def _stage(
-    stage: Stage, plan: Plan, workload: Workload, rates: Rates, calibration: Calibration | None
-) -> StageEstimate:
-    kind, work = kind_of(stage), workload.largest(stage)
+def work_of(stage: Stage, extent: Extent, growth: Growth) -> Work:
+    """States the work of some tasks of a stage, as their task file does."""
+    work: Work = tasks.load(stage.task).work(stage.config, extent, growth)
+    return work
+
+
+def _stage(stage: Stage, plan: Plan, growth: Growth, rates: Rates, calibration: Calibration | None) -> StageEstimate:
+    kind, work = rates.kind_of(stage), work_of(stage, LargestTask(plan.grid), growth)
     factors = Cost(seconds=1, read=1, written=1, memory=1) if calibration is None else calibration.factors_of(kind)
-    total, largest = rates.cost(kind, workload.total(stage)), rates.cost(kind, work)
-    measured = calibration is not None and kind in calibration.factors and kind not in UPPER
+    total, largest = rates.cost(kind, work_of(stage, AllTasks(plan.grid), growth)), rates.cost(kind, work)
     memory = float(stage.resources.memory)
-    if calibration is not None and kind == "agglomerate":
+    if calibration is not None and largest.memory:
         # Stated from a sampled density; what blocks passed up says more. A process that merged a block is as large.
         memory = max(largest.memory, calibration.costs[LEAF].memory)
     pool: Literal["cpu", "gpu"] = "gpu" if stage.resources.gpu else "cpu"
@@ -159,9 +164,17 @@ def _stage(
         written=total.written * factors.written,
         most_written=largest.written * factors.written,
         memory=memory * factors.memory,
-        contacts=work.contacts if kind == "agglomerate" else 0.0,
-        basis="table" if calibration is None else "measured" if measured else "extrapolated",
+        contacts=work.contacts,
+        basis=_basis(stage, plan.grid, rates, calibration),
     )
+
+
+def _basis(stage: Stage, grid: BlockGrid, rates: Rates, calibration: Calibration | None) -> Basis:
+    if calibration is not None and rates.kind_of(stage) in calibration.factors and not exceeds_blocks(stage, grid):
+        return "measured"
+    if not rates.knows(stage):
+        return "assumed"
+    return "table" if calibration is None else "extrapolated"
 
 
 def _disk(stage: Stage, directory: Path) -> str:
@@ -173,13 +186,22 @@ def _disk(stage: Stage, directory: Path) -> str:
 
 
 def _notes(plan: Plan, calibration: Calibration | None) -> tuple[str, ...]:
-    notes = [] if plan.scale is None or plan.scale.note is None else [plan.scale.note]
+    notes = list(plan.remarks)
+    notes += [] if plan.scale is None or plan.scale.note is None else [plan.scale.note]
     if plan.density_note is not None and calibration is None:
         notes.append(plan.density_note)
     if calibration is not None:
-        notes += calibration.notes(plan)
+        notes += calibration.notes(plan.recipe)
     else:
         notes.append("Seconds and bytes come from a table measured on other data and another machine.")
         if any(stage.resources.gpu for stage in plan.stages):
             notes.append("Prediction is counted as on one CPU core; --calibrate where there is a GPU says more.")
     return tuple(notes)
+
+
+def _assumptions(stages: Sequence[str]) -> Iterator[str]:
+    if stages:
+        yield (
+            f"Nobody has measured the costs of {', '.join(stages)}: counted as those of {UNMEASURED} for as many tasks,"
+            " voxels and contacts; --calibrate says more."
+        )

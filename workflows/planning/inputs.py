@@ -1,4 +1,4 @@
-"""What a run starts from, as it is found: its source volume, offsets, mask and network, with their identities."""
+"""Checks the inputs of a run one by one: supervoxels, grey levels, mask, network, offsets; with their identities."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from pathlib import Path
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError, VolumeError
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import Volume, check_covers, open_volume, read_nearest_voxels
+from ...pipeline.volumes import Volume, check_covers, read_nearest_voxels
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.affinities import region_of
 from ..run_directory.checks import check_leaves
 from ..stages.fingerprint import digest
-from ..stages.places import Places
 from ..stages.segmentation_stages import supervoxel_settings
 
 
-def source_of(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
-    """The volume that a run starts from, and the identities of what it starts from, by the paths that configs hold."""
-    if recipe.input.source is not None:
-        source = recipe.input.source.open()
-        return source, dict.fromkeys((recipe.input.source.path, source.path), source.identity())
+def supervoxels_identity(recipe: Recipe, run: str) -> str:
+    """Returns the identity of the supervoxels that a run has left, once they are known to be those of the recipe."""
     region = region_of(recipe)
     settings = {
         "block": list(recipe.blocks.shape),
@@ -29,13 +25,11 @@ def source_of(recipe: Recipe, places: Places) -> tuple[Volume, dict[str, str]]:
     }
     if not settings["levels"]:
         del settings["levels"]  # histograms may be there, unread
-    left = check_leaves(Path(str(recipe.input.run)), settings)
-    source = open_volume(places.fragments)
-    return source, dict.fromkeys((source.path, places.fragments, places.leaves), left)
+    return check_leaves(Path(run), settings)
 
 
 def with_normalisation(model: Model, source: Volume, mask: Volume | None) -> Model:
-    """The model with the grey levels' statistics: as the recipe says, or sampled over the volume inside the mask."""
+    """Fills in the grey levels' mean and deviation: as the recipe says, or sampled over the volume inside the mask."""
     from ...pipeline.networks.normalisation import estimate_normalisation
 
     if source.spec.channels is not None:
@@ -75,18 +69,15 @@ def weights_identity(model: Model) -> str:
     return digest(config.model_dump(mode="json", exclude={"provenance": True, "network": {"descriptors"}}))
 
 
-def network_cost(model: Model) -> tuple[float, Patches]:
-    """Operations of the network for a voxel of a patch, and its patches."""
+def patches_of(model: Model) -> Patches:
+    """Returns the patches that the network computes: the recipe's, or those of its checkpoint."""
     from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
     from ...pipeline.affinities.network_config import check_patch
-    from ...pipeline.affinities.unet import ResidualSymmetricUNet
-    from ...pipeline.networks.operation_count import operations_a_voxel
 
     config = check_checkpoint_offsets(Path(checkpoint_folder(model)))
     patches = config.patches(model.patch, model.overlap, model.rim)
     check_patch(patches.shape, config.network)
-    network = ResidualSymmetricUNet(config.network)
-    return model.variants * operations_a_voxel(network, config.network.multiple), patches
+    return patches
 
 
 def offsets_of(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:

@@ -1,4 +1,4 @@
-"""What of a plan cannot work, said before anything is written: voxels of another size, too little memory or disk."""
+"""Refuses plans that cannot work, before anything is written: for voxels of another size, too little memory or disk."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _CERTAIN = 0.5
 
 
 def check(plan: Plan, *, new: bool) -> None:
-    """Refuse what cannot work.
+    """Refuses a plan that cannot work.
 
     Args:
-        plan: of a run.
+        plan: plan of a run.
         new: the run has not been started yet, so that its disk is still to be filled.
 
     Raises:
@@ -35,7 +35,7 @@ def check(plan: Plan, *, new: bool) -> None:
 
 
 def refusals(plan: Plan, costs: Estimate, *, new: bool) -> list[str]:
-    """Why a plan cannot work, one sentence or two each; none if it can."""
+    """Lists the reasons why a plan cannot work, one sentence or two each; none if it can."""
     certain = [*_voxel_size(plan), *_memory(plan, costs), *_cores(plan), *_gpus(plan), *_contacts(costs)]
     return [*certain, *(_disk(plan, costs) if new else ())]
 
@@ -140,4 +140,4 @@ def _on_disks(costs: Estimate) -> dict[str, float]:
 
 
 def _certain(costs: Estimate) -> float:
-    return _CERTAIN if any(stage.basis == "table" for stage in costs.stages) else 1.0
+    return _CERTAIN if any(stage.basis in ("table", "assumed") for stage in costs.stages) else 1.0

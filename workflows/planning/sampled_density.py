@@ -1,4 +1,4 @@
-"""How dense the graph of a volume's supervoxels will be, from samples: what a task's memory goes by."""
+"""Samples how dense the graph of a volume's supervoxels will be, by which the memory of tasks is stated."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def sample_density(affinities: Volume, within: Box, channels: Channels, wanted: 
 
 
 def _density(fragments: Fragments, affinities: npt.NDArray[np.uint8], wanted: Supervoxels) -> Density:
-    """Of the supervoxels of an array."""
+    """Counts the supervoxels of an array and their contacts."""
     from ...pipeline.agglomeration.block_graph import grow_leaf
     from ...pipeline.agglomeration.contacts import interior_contacts
     from ...pipeline.agglomeration.small_supervoxels import JoinRule
@@ -54,7 +54,7 @@ def _density(fragments: Fragments, affinities: npt.NDArray[np.uint8], wanted: Su
     sample = Box.of_shape(triple(fragments.labels.shape))
     contacts = interior_contacts(fragments.labels, affinities, sample, sample.shape)
     closed = np.zeros(len(fragments.ids), dtype=np.uint8)
-    rule = JoinRule(wanted.join_size, Threshold.parse(wanted.join_affinity, "join_affinity"))
+    rule = JoinRule.parse(wanted.join_size, wanted.join_affinity)
     leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, closed, rule)
     clusters = relabel(fragments.labels, np.concatenate([[0], cluster_of + 1]).astype(np.uint32))
     touching = np.zeros(len(leaf.ids) + 1, dtype=np.bool_)

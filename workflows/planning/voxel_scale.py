@@ -34,12 +34,12 @@ class VoxelScale:
 
     @property
     def ratio(self) -> float:
-        """How many times larger one voxel is than the other, along the axis where they differ most."""
+        """Returns the factor between the two sizes along the axis where they differ most."""
         return round(largest_ratio(self.trained, self.found), 6)
 
     @property
     def note(self) -> str | None:
-        """What a reader has to know, where the sizes differ and the network is used all the same."""
+        """Says what a reader has to know where the sizes differ and the network is used all the same."""
         if self.ratio < NOTED or self.refusal is not None:
             return None
         return f"{self._sizes}. Expect more mistakes than the model's card states."

@@ -21,25 +21,46 @@ _SHIPPED = Path(__file__).parent / "presets"
 
 
 class Pools(Section):
-    """On a batch system: what jobs are like, and how many there may be."""
+    """Describes the jobs on a batch system, and how many there may be.
+
+    Args:
+        cpu: Jobs that compute everything but the network.
+        gpu: Jobs that run the network, unless `model.device` is "cpu". Without this table they exist only with "cuda".
+        driver: The job of the driver that `petavox submit` makes. Partition, account and qos are those of `cpu` unless
+            given.
+    """
 
     cpu: Jobs = Jobs()
-    gpu: GpuJobs | None = None  # that predict, unless the model's device is "cpu"; as they come, where it is "cuda"
-    driver: DriverJob = DriverJob()  # of `petavox submit`; the partition, account and qos of cpu unless given
+    gpu: GpuJobs | None = None
+    driver: DriverJob = DriverJob()
 
 
 class Cluster(Section):
-    """Where tasks run."""
+    """Says where tasks run.
 
-    preset: str | None = None  # a name, or a path that ends in .toml; what follows is laid over it
+    Args:
+        preset: A description of a cluster: the name of a preset, or a path that ends in .toml. Other keys of this table
+            win over the preset's.
+        kind: "local": processes of this machine. "serial": this process alone. "slurm": jobs of SLURM.
+        workers: Worker processes on this machine.
+        gpus: GPUs of this machine whose workers run the network. With `model.device` = "cuda" there is at least one.
+        workers_per_gpu: Worker processes that share a GPU: one reads and writes while another computes.
+        memory: Memory of one worker on this machine; a worker that uses more is killed and replaced. Default: an equal
+            share of the free memory.
+        pools: The jobs of each kind of worker, on a batch system.
+        interface: Network between the nodes of a cluster, such as "ib0". Default: the network of the default route.
+        dashboard: Address where the driver on a cluster shows what Dask does. Port 0 is any free port.
+    """
+
+    preset: str | None = None
     kind: Literal["serial", "local", "slurm"] = "local"
-    workers: PositiveInt = 2  # processes on this machine
-    gpus: NonNegativeInt = 0  # of this machine, for processes that predict; with device "cuda", at least 1
-    workers_per_gpu: PositiveInt = 1  # processes that share a GPU: one reads and writes while another computes
-    memory: Size | None = None  # of one worker on this machine; its share of what is free unless given
+    workers: PositiveInt = 2
+    gpus: NonNegativeInt = 0
+    workers_per_gpu: PositiveInt = 1
+    memory: Size | None = None
     pools: Pools = Pools()
-    interface: str | None = None  # the network between nodes, such as "ib0"; that of the default route unless given
-    dashboard: str = "127.0.0.1:0"  # where the driver on a cluster shows what Dask does; port 0 is any that is free
+    interface: str | None = None
+    dashboard: str = "127.0.0.1:0"
 
     @model_validator(mode="before")
     @classmethod
@@ -52,7 +73,7 @@ class Cluster(Section):
         return _laid_over(_preset(str(content["preset"]), folder), asked)
 
     def worker_memory(self, pool: PoolName) -> int:
-        """Bytes that one worker of a pool may use."""
+        """Counts the bytes that one worker of a pool may use."""
         import psutil
 
         if jobs := self.jobs(pool):
@@ -62,25 +83,25 @@ class Cluster(Section):
         return int(psutil.virtual_memory().available * 0.9 / self.workers)
 
     def most_workers(self, pool: PoolName) -> int:
-        """How many workers a pool has, at most."""
+        """Counts the workers that a pool has at most."""
         if jobs := self.jobs(pool):
             return jobs.maximum
         return max(1, self.gpus) * self.workers_per_gpu if pool == "gpu" else self.workers
 
     @property
     def has_gpus(self) -> bool:
-        """Whether it says that there are GPU workers."""
+        """Tells whether the section names GPU workers."""
         if self.kind in DIALECTS:
             return self.pools.gpu is not None
         return self.kind == "local" and self.gpus > 0
 
     def place(self, directory: Path, memory: int, pools: set[PoolName]) -> Place:
-        """What is to be started for a run.
+        """Describes the workers that are to be started for a run.
 
         Args:
-            directory: of the run.
+            directory: directory of the run.
             memory: bytes of a worker on this machine.
-            pools: that have anything to do.
+            pools: pools that have anything to do.
         """
         sizes = {
             pool: self.jobs(pool) or Pool(self.most_workers(pool), memory, self.workers_per_gpu)
@@ -89,13 +110,13 @@ class Cluster(Section):
         return Place(self.kind, sizes, directory, self.interface, self.dashboard)
 
     def jobs(self, pool: PoolName) -> Jobs | None:
-        """What the jobs of a pool are like; None where there are none."""
+        """Describes the jobs of a pool; None where there are none."""
         if self.kind not in DIALECTS:
             return None
         return (self.pools.gpu or GpuJobs()) if pool == "gpu" else self.pools.cpu
 
     def driver(self) -> DriverJob:
-        """What the driver's job is like."""
+        """Describes the driver's job."""
         shared = {name: getattr(self.pools.cpu, name) for name in ("partition", "account", "qos")}
         given = self.pools.driver.model_dump(exclude_none=True)
         return DriverJob(**{**shared, **given})
@@ -106,7 +127,7 @@ class _Preset(Section):
 
 
 def preset_names() -> list[str]:
-    """The presets that come with petavox, and one's own."""
+    """Lists the presets that come with petavox, and one's own."""
     return sorted({file.stem for folder in (_SHIPPED, _own()) for file in folder.glob("*.toml")})
 
 
@@ -115,7 +136,7 @@ def _own() -> Path:
 
 
 def _preset(name: str, folder: Path) -> Mapping[str, Any]:
-    """What a preset says under [cluster]; one's own come before those that come with petavox."""
+    """Reads the [cluster] of a preset; one's own come before those that come with petavox."""
     if name.endswith(".toml"):
         found = [folder / Path(name).expanduser()]
     else:

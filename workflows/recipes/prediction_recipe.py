@@ -12,11 +12,11 @@ from .segmentation_recipe import Recipe
 
 
 def prediction(raw: str, out: str, checkpoint: str, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of a run from raw data to affinities.
+    """Returns the recipe of a run from raw data to affinities.
 
     Args:
         raw: path or URL of the raw volume; a relative path is meant from the current folder, as all of these.
-        out: of the affinities volume, which is made.
+        out: path or URL of the affinities volume, which is made.
         checkpoint: a model's name, or a folder.
         overrides: further values, "model.variants=8".
 
@@ -33,5 +33,5 @@ def prediction(raw: str, out: str, checkpoint: str, overrides: Sequence[str] = (
 
 
 def name_of(out: str) -> str:
-    """A name for the run's folder: that of the volume that it makes, without endings."""
+    """Returns a name for the run's folder: that of the volume that it makes, without endings."""
     return out.rstrip("/").rpartition("/")[2].partition(".")[0] or "predict"

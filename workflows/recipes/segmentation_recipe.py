@@ -18,9 +18,9 @@ from pydantic import (
 )
 
 from ...cluster.quantities import Duration
-from ...pipeline.errors import RequestError
+from ...pipeline.agglomeration.rules import AgglomerationRule
 from ...pipeline.geometry import Box, Triple
-from ...pipeline.thresholds import Threshold
+from ...pipeline.thresholds import Fraction
 from ...pipeline.volumes import LAID_OVER, VolumeSource, absolute_path
 from . import strict_toml
 from .cluster_section import Cluster
@@ -38,17 +38,6 @@ def _checkpoint(name: str, info: ValidationInfo) -> str:
     return beside if Path(beside, "config.json").is_file() else name
 
 
-def _decimal(value: Any) -> Decimal:
-    """A TOML number as the decimal that was written, checked against the rule of thresholds."""
-    try:
-        if isinstance(value, str | bool):
-            raise RequestError("Not a number.")
-        Threshold.parse(value)
-    except RequestError as error:
-        raise ValueError("must be a decimal in [0, 1] with at most six places") from error
-    return Decimal(str(value))
-
-
 def _triple(value: Any) -> Any:
     """Three integers, refused in one message rather than in one for each place."""
     if not isinstance(value, tuple) or len(value) != 3 or not all(type(v) is int for v in value):
@@ -58,30 +47,38 @@ def _triple(value: Any) -> Any:
 
 InputPath = Annotated[str, AfterValidator(_against_recipe)]
 CheckpointName = Annotated[str, AfterValidator(_checkpoint)]
-Fraction = Annotated[Decimal, BeforeValidator(_decimal)]
 Voxels = Annotated[Triple, BeforeValidator(_triple)]
 Overlap = Annotated[tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt], BeforeValidator(_triple)]
 Shape = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], BeforeValidator(_triple)]
 
 
 class Input(Section):
-    """What a run starts from: raw data, affinities that exist already, or the supervoxels of a run.
+    """Names the data that a run starts from: `raw`, `affinities` or `run`, and one of them only.
 
-    What `VolumeSource` lays over a volume may also stand beside the path of raw data or affinities.
+    The keys of a volume, such as `voxel_size`, may also stand beside `raw` or `affinities`.
+
+    Args:
+        raw: The image volume, from which affinities are predicted.
+        affinities: Affinities that exist already: uint8, or floats from 0 to 1.
+        mask: A volume of any resolution that covers all that is computed. Where it is 0 there are no affinities.
+        run: Directory of a run whose supervoxels are done. They are merged again, and nothing else is computed.
+        offsets: Offset of each affinity channel, in voxels z, y, x: the value at voxel p belongs to the edge between p
+            and p − offset. Needed only where the volume's metadata has no offsets.
+        box: The part that is computed: its first voxel and its end (exclusive). Names and positions of segments stay
+            those of the whole volume. Default: all of the volume.
     """
 
     raw: VolumeSource | None = None
     affinities: VolumeSource | None = None
-    mask: VolumeSource | None = None  # of any resolution: where it is 0 there are no affinities
-    run: InputPath | None = None  # directory of a run whose supervoxels are done
-    offsets: tuple[Voxels, ...] | None = None  # of each affinity channel in voxels, where its metadata has none
-    # First voxel and end of all that is computed; names and positions stay those of the volume.
+    mask: VolumeSource | None = None
+    run: InputPath | None = None
+    offsets: tuple[Voxels, ...] | None = None
     box: tuple[Voxels, Voxels] | None = Field(default=None, exclude_if=lambda box: box is None)
 
     @model_validator(mode="before")
     @classmethod
     def _laid_over_beside(cls, content: Any) -> Any:
-        """Keys beside `raw` or `affinities` become those of its own table."""
+        """Makes keys beside `raw` or `affinities` those of its own table."""
         beside = {key: content[key] for key in LAID_OVER if key in content} if isinstance(content, Mapping) else {}
         if not beside:
             return content
@@ -121,26 +118,45 @@ class Input(Section):
 
 
 class Model(Section):
-    """The network that turns raw data into affinities."""
+    """Names the network that predicts affinities from the image, and says how it is run.
 
-    checkpoint: CheckpointName  # a model's name, or a folder
-    mean: float | None = None  # of the raw grey levels; sampled over the volume and recorded unless given
-    deviation: float | None = Field(default=None, gt=0)  # standard deviation of the same
-    patch: Shape | None = None  # voxels; the checkpoint's unless given
-    batch: PositiveInt = 2  # patches computed together
-    threads: PositiveInt = 1  # of one task on a CPU
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # "auto": GPU workers if there are any, and a GPU if torch can
+    Args:
+        checkpoint: A model's name, as `petavox models` lists them, or the folder of a checkpoint.
+        mean: Mean of the image's grey values. Default: sampled over the volume, and written into the run's recipe.
+        deviation: Standard deviation of the image's grey values; given together with `mean`. Default: sampled.
+        patch: Shape of the patches that the network computes, in voxels. Default: the checkpoint's.
+        batch: Number of patches that are computed together.
+        threads: Threads of one task on a CPU.
+        device: "cpu", "cuda" or "auto". With "auto" the network runs on GPU workers where the recipe has any, and a
+            worker uses a GPU where torch can use it.
+        precision: Number format of the network's convolutions.
+        variants: Number of orientations in which each patch is predicted: 4 flips y and x, 8 exchanges y and x as well,
+            16 flips z as well. Time grows with the number.
+        combine: The value that an affinity gets from its variants: their mean, or the smallest of them.
+        compile: Compiles the network before it is run, which takes up to minutes in each worker; on a CPU it needs a
+            C++ compiler.
+        overlap: Voxels that neighbouring patches share, along z, y, x. Default: the checkpoint's, or half a patch where
+            it has none.
+        rim: Voxels at the border of a patch that count nothing, along z, y, x. Default: the checkpoint's, or a third of
+            the overlap.
+        accept_voxel_size: Runs the network although the voxels of the raw data are 1.5 times as large or small as those
+            that it was trained on, or more.
+    """
+
+    checkpoint: CheckpointName
+    mean: float | None = None
+    deviation: float | None = Field(default=None, gt=0)
+    patch: Shape | None = None
+    batch: PositiveInt = 2
+    threads: PositiveInt = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
-    # Each patch is looked at in so many ways: 4 flip y and x, 8 exchange them too, 16 flip z too. Runs that were begun
-    # before there was a choice have no record of one.
+    # Runs that were begun before there was a choice have no record of one.
     variants: Literal[1, 4, 8, 16] = Field(default=1, exclude_if=lambda count: count == 1)
-    combine: Literal["mean", "min"] = Field(default="mean", exclude_if=lambda how: how == "mean")  # of the variants
-    compile: bool = Field(default=False, exclude_if=lambda asked: not asked)  # takes up to minutes in every worker
-    # Voxels that neighbouring patches share, and those of their rims that count nothing (a third of the overlap); the
-    # checkpoint's unless given, and half a patch where it has none.
+    combine: Literal["mean", "min"] = Field(default="mean", exclude_if=lambda how: how == "mean")
+    compile: bool = Field(default=False, exclude_if=lambda asked: not asked)
     overlap: Overlap | None = Field(default=None, exclude_if=lambda overlap: overlap is None)
     rim: Overlap | None = Field(default=None, exclude_if=lambda rim: rim is None)
-    # Voxels of the raw data may be 1.5 times as large or small as those that the network was trained on, or more.
     accept_voxel_size: bool = Field(default=False, exclude_if=lambda asked: not asked)
 
     @model_validator(mode="after")
@@ -151,20 +167,36 @@ class Model(Section):
 
 
 class Blocks(Section):
-    """How the volume is cut; the result does not depend on it, except with multicut and the mutex watershed."""
+    """Says how the volume is cut. The result does not depend on it, except with multicut and the mutex watershed.
+
+    Args:
+        shape: Shape of a block, in voxels. A worker holds one block at a time, so larger blocks need more memory.
+    """
 
     shape: Shape = (64, 512, 512)
 
 
 class Supervoxels(Section):
-    """Affinities below `low` join nothing; from `high` on they always join, with "mutex" only across block faces."""
+    """Says how voxels are joined into supervoxels, before any are merged into segments.
 
-    method: Literal["watershed", "mutex"] = "watershed"  # mutex watershed: needs long-range affinities, sees blocks
-    strides: Shape = (1, 4, 4)  # with "mutex": long-range edges are used at every so many voxels
+    Args:
+        method: "watershed", or "mutex" for the mutex watershed, which needs affinities with long-range channels and
+            whose result depends on the blocks.
+        strides: For "mutex": long-range affinities are used at one voxel in so many, along z, y, x.
+        low: Two voxels with an affinity below this are never joined. A voxel without a better one is background.
+        high: Two voxels with at least this affinity are always joined; with "mutex" only across faces of blocks. Higher
+            values make smaller supervoxels, which take more memory.
+        join_size: A supervoxel with fewer voxels joins the neighbour with which it shares its strongest affinity. 0: no
+            supervoxel is joined this way.
+        join_affinity: Least affinity for such a joining. A small supervoxel without one stays alone.
+    """
+
+    method: Literal["watershed", "mutex"] = "watershed"
+    strides: Shape = (1, 4, 4)
     low: Fraction = Decimal("0.02")
     high: Fraction = Decimal("0.9999")
-    join_size: int = Field(default=100, ge=0)  # a smaller one joins the neighbour behind its strongest edge; 0: none
-    join_affinity: Fraction = Decimal("0.3")  # if that edge has at least this affinity
+    join_size: int = Field(default=100, ge=0)
+    join_affinity: Fraction = Decimal("0.3")
 
     @model_validator(mode="after")
     def _in_order(self) -> Supervoxels:
@@ -173,21 +205,8 @@ class Supervoxels(Section):
         return self
 
 
-class Agglomeration(Section):
-    """Which supervoxels are merged. Sizes are in voxels; thresholds are on the score of a contact."""
-
-    linkage: Literal["mean", "quantile", "multicut"] = "mean"  # score: mean or quantile of a contact's affinities
-    quantile: Annotated[Fraction, Field(gt=0)] = Decimal("0.85")  # with linkage = "quantile"
-    levels: int = Field(default=64, ge=2, le=256)  # to which affinities are rounded for it
-    threshold: Fraction = Decimal("0.5")
-    small_size: int = Field(default=0, ge=0)  # a segment below it merges from small_threshold on; 0: no such rule
-    small_threshold: Fraction = Decimal("0.3")
-    veto_size: int = Field(default=0, ge=0)  # two segments above it merge only from veto_threshold on; 0: no such rule
-    veto_threshold: Fraction = Decimal("0.8")
-    bias: Annotated[Fraction, Field(gt=0, lt=1)] = Decimal("0.5")  # with "multicut": lower means larger segments
-    by_size: bool = True  # with "multicut": a contact's cost grows with its voxel edges
-    solver: Literal["greedy-additive", "kernighan-lin", "fusion-moves"] = "greedy-additive"  # with "multicut"
-    dust_size: int = Field(default=0, ge=0)  # segments below it become background; 0: none
+class Agglomeration(Section, AgglomerationRule):
+    """Says which supervoxels are merged into segments. Every contact between two of them has a score from 0 to 1."""
 
     @model_validator(mode="after")
     def _small_is_easier(self) -> Agglomeration:
@@ -197,40 +216,68 @@ class Agglomeration(Section):
             )
         return self
 
-    @property
-    def histogram_levels(self) -> int:
-        """How many levels the histograms of contacts have: 0, none, where the linkage needs none."""
-        return self.levels if self.linkage == "quantile" else 0
-
 
 class Output(Section):
-    """Where volumes go: relative to the run directory, or anywhere."""
+    """Says where volumes are written: relative to the run directory, or anywhere.
+
+    Args:
+        segmentation: Path of the segmentation.
+        affinities: Path of the predicted affinities.
+        until: The last volume that is made. With "affinities" a run stops after the prediction.
+        chunk: Shape of the chunks of written volumes, in voxels; each chunk is then a file of its own. Default: chosen
+            to fit the blocks, with many chunks in a file.
+    """
 
     segmentation: str = "segmentation.zarr"
     affinities: str = "affinities.zarr"
-    until: Literal["affinities", "segmentation"] = "segmentation"  # the last that is made
-    chunk: Shape | None = None  # of written volumes; chosen to fit the blocks unless given
+    until: Literal["affinities", "segmentation"] = "segmentation"
+    chunk: Shape | None = None
 
 
 class Evaluate(Section):
-    """The truth to score against, and the part of it that counts; 0 in the truth is not scored."""
+    """Names the true labels that score the segmentation, and the part of them that counts.
+
+    Args:
+        truth: Volume of true labels. Voxels with label 0 are not scored.
+        mask: A volume on the grid of the truth. Voxels where it is 0 are not scored.
+        offset: Position of the truth's first voxel in the segmentation, in voxels. Default: by the metadata.
+        box: The part to score: its first voxel and its end (exclusive), in voxels of the segmentation. Default: all.
+        tolerance: Voxels of the truth this close to a boundary are not scored, in nm. Default: all are.
+    """
 
     truth: VolumeSource
-    mask: VolumeSource | None = None  # where it is 0 nothing is scored
-    offset: Voxels | None = None  # of the truth's first voxel in the segmentation; from metadata unless given
-    box: tuple[Voxels, Voxels] | None = None  # first voxel and end (exclusive) in the segmentation; all unless given
-    tolerance: float | None = Field(default=None, ge=0)  # nm; truth so close to a boundary is not scored
+    mask: VolumeSource | None = None
+    offset: Voxels | None = None
+    box: tuple[Voxels, Voxels] | None = None
+    tolerance: float | None = Field(default=None, ge=0)
 
 
 class Limits(Section):
-    """When a task is taken to hang, and when a run gives up."""
+    """Says when a task is taken to hang, and when a run gives up.
 
-    task: Duration = "2h"  # a task that takes longer is ended and counts as failed
-    crash_budget: Fraction = Decimal("0.05")  # share of a stage's blocks; more set aside, and ten or more, stop the run
+    Args:
+        task: Longest time of one task. A task that takes longer is ended, and counts as failed.
+        crash_budget: Share of a stage's blocks that may fail for good. A run stops beyond it, if ten or more failed.
+    """
+
+    task: Duration = "2h"
+    crash_budget: Fraction = Decimal("0.05")
 
 
 class Recipe(Section):
-    """Everything that a segmentation run is asked to do."""
+    """Holds everything that a segmentation run is asked to do.
+
+    Args:
+        input: The data that the run starts from.
+        model: The network; with `input.raw` only, and always then.
+        blocks: The blocks that the volume is cut into.
+        supervoxels: The rule by which voxels become supervoxels.
+        agglomeration: The rule by which supervoxels become segments.
+        output: The volumes that are written.
+        evaluate: The true labels that score the result. Without this table nothing is scored.
+        cluster: The workers.
+        limits: The limits on time and failures.
+    """
 
     input: Input
     model: Model | None = None
@@ -244,8 +291,8 @@ class Recipe(Section):
 
     @property
     def sees_blocks(self) -> bool:
-        """Whether the segmentation depends on how the volume is cut."""
-        return self.supervoxels.method == "mutex" or self.agglomeration.linkage == "multicut"
+        """Tells whether the segmentation depends on how the volume is cut."""
+        return self.supervoxels.method == "mutex" or not self.agglomeration.is_exact
 
     @model_validator(mode="after")
     def _model_where_raw(self) -> Recipe:
@@ -264,7 +311,7 @@ class Recipe(Section):
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a TOML file, its input paths absolute.
+    """Loads the recipe in a TOML file, its input paths absolute.
 
     Raises:
         RequestError: see `strict_toml.read`.

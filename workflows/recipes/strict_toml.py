@@ -34,13 +34,27 @@ def read(path: str | Path, model: type[Model], overrides: Sequence[str] = ()) ->
             key, and the nearest known key.
     """
     file = Path(path)
+    return parse(laid_over(content_of(file), overrides), model, where=str(file), folder=file.resolve().parent)
+
+
+def content_of(file: Path) -> dict[str, Any]:
+    """Reads a TOML file.
+
+    Raises:
+        RequestError: the file is missing, or is not TOML.
+    """
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(_text(file.read_bytes()))
     except OSError as error:
         raise RequestError(f"Recipe {file} cannot be read: {error.strerror or error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"Recipe {file} is not valid TOML: {error}.") from error
-    return parse(laid_over(content, overrides), model, where=str(file), folder=file.resolve().parent)
+
+
+def _text(content: bytes) -> str:
+    """The text of a recipe; Windows' editors begin it with a byte order mark, PowerShell writes UTF-16."""
+    utf_16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return content.decode("utf-16" if utf_16 else "utf-8-sig")
 
 
 def laid_over(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -52,6 +66,11 @@ def laid_over(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, An
     for override in overrides:
         _lay_over(content, override)
     return content
+
+
+def as_override(key: str, value: Any) -> str:
+    """Writes a value as the "key=value" that `laid_over` reads."""
+    return f"{key}={literal(value)}"
 
 
 def parse(content: Mapping[str, Any], model: type[Model], *, where: str, folder: Path) -> Model:
@@ -122,15 +141,28 @@ def _lay_over(content: dict[str, Any], override: str) -> None:
         raise RequestError(
             f"--set takes key=value with a dotted key, such as agglomeration.threshold=0.4; found '{override}'."
         )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # a bare word: quoting a string twice for a shell is a nuisance
+    try:
+        set_key(content, key, value)
+    except RequestError as error:
+        raise RequestError(f"--set {override}: {error}") from error
+
+
+def set_key(content: dict[str, Any], key: str, value: Any) -> None:
+    """Puts a value into a mapping as TOML gives it; dots in the key go down into tables.
+
+    Raises:
+        RequestError: the key goes through a value.
+    """
     *tables, last = key.strip().split(".")
     for table in tables:
         content = content.setdefault(table, {})
         if not isinstance(content, dict):
-            raise RequestError(f"--set {override}: '{table}' is a value, not a table.")
-    try:
-        content[last] = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        content[last] = text.strip()  # a bare word: quoting a string twice for a shell is a nuisance
+            raise RequestError(f"'{key}' cannot be set: '{table}' is a value, not a table.")
+    content[last] = value
 
 
 def _tuples(value: Any) -> Any:
@@ -150,7 +182,7 @@ def _lines(content: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator
         yield f"[{'.'.join(_key(part) for part in prefix)}]"
     for key, value in content.items():
         if key not in tables:
-            yield f"{_key(key)} = {_literal(value)}"
+            yield f"{_key(key)} = {literal(value)}"
     if not prefix or len(tables) < len(content):
         yield ""
     for key, table in tables.items():
@@ -159,10 +191,11 @@ def _lines(content: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> Iterator
 
 def _key(key: str) -> str:
     bare = key.isascii() and key.replace("_", "a").replace("-", "a").isalnum()
-    return key if bare else _literal(key)
+    return key if bare else literal(key)
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
+    """Writes a value as TOML does."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -174,5 +207,5 @@ def _literal(value: Any) -> str:
             # JSON's escapes are TOML's, but for the delete character and for surrogate pairs.
             return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case list() | tuple():
-            return "[" + ", ".join(_literal(item) for item in value) + "]"
+            return "[" + ", ".join(literal(item) for item in value) + "]"
     raise TypeError(f"A recipe cannot hold a {type(value).__name__}: {value!r}.")

@@ -16,7 +16,12 @@ from .strict_toml import Section
 
 
 class RecipeBox(Section):
-    """A half-open box in voxels (z, y, x)."""
+    """Describes a half-open box in voxels (z, y, x).
+
+    Args:
+        start: First voxel.
+        stop: End of the box, exclusive.
+    """
 
     start: Triple
     stop: Triple
@@ -27,16 +32,16 @@ class RecipeBox(Section):
 
 
 class RecipeVolume(Section):
-    """A labelled volume: paths are relative to the recipe and may hold $VARIABLES.
+    """Describes a labelled volume. Paths are relative to the recipe and may hold $VARIABLES.
 
     Args:
-        raw: grey values: a TIFF file, or a volume that petavox opens.
-        labels: objects, 0 for background.
-        mask: nonzero where the labels are known; everywhere unless given.
-        weight: how often patches come from it, relative to the other volumes.
-        normalisation: of the grey values; estimated from the volume unless given.
-        validation: boxes to validate on, whose labels are not learned from.
-        exclude: further boxes whose labels are not learned from.
+        raw: The image: a TIFF file, or a volume that petavox opens.
+        labels: The objects, on the grid of the image; 0 is background.
+        mask: A volume that is not 0 where the labels are known. Default: they are known everywhere.
+        weight: Share of the patches that come from this volume, relative to the weights of the others.
+        normalisation: Mean and standard deviation of the grey values. Default: estimated from the volume.
+        validation: Boxes that validate the network. Their labels are not learned from.
+        exclude: Further boxes whose labels are not learned from.
     """
 
     raw: str
@@ -49,12 +54,12 @@ class RecipeVolume(Section):
 
 
 class RecipePhantom(PhantomConfig):
-    """A piece of phantom EM, from its origin on, drawn when training begins; its voxel size is the recipe's.
+    """Describes a piece of phantom EM, drawn when training begins; its voxel size is the recipe's.
 
     Args:
-        shape: of the piece, in voxels.
-        weight: how often patches come from it, relative to the other volumes.
-        validation: boxes to validate on, whose labels are not learned from.
+        shape: Shape of the piece, in voxels, from the phantom's origin on.
+        weight: Share of the patches that come from this phantom, relative to the weights of the others.
+        validation: Boxes that validate the network. Their labels are not learned from.
     """
 
     shape: Triple
@@ -63,14 +68,17 @@ class RecipePhantom(PhantomConfig):
 
 
 class TrainingRecipe(Section):
-    """A recipe of `petavox train`.
+    """Holds everything that a training is asked to do.
 
     Args:
-        voxel_size: of all volumes, in nm (z, y, x).
-        start: the checkpoint that training starts from, a model's name or a folder; from nothing unless given.
-        network, training, augmentation: what is trained, and how; the network is that of `start` unless given.
-        scoring: how validation boxes are segmented to find the best weights.
-        volume, phantom: what it is trained on; at least one of them.
+        voxel_size: Voxel size of all volumes, in nm (z, y, x).
+        start: The checkpoint that training starts from: a model's name or a folder. Default: random weights.
+        network: The network that is trained. Default: the network of `start`, where there is one.
+        training: The schedule of the training.
+        augmentation: The changes that training patches see.
+        scoring: The rule by which validation boxes are segmented, to find the best weights.
+        volume: Labelled volumes to train on. There must be a volume or a phantom.
+        phantom: Phantoms to train on.
     """
 
     voxel_size: tuple[PositiveFloat, PositiveFloat, PositiveFloat]

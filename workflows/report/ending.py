@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended.
+    """Describes how a run ended.
 
     Args:
-        directory: of the run.
+        directory: directory of the run.
         failed: tasks that were set aside.
         blocked: tasks that were not run because they need one of those.
         failures: one line for each of the first that were set aside.
-        stages: what the ledger says of each stage.
-        seconds: how long the run was at work, all sessions together.
+        stages: summary of each stage in the ledger.
+        seconds: time that the run was at work, all sessions together.
         segmentation, affinities: paths of these volumes, where the run has them.
         scores: if there is a truth, and nothing failed.
     """

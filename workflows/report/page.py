@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a report shows.
+    """Holds everything that a run tells its report.
 
     Args:
         ending: how the run ended, stage by stage.
         recipe: the resolved recipe, TOML.
-        volumes: what pictures are drawn of; None where nothing was segmented.
-        segment_sizes: how many segments have 1, 2–3, 4–7, … voxels.
-        versions: of what computed this, by name.
+        volumes: volumes that pictures are drawn of; None where nothing was segmented.
+        segment_sizes: numbers of segments with 1, 2–3, 4–7, … voxels.
+        versions: versions of petavox, Python and packages, by name.
     """
 
     ending: Ending
@@ -73,7 +73,7 @@ def write_report(data: ReportData) -> None:
 
 
 def verdict(data: ReportData) -> str:
-    """The run in one sentence."""
+    """Sums up the run in one sentence."""
     ending, stages = data.ending, data.ending.stages
     tasks, failed = sum(stage.tasks for stage in stages), sum(stage.failed + stage.aside for stage in stages)
     done = sum(stage.settled for stage in stages)

@@ -31,7 +31,7 @@ _SUB = 1  # PNG: each byte of a row is stored less that of the pixel before it
 
 @dataclass(frozen=True)
 class View:
-    """A window on a volume.
+    """Describes a window on a volume.
 
     Args:
         box: the window, voxels.
@@ -71,7 +71,7 @@ class View:
 
     @property
     def pixels(self) -> Triple:
-        """How many pixels the window has along z, y and x."""
+        """Counts the pixels of the window along z, y and x."""
         sizes = zip(self.box.shape, self.voxel_size, strict=True)
         return triple([max(1, round(n * size / self.pixel)) for n, size in sizes])
 
@@ -105,7 +105,8 @@ class View:
 
 
 def grey(panes: Sequence[Pane]) -> list[Pixels]:
-    """Grey levels, stretched so that half a percent of the voxels is black and as much white."""
+    """Grey levels, stretched so that half a percent of the voxels is black and as much white; no number is 0."""
+    panes = [np.where(np.isfinite(pane), pane, 0) for pane in panes]
     low, high = np.percentile(np.concatenate([pane.ravel() for pane in panes]), (0.5, 99.5))
     scale = 255 / max(float(high - low), 1e-9)
     return [_rgb(np.clip((pane.astype(np.float32) - low) * scale, 0, 255)) for pane in panes]

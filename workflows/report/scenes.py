@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.geometry import Box, Triple
+from ...pipeline.labels import object_ids
 from ...pipeline.volumes import Volume, VolumeSource, open_volume
 from . import pictures
 from .pictures import Pixels, View
@@ -135,7 +136,7 @@ def _pictures(scene: Scene, volumes: Volumes, segmentation: Volume) -> Iterator[
     yield _picture("Segmentation: one colour a segment", view, _overlay(under, labels, scene.segments))
     if volumes.truth is not None:
         truth = volumes.truth.open()
-        true = view.panes(lambda box: _read_shifted(truth, box, volumes.truth_offset))
+        true = view.panes(lambda box: object_ids(_read_shifted(truth, box, volumes.truth_offset), "truth"))
         caption = "Truth: one colour an object, unrelated to those of the segments"
         yield _picture(caption, view, _overlay(under, true, scene.objects))
 

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from ...pipeline.evaluation.scores import Scores
 
 
+UNKNOWN = "of the truth, labelled below 0 or with a largest id (−1, 2⁶⁴−1); not scored"
+
+
 def score_rows(scores: Scores) -> list[tuple[str, str, str]]:
     """(name, value, what it tells) of each score."""
     unlabelled = scores.unlabelled_voxels / scores.truth_voxels
@@ -28,6 +31,7 @@ def score_rows(scores: Scores) -> list[tuple[str, str, str]]:
             f"in {scores.truth_objects:,} objects; {unlabelled:.2%} unlabelled",
         ),
         ("segments", f"{scores.segments:,}", "that touch a truth object"),
+        *([("unknown voxels", f"{scores.unknown_voxels:,}", UNKNOWN)] if scores.unknown_voxels else []),
     ]
 
 

@@ -10,7 +10,7 @@ from ...pipeline.version import __version__
 
 
 def versions() -> dict[str, str]:
-    """The versions of petavox, of Python and of the packages that compute here, by name."""
+    """Returns the versions of petavox, of Python and of the packages that compute here, by name."""
     names = ("numpy", "numba", "torch", "tensorstore", "zarr", "dask", "distributed", "pyarrow")
     known = {"petavox": __version__, "python": platform.python_version()}
     for name in names:

@@ -21,7 +21,7 @@ _BYTES_IN_MEMORY = 150
 
 
 def origin(recipe: Recipe, directory: Path) -> tuple[Recipe, Path]:
-    """The recipe and the directory of a run; of a cut, those of the run that it was cut from."""
+    """Finds the recipe and the directory of a run; of a cut, those of the run that it was cut from."""
     if recipe.input.run is None:
         return recipe, directory
     parent = Path(recipe.input.run)
@@ -61,7 +61,7 @@ def read(source: Input, box: Box) -> npt.NDArray[np.uint8]:
 
 
 def fits_in_memory(box: Box) -> bool:
-    """Whether half of the free memory is enough to segment a box."""
+    """Tells whether half of the free memory is enough to segment a box."""
     import psutil
 
     return box.voxels < 2**31 and box.voxels * _BYTES_IN_MEMORY < psutil.virtual_memory().available / 2

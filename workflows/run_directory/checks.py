@@ -1,4 +1,4 @@
-"""Runs as others find them: is a directory one, and have its supervoxels or its segmentation been finished?"""
+"""Checks runs as others find them: whether a directory is one, and whether its supervoxels or segments are finished."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_run_directory(directory: Path) -> None:
 
 @contextlib.contextmanager
 def left_alone(directory: str | None) -> Iterator[None]:
-    """Keep drivers out of a run, if there is one, while another run starts from what it has left.
+    """Keeps drivers out of a run, if there is one, while another run starts from what it has left.
 
     Raises:
         RequestError: it is no run, or a driver is at work there.
@@ -53,7 +53,7 @@ def check_leaves(directory: Path, settings: Mapping[str, Any]) -> str:
     """Make sure that a run's supervoxels are done, and are those that the settings ask for.
 
     Args:
-        directory: of the run.
+        directory: directory of the run.
         settings: values that the config of the supervoxels must have, by name.
 
     Returns:
@@ -66,7 +66,7 @@ def check_leaves(directory: Path, settings: Mapping[str, Any]) -> str:
     with Ledger(directory / LEDGER, readonly=True) as ledger:
         made_from, summaries = ledger.ingredients(), ledger.summaries()
     _check_done(directory, LEAVES, summaries)
-    asked = {"version": tasks.load("supervoxels").VERSION, "needs": {}}
+    asked = {"version": tasks.load("supervoxels").VERSION}
     found = made_from["supervoxels"]
     changed = [*differences(found, asked | {"config": {**found["config"], **settings}})]
     changed += _code_of_faces(made_from["faces"])
@@ -87,6 +87,17 @@ def check_segmentation(directory: Path) -> None:
     check_run_directory(directory)
     with Ledger(directory / LEDGER, readonly=True) as ledger:
         _check_done(directory, ("relabel",), ledger.summaries())
+
+
+def check_supervoxels(directory: Path) -> None:
+    """Make sure that every block of a run has its supervoxels.
+
+    Raises:
+        RequestError: it is no run, starts from another one, or something is not done.
+    """
+    check_run_directory(directory)
+    with Ledger(directory / LEDGER, readonly=True) as ledger:
+        _check_done(directory, ("supervoxels",), ledger.summaries())
 
 
 def check_affinities(directory: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 RECIPE = "recipe.toml"
 LEDGER = "ledger.sqlite"
 COPY = "ledger.copy.sqlite"
@@ -10,3 +12,8 @@ STATUS = "status.json"
 LOG = "log.txt"
 HANGS = "hangs"
 """Folder for the tracebacks of tasks that hang."""
+
+
+def directory_of(recipe: Path) -> Path:
+    """Finds the run directory of a recipe: the folder of a recipe that a run keeps, else runs/NAME."""
+    return recipe.parent if (recipe.parent / LEDGER).exists() else Path("runs") / recipe.stem

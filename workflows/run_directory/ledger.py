@@ -33,7 +33,7 @@ class Ledger:
     """An open ledger; a context manager.
 
     Args:
-        path: of the SQLite file; made unless `readonly`.
+        path: path of the SQLite file; made unless `readonly`.
         readonly: only look: beside a driver that may be writing, on a disk of this machine alone; else when no driver
             is at work.
         check: is called before everything that is written; raises if this driver may not write any more.
@@ -113,7 +113,7 @@ class Ledger:
             )
 
     def seconds(self) -> float:
-        """How long drivers have been at work, all sessions together; of one that was killed, until its last task."""
+        """Counts the seconds that drivers have been at work in all; a killed driver counts until its last task."""
         query = """SELECT TOTAL(COALESCE(seconds,
             (SELECT MAX(ended) FROM rows WHERE session = sessions.id) / 1e3)) FROM sessions"""
         return float(self._db.execute(query).fetchone()[0])
@@ -121,7 +121,7 @@ class Ledger:
     # --- what the run is made from ---------------------------------------------------------------------------------
 
     def foundation(self) -> dict[str, Any]:
-        """What the run was begun with and cannot be continued without; empty in a new ledger."""
+        """Returns the settings that the run cannot be continued without; empty in a new ledger."""
         return {name: json.loads(value) for name, value in self._db.execute("SELECT name, value FROM foundation")}
 
     def lay_foundation(self, foundation: Mapping[str, Any]) -> None:
@@ -131,11 +131,11 @@ class Ledger:
             self._db.executemany("INSERT OR REPLACE INTO foundation VALUES (?, ?)", rows)
 
     def ingredients(self) -> dict[str, dict[str, Any]]:
-        """For each stage, what its fingerprint was made from when it last ran."""
+        """Returns, for each stage, what its fingerprint was made from when it last ran."""
         return {name: json.loads(text) for name, text in self._db.execute("SELECT name, ingredients FROM stages")}
 
     def fingerprints(self) -> dict[str, str]:
-        """Of each current stage."""
+        """Returns the fingerprint of each current stage."""
         return dict(self._db.execute("SELECT name, fingerprint FROM stages WHERE position IS NOT NULL"))
 
     def adopt(self, stages: Iterable[tuple[str, int, str, Mapping[str, Any]]]) -> None:
@@ -158,7 +158,7 @@ class Ledger:
             self._stages = self._known_stages()
 
     def outputs(self) -> dict[str, str]:
-        """What this run has made, by path: the fingerprint of the stage that it was made for."""
+        """Lists the outputs of this run, by path: the fingerprint of the stage that each was made for."""
         return dict(self._db.execute("SELECT path, fingerprint FROM outputs"))
 
     def made(self, path: str, stage: str, fingerprint: str) -> None:
@@ -169,12 +169,12 @@ class Ledger:
     # --- tasks -----------------------------------------------------------------------------------------------------
 
     def forget(self, stage: str) -> None:
-        """No task of a stage is done any more."""
+        """Forgets the rows of a stage: none of its tasks is done any more."""
         with self._transaction():
             self._db.execute("DELETE FROM rows WHERE stage IN (SELECT id FROM stages WHERE name = ?)", (stage,))
 
     def undo(self, stage: str, fingerprint: str, numbers: Iterable[int]) -> None:
-        """Tasks of a stage are to be done again; their attempts stay counted."""
+        """Marks tasks of a stage to be done again; their attempts stay counted."""
         with self._transaction():
             self._db.executemany(
                 "UPDATE rows SET state = ? WHERE stage = ? AND number = ?",
@@ -182,7 +182,7 @@ class Ledger:
             )
 
     def done(self, stage: str, tasks: int, fingerprint: str) -> npt.NDArray[np.bool_]:
-        """Which tasks of a stage have nothing left to do, with a fingerprint: one byte a task."""
+        """Marks the tasks of a stage that have nothing left to do, with a fingerprint: one byte a task."""
         done = np.zeros(tasks, dtype=np.bool_)
         for (numbers,) in self._settled(stage, tasks, fingerprint, "number"):
             done[numbers] = True
@@ -228,7 +228,7 @@ class Ledger:
         self._told(rows)
 
     def tell(self, listener: Callable[[Sequence[Row]], None]) -> None:
-        """Have somebody told of the rows that are recorded from now on."""
+        """Has a listener told of the rows that are recorded from now on."""
         self._told = listener
 
     def _compact(self, row: Row, ended: int) -> tuple[int | str | None, ...]:
@@ -279,7 +279,7 @@ class Ledger:
     # --- what became of them ---------------------------------------------------------------------------------------
 
     def summaries(self) -> list[Summary]:
-        """Every current stage, in order."""
+        """Sums up every current stage, in order."""
         states = ", ".join(f"TOTAL(r.state = {i})" for i in range(len(STATES)))
         query = f"""
             SELECT s.name, s.tasks, {states}, TOTAL(r.attempts), TOTAL((r.state < {SETTLED}) * r.microseconds) / 1e6,
@@ -300,7 +300,7 @@ class Ledger:
         ]
 
     def counts(self, stage: str) -> dict[str, int]:
-        """The counts that a stage's tasks reported, added up."""
+        """Adds up the counts that a stage's tasks reported."""
         words = {i: word for word, i in self._words.items()}
         total: dict[str, int] = {}
         query = "SELECT counts FROM rows WHERE stage IN (SELECT id FROM stages WHERE name = ?) AND counts IS NOT NULL"
@@ -311,7 +311,7 @@ class Ledger:
         return total
 
     def failures(self, limit: int = 10) -> list[tuple[str, int, int, str]]:
-        """Tasks that failed last and were set aside: stage, number, attempts, and why."""
+        """Lists the tasks that failed last and were set aside: stage, number, attempts, and why."""
         query = """
             SELECT s.name, r.number, r.attempts, COALESCE((SELECT f.error FROM failures f
                 WHERE f.stage = r.stage AND f.number = r.number ORDER BY f.rowid DESC LIMIT 1), '')

@@ -1,4 +1,4 @@
-"""What a ledger keeps: the states of tasks, one row a task, what becomes of a stage, and the tables for it."""
+"""Defines the contents of a ledger: the states of tasks, one row a task, summaries of stages, and their tables."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ PRAGMA user_version = {LAYOUT};
 
 @dataclass(frozen=True)
 class Row:
-    """What the ledger keeps of a task; a row of a task that has one adds its attempts to those before."""
+    """Holds the ledger's row of a task; attempts are added to those of an earlier row."""
 
     stage: str
     number: int
@@ -81,10 +81,10 @@ class Summary:
 
     @property
     def settled(self) -> int:
-        """Tasks with nothing left to do."""
+        """Counts the tasks with nothing left to do."""
         return self.done + self.empty + self.masked
 
     @property
     def left(self) -> int:
-        """Tasks that are to be done, those to be tried again included."""
+        """Counts the tasks that are to be done, those to be tried again included."""
         return self.tasks - self.settled - self.aside

@@ -1,4 +1,4 @@
-"""What kind of disk a folder lies on: one of this machine, or one that several machines share."""
+"""Tells disks of this machine from disks that several machines share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOUNTS = Path("/proc/mounts")
 
 
 def is_local(folder: Path) -> bool:
-    """Whether a folder surely lies on a disk of this machine alone."""
+    """Tells whether a folder surely lies on a disk of this machine alone."""
     try:
         lines = [line.split() for line in _MOUNTS.read_text(encoding="utf-8").splitlines()]
     except OSError:

@@ -49,8 +49,8 @@ class Holder:
     Args:
         host: name of the machine.
         process: number of the process there.
-        machine: which boot of which machine, and which process numbers count there.
-        started: of the process, by the machine's own count; process numbers come again.
+        machine: name of the machine, its boot, and the space of its process numbers.
+        started: start of the process, by the machine's own count; process numbers come again.
         since: date and time, for people.
         token: unlike that of any other driver.
     """
@@ -73,7 +73,7 @@ class Holder:
 
     @property
     def runs_here(self) -> bool:
-        """Whether it is a process of this machine that has not ended."""
+        """Tells whether the holder is a process of this machine that has not ended."""
         return self.is_of_this_machine and _started(self.process) == self.started
 
     def __str__(self) -> str:
@@ -84,7 +84,7 @@ class Lock:
     """A lock that this process holds, until it is let go or taken over.
 
     Args:
-        directory: of the run.
+        directory: directory of the run.
         holder: this process.
     """
 
@@ -190,7 +190,7 @@ def read_locked(directory: Path) -> Iterator[None]:
 
 
 def living_driver(directory: Path) -> Holder | None:
-    """The driver that is at work in a run directory; takes some seconds where it would be on another machine."""
+    """Finds the driver that is at work in a run directory; takes seconds where it would be on another machine."""
     holder = last_driver(directory)
     if holder is None:
         return None
@@ -200,12 +200,12 @@ def living_driver(directory: Path) -> Holder | None:
 
 
 def last_driver(directory: Path) -> Holder | None:
-    """The driver that has not let go of the lock, alive or not."""
+    """Returns the driver that has not let go of the lock, alive or not."""
     return _read(directory)
 
 
 def _is_alive(holder: Holder, directory: Path, flock: Flock, patience: float) -> bool:
-    """Whether the driver that a lock names works on it still, by what trying to lock it came to."""
+    """Tells whether the driver that a lock names is still at work, by how trying to lock it ended."""
     if flock == "refused":
         return True
     if holder.is_of_this_machine:  # if it held the lock, flock would have said so; a copied folder names it, too
@@ -214,7 +214,7 @@ def _is_alive(holder: Holder, directory: Path, flock: Flock, patience: float) ->
 
 
 def _shows_life(holder: Holder, directory: Path, patience: float) -> bool:
-    """Whether the heartbeat changes within so many seconds, or the lock changes hands."""
+    """Tells whether the heartbeat changes within so many seconds, or the lock changes hands."""
     first, end = _heartbeat(directory), time.monotonic() + patience
     while time.monotonic() < end:
         time.sleep(min(0.2, patience / 10))
@@ -228,7 +228,7 @@ def _shows_life(holder: Holder, directory: Path, patience: float) -> bool:
 
 @contextlib.contextmanager
 def _claimed(directory: Path, before: Holder | None) -> Iterator[None]:
-    """Of several that want to follow one driver that is gone, one may."""
+    """Lets one driver in, of several that want to follow a driver that is gone."""
     if before is None:
         yield
         return

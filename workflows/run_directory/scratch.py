@@ -17,8 +17,8 @@ def scratch_folder(parent: Path, prefix: str, cure: str) -> Iterator[Path]:
 
     Args:
         parent: where it is made; made itself if it is not there, and then kept.
-        prefix: what its name begins with.
-        cure: what to do where that is impossible.
+        prefix: beginning of the folder's name.
+        cure: advice where the folder cannot be made.
 
     Raises:
         StorageError: the parent cannot be written.

@@ -31,17 +31,17 @@ _DONE = STATES[:SETTLED]
 
 @dataclass
 class StageStatus:
-    """How far a stage is.
+    """Says how far a stage is.
 
     Args:
-        name: of the stage.
-        tasks: how many it has.
+        name: name of the stage.
+        tasks: number of tasks.
         done: with nothing left to do: done, empty or masked.
         running: with workers now.
         failed: waiting for another try.
         aside: set aside.
         attempts: at all of them.
-        seconds: of all tasks that are done, together.
+        seconds: seconds of all tasks that are done, together.
         peak_memory: bytes that a worker's process held at most.
         rate: tasks a second of late; None where nothing has moved.
         gpu: whether its tasks run on GPU workers.
@@ -61,11 +61,11 @@ class StageStatus:
 
     @property
     def left(self) -> int:
-        """Tasks that are to be done, running ones included."""
+        """Counts the tasks that are to be done, running ones included."""
         return self.tasks - self.done - self.aside
 
     def time_left(self, workers: int) -> float | None:
-        """Seconds, by what its tasks took so far, on so many workers; None where that is not known."""
+        """Estimates the seconds left by its tasks so far, on so many workers; None where that is not known."""
         if not self.left:
             return 0.0
         return self.left * self.seconds / self.done / workers if self.done and workers else None
@@ -73,19 +73,19 @@ class StageStatus:
 
 @dataclass
 class Status:
-    """What is known of a run.
+    """Says how far a run is, and who works on it.
 
     Args:
-        stages: in order.
-        failures: of the first tasks set aside: stage, number, attempts, reason.
-        driver: that wrote this; None where it was read from the ledger.
-        seconds: that it has been at work.
-        workers: how many calls each pool could run at the same time.
-        gpu_share: of the time of GPU workers, what was spent on tasks; None where there are no such workers.
-        exit_status: how the driver ended, if it has.
+        stages: stages in order.
+        failures: first tasks that were set aside: stage, number, attempts, reason.
+        driver: driver that wrote this; None where it was read from the ledger.
+        seconds: time that the driver has been at work.
+        workers: number of calls that each pool could run at the same time.
+        gpu_share: share of the time of GPU workers that was spent on tasks; None where there are no such workers.
+        exit_status: exit status of the driver, if it has ended.
         recipe: digest of the recipe as the driver wrote it.
-        ingredients: of each stage, what its fingerprint was made from.
-        foundation: what the run was begun with.
+        ingredients: what the fingerprint of each stage was made from.
+        foundation: settings that the run was begun with.
     """
 
     stages: list[StageStatus]
@@ -101,7 +101,7 @@ class Status:
 
     @property
     def time_left(self) -> float | None:
-        """Seconds; the pools work side by side, the stages of one share it. None where a stage is yet unknown."""
+        """Estimates the seconds left: pools work side by side. None where a stage is not known yet."""
         total = {"cpu": 0.0, "gpu": 0.0}
         for stage in self.stages:
             pool = "gpu" if stage.gpu else "cpu"
@@ -113,7 +113,7 @@ class Status:
 
 
 def read_bulletin(directory: Path) -> Status | None:
-    """What the last driver has told; None if it has not yet, or in words of another version."""
+    """Reads the status that the last driver has told; None without one, or in words of another version."""
     try:
         told = json.loads((directory / STATUS).read_text(encoding="utf-8"))
         stages = [StageStatus(**stage) for stage in told.pop("stages")]
@@ -125,7 +125,7 @@ def read_bulletin(directory: Path) -> Status | None:
 
 
 def from_ledger(ledger: Ledger, limit: int = 10) -> Status:
-    """What the ledger knows, when nobody is at work."""
+    """Reads the status from the ledger, when nobody is at work."""
     stages = [
         StageStatus(s.name, s.tasks, s.settled, 0, s.failed, s.aside, s.attempts, s.seconds, s.peak_memory)
         for s in ledger.summaries()
@@ -140,7 +140,7 @@ def from_ledger(ledger: Ledger, limit: int = 10) -> Status:
 
 
 def recipe_digest(directory: Path, name: str) -> str:
-    """Of a recipe as it lies in a run directory."""
+    """Hashes a recipe as it lies in a run directory."""
     with contextlib.suppress(OSError):
         return hashlib.blake2b((directory / name).read_bytes(), digest_size=8).hexdigest()
     return ""
@@ -150,10 +150,10 @@ class Bulletin:
     """Keeps the status file of a run.
 
     Args:
-        directory: of the run.
+        directory: directory of the run.
         driver: this process.
         ledger: whose stages are current; it tells what is recorded from now on.
-        stages: of the run.
+        stages: stages of the run.
         recipe: digest of the recipe.
     """
 
@@ -215,7 +215,7 @@ class Bulletin:
                 failures.append((row.stage, row.number, row.attempts, row.error or ""))
 
     def publish(self) -> None:
-        """Write the file.
+        """Writes the file.
 
         Raises:
             StorageError: it cannot be written.
@@ -226,7 +226,7 @@ class Bulletin:
 
     @property
     def verdict(self) -> int:
-        """The exit status of a driver that comes to its end."""
+        """Returns the exit status of a driver that comes to its end."""
         return 1 if any(stage.aside for stage in self._status.stages) else 0
 
     def end(self, exit_status: int) -> None:

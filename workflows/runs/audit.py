@@ -1,4 +1,4 @@
-"""`petavox audit`: is everything that a run has made still there and what it was? What is not is made again.
+"""Audits a run: everything that it has made is read back and compared; the rest is made again.
 
 Repairing: tasks whose pieces are flawed run again. From a piece that raises on reading nothing can have been made, so
 what depends on it runs again only if it comes out different. A piece that reads, but as something else, may have been
@@ -45,7 +45,7 @@ Masks = dict[str, Mask]
 
 @dataclass(frozen=True)
 class Listed:
-    """A flaw, and what it is a flaw of."""
+    """Holds a flaw, and the stage and task that it belongs to."""
 
     stage: str
     box: Box
@@ -54,12 +54,12 @@ class Listed:
 
 @dataclass
 class Findings:
-    """What an audit has found.
+    """Holds the flaws that an audit has found.
 
     Args:
         checked: tasks whose pieces were looked at.
-        flawed: of each stage, which tasks left something that is not right.
-        silent: those of them whose pieces read without an error.
+        flawed: tasks of each stage that left a flawed result.
+        silent: flawed tasks whose results read without an error.
         listed: the first flaws.
     """
 
@@ -75,14 +75,14 @@ class Findings:
 
 @dataclass(frozen=True)
 class Audit:
-    """How an audit ended.
+    """Describes how an audit ended.
 
     Args:
-        directory: of the run.
-        restored: what became of the ledger, if it was damaged.
-        findings: what is wrong, or was.
+        directory: directory of the run.
+        restored: how the ledger was restored, if it was damaged.
+        findings: flaws that were found, mended or not.
         redone: tasks that were run again; None where no repair was asked for, or needed.
-        ending: of the repair.
+        ending: end of the repair.
     """
 
     directory: Path
@@ -104,7 +104,7 @@ def audit(
     """Look at everything that a run has made, and make again what is missing or damaged if that is wanted.
 
     Args:
-        directory: of the run.
+        directory: directory of the run.
         progress: makes what is told of what happens.
         repair: whether to run flawed tasks again.
         overrides: values laid over the run's recipe, "cluster.workers=4".
@@ -216,11 +216,11 @@ def _repair(
 
 
 def dependents(stages: Sequence[Stage], needed: Mapping[str, Mask]) -> Masks:
-    """Which tasks need one of some others, directly.
+    """Finds the tasks that directly need one of the given tasks.
 
     Args:
-        stages: of the run.
-        needed: of some stages, by name, which of their tasks.
+        stages: stages of the run.
+        needed: the given tasks, by the name of their stage.
     """
     by_name = {stage.name: stage for stage in stages}
     found: Masks = {}

@@ -1,4 +1,4 @@
-"""Looking at what tasks have left in storage, on workers: does it read, and is it what the ledger says?"""
+"""Inspects what tasks have left in storage, on workers: that it reads, and that it is what the ledger says."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Item = tuple[Triple, int]  # a task's index, and the checksum that the ledger ha
 
 @dataclass(frozen=True)
 class Flaw:
-    """A piece of storage that is not what the ledger says.
+    """Describes a piece of storage that is not what the ledger says.
 
     Args:
-        index: of the task that left it.
-        path: of the volume, table or file.
+        index: index of the task that left it.
+        path: path of the volume, table or file.
         expected: checksum in the ledger.
         found: checksum in storage; None where it cannot be read.
-        reason: in words.
+        reason: reason in words.
     """
 
     index: Triple
@@ -43,12 +43,12 @@ class Flaw:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it reads without an error, so that later tasks may have taken it for what it should be."""
+        """Tells whether the piece reads without an error, so that later tasks may have taken it for good."""
         return self.found is not None
 
 
 def inspect_and_clear(task: str, config: str, items: Sequence[Item]) -> list[Flaw]:
-    """What is wrong with the pieces of some tasks, each cleared, so that running the tasks again mends it.
+    """Finds the flaws in the pieces of several tasks, and clears each, so that running the tasks again mends it.
 
     A task writes nothing where a block, or a slab of one, holds nothing: what lies there by mistake would stay.
     """
@@ -56,7 +56,7 @@ def inspect_and_clear(task: str, config: str, items: Sequence[Item]) -> list[Fla
 
 
 def inspect(task: str, config: str, items: Sequence[Item], *, clear: bool = False) -> list[Flaw]:
-    """What is wrong with the pieces of some tasks; holds one piece at a time."""
+    """Finds the flaws in the pieces of several tasks; holds one piece at a time."""
     module = tasks.load(task)
     parsed = module.Config.model_validate_json(config)
     flaws = []
@@ -85,12 +85,12 @@ def inspect_stage(
     executor: Executor,
     advance: Callable[[int], None],
 ) -> Iterator[Flaw]:
-    """The flaws of a stage, in no particular order.
+    """Finds the flaws of a stage, in no particular order.
 
     Args:
         stage: whose tasks have left something.
-        done: which of them.
-        checksums: of what they left, by the ledger.
+        done: marks the tasks to inspect.
+        checksums: checksums of what they left, by the ledger.
         executor: runs `inspect`, or `inspect_and_clear`.
         advance: is told how many more tasks have been looked at.
 

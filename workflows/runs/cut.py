@@ -1,4 +1,4 @@
-"""`petavox cut`: another segmentation from the supervoxels that a run has left, in a directory of its own."""
+"""Cuts a finished run again: another segmentation from its supervoxels, in a directory of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def plan_cut(run: Path, threshold: str, overrides: Sequence[str] = (), out: Path
 
     Args:
         run: directory of a run whose supervoxels are done; of a cut, the run that it was cut from is taken.
-        threshold: of agglomeration, a decimal in [0, 1].
+        threshold: threshold of agglomeration, a decimal in [0, 1].
         overrides: further values laid over the run's recipe, "agglomeration.small_size=600".
         out: the directory; unless given, one below the run's that is named after the settings.
 

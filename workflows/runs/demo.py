@@ -25,10 +25,10 @@ def run_demo(directory: Path, workers: int, progress: Progress, shape: Triple = 
     """Make a phantom unless it is there, and run its recipe, or continue its run.
 
     Args:
-        directory: for everything.
+        directory: directory for everything that the demo makes.
         workers: processes.
         progress: is told what happens.
-        shape: of the phantom, in voxels.
+        shape: shape of the phantom, in voxels.
     """
     directory = directory.absolute()
     raw, truth = directory / "em.zarr", directory / "truth.zarr"

@@ -1,4 +1,4 @@
-"""What a run keeps of what it has made before, and what it makes anew: told first, with the reason, then done."""
+"""Decides what a run keeps and what it makes anew: told first, with the reason, then done."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Fingerprints = Mapping[str, tuple[str, Ingredients]]
 
 
 def foundation_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What a run was begun with and cannot be continued without, where it is another now."""
+    """Lists the settings without which the run cannot be continued, where they differ now."""
     return [
         f"{name} is {_brief(after.get(name))}, was {_brief(before.get(name))}"
         for name in {**before, **after}
@@ -27,7 +27,7 @@ def foundation_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> l
 
 
 def check_foundation(before: Mapping[str, Any], plan: Plan) -> None:
-    """A run is continued on the same data, the same network and the same blocks, or not at all."""
+    """Refuses to continue a run on other data, another network or other blocks."""
     changed = foundation_changes(before, plan.foundation)
     if changed:
         raise RequestError(
@@ -41,7 +41,7 @@ def _brief(value: object) -> str:
 
 
 def check_outputs(made: Collection[str], plan: Plan) -> None:
-    """Nothing is ever written over that this run has not made."""
+    """Refuses to write over anything that this run has not made."""
     for stage in plan.stages:
         for output in stage.outputs:
             if portable(output, plan.directory) not in made and "://" not in output and Path(output).exists():
@@ -52,19 +52,19 @@ def check_outputs(made: Collection[str], plan: Plan) -> None:
 
 
 def changes(before: Mapping[str, Ingredients], after: Fingerprints, settled: Mapping[str, int]) -> Iterator[str]:
-    """What will be computed again, and why: which field, its old value and its new one.
+    """Lists the stages that will be computed again, and why: which field, its old value and its new one.
 
     Args:
-        before: what each stage's fingerprint was made from.
+        before: what each stage's fingerprint was made from when it last ran.
         after: the same now.
-        settled: how many tasks of each stage have been done.
+        settled: number of tasks of each stage that have been done.
     """
     reasons: dict[str, list[str]] = {}
     dependents = []
     for name, (_, made_from) in after.items():
         if before.get(name) == made_from or not settled.get(name):
             continue
-        found = [line for line in differences(before[name], made_from) if not line.startswith("it needs ")]
+        found = list(differences(before[name], made_from))
         if found:
             reasons.setdefault("; ".join(found), []).append(name)
         else:
@@ -77,11 +77,11 @@ def changes(before: Mapping[str, Ingredients], after: Fingerprints, settled: Map
 
 
 def forced(stages: Sequence[Stage], names: Sequence[str]) -> dict[str, str]:
-    """Why stages are computed again that nothing has changed for: they, or what they need, were named.
+    """Explains why stages are computed again that nothing has changed for: they, or what they need, were named.
 
     Args:
         stages: each after those that it needs.
-        names: of stages; "agglomerate" stands for that task on every level.
+        names: names of stages; "agglomerate" stands for that task on every level.
 
     Raises:
         RequestError: there is no such stage.

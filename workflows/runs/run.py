@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,13 +38,13 @@ log = logging.getLogger(__name__)
 
 
 def run(
-    recipe: Recipe, directory: Path, progress: Progress, *, backoff: float = BACKOFF, force: Sequence[str] = ()
+    recipe: Recipe, directory: str | Path, progress: Progress, *, backoff: float = BACKOFF, force: Sequence[str] = ()
 ) -> Ending:
     """Do everything that a recipe asks for and that is not done yet.
 
     Args:
-        recipe: what is asked for.
-        directory: of the run; made, or continued.
+        recipe: recipe of the run.
+        directory: directory of the run; made, or continued.
         progress: is told what happens.
         backoff: seconds before a failed task is tried again; doubled every time.
         force: stages that are computed again, with all that depends on them, though nothing has changed.
@@ -54,7 +55,7 @@ def run(
         KeyboardInterrupt: likewise kept.
     """
     with left_alone(recipe.input.run):
-        return _run(make_plan(recipe, directory), progress, backoff, force)
+        return _run(make_plan(recipe, Path(directory)), progress, backoff, force)
 
 
 def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -> Ending:
@@ -67,6 +68,8 @@ def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -
         look_through(plan)
         check_outputs((), plan)
     again = forced(plan.stages, force)
+    for remark in plan.remarks:
+        progress.note(remark)
     with opened(plan.directory) as (lock, ledger):
         fingerprints = ingredients(plan.stages, plan.directory, plan.identities)
         check_foundation(ledger.foundation(), plan)
@@ -78,7 +81,20 @@ def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -
         renew(ledger, plan, fingerprints, again)
         with session(plan, lock, ledger, progress) as bulletin:
             result = compute(ledger, plan, fingerprints, progress, backoff, bulletin)
+            _tell_unknown(ledger, plan, progress)
         return report(ledger, plan, result)
+
+
+def _tell_unknown(ledger: Ledger, plan: Plan, progress: Progress) -> None:
+    """Say how many voxels of the raw data had no grey value."""
+    if plan.recipe.input.raw is None:
+        return
+    count = ledger.counts("predict").get("not_finite", 0)
+    if count:
+        progress.note(
+            f"{plan.recipe.input.raw}: {count:,} voxels are infinite or not a number; the network saw the mean there, "
+            "and affinities to them are 0."
+        )
 
 
 def _announce(ledger: Ledger, fingerprints: Fingerprints, again: Mapping[str, str], progress: Progress) -> None:
@@ -150,7 +166,7 @@ def _check_directory(directory: Path) -> None:
 def compute(
     ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: Progress, backoff: float, bulletin: Bulletin
 ) -> Result:
-    """Do what the ledger does not have as done."""
+    """Runs every task that the ledger does not have as done."""
     current = {name: fingerprint for name, (fingerprint, _) in fingerprints.items()}
     wanted = plan.recipe.cluster
     hangs = None if wanted.kind == "serial" else plan.directory / HANGS  # this process is not for a task to end
@@ -176,7 +192,7 @@ def compute(
 
 
 def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
-    """Write the report; how the run ended."""
+    """Writes the report; returns how the run ended."""
     from ...tasks import scores as scores_task
     from ..report.page import ReportData, write_report
 
@@ -220,12 +236,11 @@ def _pictured(plan: Plan) -> Volumes | None:
 
 
 def _segment_sizes(ledger: Ledger, plan: Plan) -> tuple[int, ...]:
-    """How many segments have 1, 2–3, 4–7 … voxels."""
-    sizes: dict[int, int] = {}
+    """Counts the segments that have 1, 2–3, 4–7 … voxels."""
+    from ...tasks.agglomerate import segments_by_power
+
+    sizes: Counter[int] = Counter()
     for stage in plan.stages:
         if stage.task == "agglomerate":
-            for name, count in ledger.counts(stage.name).items():
-                if name.startswith("segments_2e"):
-                    power = int(name.removeprefix("segments_2e"))
-                    sizes[power] = sizes.get(power, 0) + count
-    return tuple(sizes.get(power, 0) for power in range(max(sizes, default=-1) + 1))
+            sizes.update(segments_by_power(ledger.counts(stage.name)))
+    return tuple(sizes[power] for power in range(max(sizes, default=-1) + 1))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...cluster.quantities import duration
 from ...pipeline.errors import RequestError
 from ..run_directory.checks import check_run_directory
 from ..run_directory.layout import LEDGER, RECIPE
@@ -17,15 +18,15 @@ from ..run_directory.status_file import Status, from_ledger, read_bulletin, reci
 
 @dataclass(frozen=True)
 class Look:
-    """A run as it was found.
+    """Holds a run as it was found.
 
     Args:
-        directory: of the run.
-        status: of its stages.
-        driver: that is at work there, if any.
+        directory: directory of the run.
+        status: status of its stages.
+        driver: driver that is at work there, if any.
         lost: the last driver, if it ended without a word.
         recipe: the recipe that was compared, if any.
-        changes: what it would compute again, and why.
+        changes: stages that the recipe would compute again, and why.
     """
 
     directory: Path
@@ -35,13 +36,36 @@ class Look:
     recipe: Path | None
     changes: tuple[str, ...]
 
+    def in_words(self) -> str:
+        """Says in a line who works on the run, and for how long still."""
+        status = self.status
+        if self.driver is None:
+            if self.lost is None:
+                return f"{self.directory}: no driver is at work."
+            return f"{self.directory}: no driver is at work; the last, {self.lost}, ended without a word."
+        workers = (
+            ", ".join(f"{count} {pool} workers" for pool, count in status.workers.items() if count or pool == "cpu")
+            or "no workers yet"
+        )
+        gpu = "" if status.gpu_share is None else f"; GPU workers were busy {status.gpu_share:.0%} of the time"
+        left = "" if status.time_left is None else duration(status.time_left)
+        return (
+            f"{self.directory}: {self.driver} has been at work for {duration(status.seconds)} with {workers}{gpu};"
+            f" {f'about {left} left' if left else 'time left not known yet'}."
+        )
+
+    def failures(self) -> Iterator[str]:
+        """Yields a line for each of the first tasks that were set aside."""
+        for name, number, tries, why in self.status.failures:
+            yield f"{name} task {number}, tried {tries} times: {why.splitlines()[0] if why else ''}"
+
 
 def look(directory: Path, recipe: Path | None = None, overrides: Sequence[str] = ()) -> Look:
-    """How far a run is. Writes nothing; works from every machine that sees the directory.
+    """Finds out how far a run is. Writes nothing; works from every machine that sees the directory.
 
     Args:
-        directory: of the run.
-        recipe: to compare with what the run was made with; its own, where that has been edited since, unless given.
+        directory: directory of the run.
+        recipe: recipe to compare with the run's; unless given, the run's own, where it has been edited since.
         overrides: values laid over that recipe.
 
     Raises:
@@ -67,7 +91,7 @@ def _from_ledger(directory: Path, driver: Holder | None) -> Status:
 
 
 def compare(directory: Path, status: Status, recipe: Path, overrides: Sequence[str]) -> tuple[str, ...]:
-    """What a recipe would compute again in a run directory, and why, in words.
+    """Words which stages a recipe would compute again in a run directory, and why.
 
     Raises:
         RequestError: the recipe is wrong.

@@ -1,4 +1,4 @@
-"""Runs whose driver is a job itself: submitting one, driving it from within, showing its scripts, ending it.
+"""Runs a driver as a job itself: submits it, drives from within, shows the scripts, ends all jobs.
 
 While a driver works, a successor waits in the queue that starts if the driver ends in any way but well: killed, lost
 with its node, or near its walltime. A driver that comes to an end by itself takes its successor out of the queue first.
@@ -32,7 +32,7 @@ _PATIENCE = 60.0
 
 
 def submit(recipe: Recipe, directory: Path) -> str:
-    """Let a job drive a run; the job's id. The plan is checked first.
+    """Submits a job that drives a run; returns the job's id. The plan is checked first.
 
     Raises:
         RequestError: the recipe cannot work or does not run on a batch system, or that is not here, or the run has a
@@ -60,7 +60,7 @@ def submit(recipe: Recipe, directory: Path) -> str:
 
 
 def cancel(directory: Path) -> int:
-    """End every job of a run, its driver wherever it is, and wait until they are gone; how many there were.
+    """Ends every job of a run, its driver wherever it is, waits until they are gone, and counts them.
 
     Raises:
         RequestError: the run has never had jobs, or no batch system is here.
@@ -110,7 +110,7 @@ def _end(queue: BatchQueue, names: Sequence[str]) -> int:
 
 
 def scripts(plan: Plan) -> Iterator[str]:
-    """The scripts of all jobs that a plan may submit, each with a line that says what it is.
+    """Writes the scripts of all jobs that a plan may submit, each with a line that says what it is.
 
     Raises:
         RequestError: it does not run on SLURM.
@@ -130,7 +130,7 @@ def scripts(plan: Plan) -> Iterator[str]:
 
 
 def drive(directory: Path) -> int:
-    """Run what was submitted, within its job; the exit status."""
+    """Runs what was submitted, within its job; returns the exit status."""
     from ..progress import on_standard_error
     from .run import run
 

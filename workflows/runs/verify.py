@@ -1,4 +1,4 @@
-"""`petavox verify`: the volume of a run, or a box of it, cut into other blocks, and the results compared bit for bit.
+"""Verifies a run: its volume, or a box of it, is cut into other blocks, and the results are compared bit for bit.
 
 1. Of all that the run has segmented, its own segmentation is what the others must equal. A box is segmented by itself,
    and the others must equal what is computed from its affinities in memory, or, where they do not fit, what the first
@@ -20,8 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...pipeline.agglomeration.small_supervoxels import JoinRule
 from ...pipeline.errors import RequestError, TaskError
 from ...pipeline.geometry import BlockGrid, Box, Triple, triple
+from ...pipeline.thresholds import Threshold
 from ...pipeline.volumes import open_volume
 from ..progress import Progress
 from ..recipes.segmentation_recipe import Blocks, Output, Recipe, load
@@ -42,7 +44,7 @@ Read = Callable[[Box], npt.NDArray[np.uint64]]
 
 @dataclass(frozen=True)
 class Difference:
-    """How many voxels of two volumes differ, and the first that does (z, y, x), if any."""
+    """Counts the voxels in which two volumes differ, and names the first one (z, y, x), if any."""
 
     voxels: int
     first: Triple | None
@@ -50,13 +52,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Recut:
-    """What another way to cut the volume gave.
+    """Holds the result of another way to cut the volume.
 
     Args:
         block: shape of its blocks, voxels.
-        tasks: how many tasks it took.
-        seconds: how long it took.
-        segments, supervoxels: how it differs from the reference.
+        tasks: number of tasks.
+        seconds: time that the cut took.
+        segments, supervoxels: differences from the reference.
     """
 
     block: Triple
@@ -72,11 +74,11 @@ class Recut:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` found.
+    """Holds the result of `verify`.
 
     Args:
-        box: what was looked at, in voxels of the run's volume.
-        reference: what the others were compared with, in words.
+        box: box that was compared, in voxels of the run's volume.
+        reference: result that the others were compared with, in words.
         recuts: the others.
     """
 
@@ -110,7 +112,7 @@ def verify(
     """Segment the affinities of a run again in other blocks, and compare.
 
     Args:
-        directory: of a run, or a cut, whose segmentation is done and whose affinities are there.
+        directory: directory of a run, or a cut, whose segmentation is done and whose affinities are there.
         box: the part to look at, voxels of the volume; all of it unless given.
         blocks: block shapes; two unlike the run's own unless given.
         scratch: folder for what is removed afterwards; beside the run unless given.
@@ -182,12 +184,13 @@ def _from_affinities(recipe: Recipe, directory: Path, box: Box | None) -> Recipe
 
 
 def _in_memory(recipe: Recipe, grid: BlockGrid) -> _Result:
-    from ...pipeline.segment import segment
+    from ...pipeline.segment import segment_by
 
-    affinities = stored.read(recipe.input, grid.covered)
-    settings: dict[str, Any] = recipe.supervoxels.model_dump(exclude={"method", "strides"})
-    settings |= recipe.agglomeration.model_dump(exclude={"bias", "by_size", "solver"})
-    segments, supervoxels = segment(affinities, **settings), segment(affinities, **(settings | _NOTHING_MERGES))
+    affinities, wanted, rule = stored.read(recipe.input, grid.covered), recipe.supervoxels, recipe.agglomeration
+    limits = Threshold.parse(wanted.low), Threshold.parse(wanted.high)
+    join = JoinRule.parse(wanted.join_size, wanted.join_affinity)
+    nothing_merges = rule.model_copy(update=_NOTHING_MERGES)
+    segments, supervoxels = (segment_by(affinities, *limits, join, by) for by in (rule, nothing_merges))
     return _Result("in memory", _named_in_volume(segments, grid), _named_in_volume(supervoxels, grid))
 
 
@@ -208,7 +211,7 @@ def _named_in_volume(segments: npt.NDArray[np.uint64], grid: BlockGrid) -> Read:
 def _own(
     directory: Path, recipe: Recipe, overrides: Sequence[str], folder: Path, progress: Callable[[], Progress]
 ) -> _Result:
-    """What the run has left."""
+    """Returns the segments and supervoxels that the run has left."""
     supervoxels = _supervoxels(directory, folder / "supervoxels", overrides, progress)
     segments = open_volume(Places.of(recipe, directory).segmentation)
     name = f"the run's own, in blocks of {list(recipe.blocks.shape)}"

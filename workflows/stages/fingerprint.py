@@ -21,12 +21,12 @@ Ingredients = dict[str, Any]
 def ingredients(
     stages: Sequence[Stage], directory: Path, identities: Mapping[str, str]
 ) -> dict[str, tuple[str, Ingredients]]:
-    """For each stage by name its fingerprint and what it was made from.
+    """Returns, for each stage by name, its fingerprint and what it was made from.
 
     Args:
         stages: each after those that it needs.
-        directory: of the run, absolute.
-        identities: of what the run only reads, by the path or name that configs hold.
+        directory: directory of the run, absolute.
+        identities: identities of the run's inputs, by the path or name that configs hold.
     """
     result: dict[str, tuple[str, Ingredients]] = {}
     for stage in stages:
@@ -47,7 +47,7 @@ def digest(content: Any) -> str:
 
 
 def differences(old: Ingredients, new: Ingredients) -> Iterator[str]:
-    """What has changed between two sets of ingredients of one stage, in words: field, old value, new value."""
+    """Lists the changes of a stage's own ingredients, in words: field, old value, new value; not those of its needs."""
     if old.get("version") != new["version"]:
         yield f"its code changed (version {old.get('version')} → {new['version']})"
     before, after = dict(_flat(old.get("config", {}))), dict(_flat(new["config"]))
@@ -58,9 +58,6 @@ def differences(old: Ingredients, new: Ingredients) -> Iterator[str]:
             yield f"the data behind {key} changed"
         else:
             yield f"{key} {before.get(key, 'unset')} → {after.get(key, 'unset')}"
-    for name, fingerprint in new["needs"].items():
-        if old.get("needs", {}).get(name) != fingerprint:
-            yield f"it needs {name}"
 
 
 def portable(path: str, directory: Path) -> str:

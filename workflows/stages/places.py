@@ -15,10 +15,10 @@ class Places:
     """Where a run keeps things: volumes and folders of tables as absolute paths or URLs.
 
     Args:
-        affinities: what it segments; None where it starts from the supervoxels of another run.
-        fragments: of the supervoxels, its own or those of the run that it starts from.
+        affinities: affinities that the run segments; None where it starts from the supervoxels of another run.
+        fragments: fragments of the supervoxels, its own or those of the run that it starts from.
         leaves: folder of the tables of supervoxels and faces, likewise.
-        segmentation: what it makes.
+        segmentation: segmentation that the run makes.
         tables: folder of its own tables.
         scores: the file of its scores.
     """
@@ -51,4 +51,4 @@ class Places:
 
 
 def _place(directory: Path, path: str) -> str:
-    return path if "://" in path else os.path.normpath(directory / path)
+    return path if "://" in path else os.path.normpath(directory / Path(path).expanduser())

@@ -1,4 +1,4 @@
-"""What scoring a segmentation against truth comes to: the config of its tables, checked before a label is read."""
+"""Plans the scoring of a segmentation: the config of its tables, checked before a label is read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def plan_contingency(
 
     Args:
         segmentation: path of the segmentation, which need not exist yet.
-        spec: what it is, or will be.
+        spec: shape and type of the segmentation, which need not exist yet.
         truth, mask, offset, box, tolerance: see `evaluate_volumes`.
         block: shape of a block, voxels.
         region: the part of the volume that is segmented, if not all; where no box is given, the truth counts inside it.
@@ -52,6 +52,7 @@ def plan_contingency(
     true = truth.open()
     _check_labels(segmentation, spec)
     _check_labels(true.path, true.spec)
+    _check_whole(true)
     scored_volume = Planned(segmentation, spec)
     check_same_voxel_size(scored_volume, true)
     if mask is not None:
@@ -76,11 +77,21 @@ def plan_contingency(
 
 
 def _check_labels(path: str, spec: VolumeSpec) -> None:
-    if spec.channels is not None or not spec.dtype.startswith(("uint", "int", "bool")):
-        channels = "" if spec.channels is None else f" with {spec.channels} channels"
+    if spec.channels is not None:
         raise VolumeError(
-            f"Labels are integers on axes z, y, x; {path} holds {spec.dtype}{channels}. Name a label volume."
+            f"Labels are integers on axes z, y, x; {path} holds {spec.dtype} with {spec.channels} channels. "
+            "Name a label volume."
         )
+
+
+def _check_whole(true: Volume) -> None:
+    """Looks at the middle of labels that are floats, before a run has done all that is scored by them."""
+    from ...pipeline.labels import object_ids
+
+    if true.spec.dtype.startswith("float"):
+        start = triple([n // 2 - n // 2 % c for n, c in zip(true.spec.shape, true.spec.chunk, strict=True)])
+        middle = Box.of_shape(true.spec.chunk, start).intersect(true.spec.box)
+        object_ids(true.read(middle), f"truth {true.path}")
 
 
 def _scored_box(

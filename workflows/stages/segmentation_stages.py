@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ... import tasks
@@ -10,22 +10,24 @@ from ...pipeline.affinities.nearest import Channels
 from ...pipeline.affinities.offsets import Offsets
 from ...pipeline.errors import AffinityError
 from ...pipeline.geometry import BlockGrid, Octree, Triple
-from ...tasks.contract import Density, TaskConfig
+from ...pipeline.volumes import VolumeSpec
+from ...tasks.contract import Density, TaskConfig, at_level
 from ..recipes.segmentation_recipe import Recipe
 from .places import Places
-from .stage import Needs, Stage, Whole
+from .stage import Frame, Needs, Stage, Whole
 
 
 class SegmentationStages:
     """Builds the stages of a run, each after those that it needs.
 
     Args:
-        recipe: what is asked for.
-        grid: of the blocks.
+        recipe: recipe of the run.
+        grid: grid of the blocks.
         places: where everything goes.
-        offsets: of the affinity channels; None where the supervoxels are another run's.
-        affinity_bytes: of one of them, as stored.
-        density: of the supervoxels' graph, for the memory of tasks.
+        frame: frame of the volumes that are made.
+        offsets: offsets of the affinity channels; None where the supervoxels are another run's.
+        affinity_bytes: bytes of one affinity, as stored.
+        density: density of the supervoxels' graph, for the memory of tasks.
     """
 
     def __init__(
@@ -33,11 +35,12 @@ class SegmentationStages:
         recipe: Recipe,
         grid: BlockGrid,
         places: Places,
+        frame: Frame,
         offsets: Offsets | None,
         affinity_bytes: int,
         density: Density,
     ) -> None:
-        self._recipe, self._grid, self._places = recipe, grid, places
+        self._recipe, self._grid, self._places, self._frame = recipe, grid, places, frame
         self._offsets, self._affinity_bytes, self._density = offsets, affinity_bytes, density
         self._octree = Octree(grid)
         self._geometry = {"volume": grid.volume, "block": grid.block, "region": grid.region}
@@ -64,7 +67,9 @@ class SegmentationStages:
 
         This is no part of the config: where a block was computed is not what was asked for.
         """
-        stage = self._stage("predict", config, outputs=(str(self._places.affinities),))
+        frame, path = self._frame, str(self._places.affinities)
+        predicted = tasks.load("predict").affinities_spec(frame.source, frame.chunk, frame.shard)
+        stage = self._stage("predict", config, outputs=(path,), volumes={path: predicted})
         model = self._recipe.model
         if model is None or model.device != "auto":
             return stage
@@ -88,10 +93,11 @@ class SegmentationStages:
         needs: Needs = (
             {"predict": lambda i: self._grid.touching(self._grid.box(i).grow((1, 1, 1)))} if after_predict else {}
         )
-        return self._stage("supervoxels", config, needs, outputs=(places.fragments, places.tables_of("supervoxels")))
+        outputs, made = (places.fragments, places.tables_of("supervoxels")), self._frame.labels("uint32")
+        return self._stage("supervoxels", config, needs, outputs=outputs, volumes={places.fragments: made})
 
     def _long_range(self, offsets: Offsets) -> dict[str, object]:
-        """What the mutex watershed needs besides: all channels but those between neighbours."""
+        """Returns what the mutex watershed needs besides: all channels but those between neighbours."""
         if self._recipe.supervoxels.method != "mutex":
             return {}
         far = tuple(channel for channel, offset in enumerate(offsets) if sum(map(abs, offset)) > 1)
@@ -114,24 +120,13 @@ class SegmentationStages:
         return self._stage("faces", config, needs, outputs=(self._places.tables_of("faces"),))
 
     def _agglomerate(self, level: int) -> Stage:
-        name, merging = f"agglomerate-{level}", self._recipe.agglomeration
+        merging = self._recipe.agglomeration
         config = self._config(
             "agglomerate",
             **self._geometry,
             level=level,
             **_join(self._recipe),
-            linkage=merging.linkage,
-            quantile=str(merging.quantile),
-            levels=merging.histogram_levels,
-            threshold=str(merging.threshold),
-            small_size=merging.small_size,
-            small_threshold=str(merging.small_threshold),
-            veto_size=merging.veto_size,
-            veto_threshold=str(merging.veto_threshold),
-            bias=float(merging.bias),
-            by_size=merging.by_size,
-            solver=merging.solver,
-            dust_size=merging.dust_size,
+            **merging.as_config(),
             leaves=self._places.leaves,
             tables=self._places.tables,
         )
@@ -139,15 +134,14 @@ class SegmentationStages:
         below: Needs = {}
         if level:
             leaves = {"faces": lambda i: (block for _, block in self._octree.inner_faces(level, i))}
-            below = {f"agglomerate-{level - 1}": lambda i: self._octree.children(level, i)}
+            below = {at_level("agglomerate", level - 1): lambda i: self._octree.children(level, i)}
         needs = {**below, **leaves} if self._offsets is not None else below
-        return self._stage(name, config, needs, grid=self._octree.shape(level), outputs=(self._places.tables_of(name),))
+        return self._octree_stage("agglomerate", level, config, needs)
 
     def _assign(self, level: int) -> Stage:
-        name = f"assign-{level}"
         config = self._config("assign", **self._geometry, level=level, tables=self._places.tables)
-        needs: Needs = {f"agglomerate-{level}": _itself, **self._parent(level)}
-        return self._stage(name, config, needs, grid=self._octree.shape(level), outputs=(self._places.tables_of(name),))
+        needs: Needs = {at_level("agglomerate", level): _itself, **self._parent(level)}
+        return self._octree_stage("assign", level, config, needs)
 
     def _relabel(self) -> Stage:
         places = self._places
@@ -159,12 +153,16 @@ class SegmentationStages:
             leaves=places.leaves,
             tables=places.tables,
         )
-        needs: Needs = {"agglomerate-0": self._and_neighbours}
+        needs: Needs = {at_level("agglomerate", 0): self._and_neighbours}
         if self._octree.height:
-            needs = {**needs, "assign-1": lambda i: {self._octree.parent(0, n) for n in self._and_neighbours(i)}}
+            needs = {
+                **needs,
+                at_level("assign", 1): lambda i: {self._octree.parent(0, n) for n in self._and_neighbours(i)},
+            }
         if self._offsets is not None:
             needs = {**needs, "supervoxels": _itself}
-        return self._stage("relabel", config, needs, outputs=(places.segmentation,))
+        made = {places.segmentation: self._frame.labels("uint64")}
+        return self._stage("relabel", config, needs, outputs=(places.segmentation,), volumes=made)
 
     def _contingency(self, config: TaskConfig) -> Stage:
         outputs = (self._places.tables_of("contingency"),)
@@ -176,10 +174,10 @@ class SegmentationStages:
         return self._stage("scores", config, needs, grid=(1, 1, 1), outputs=(self._places.scores,))
 
     def _parent(self, level: int) -> Needs:
-        """What comes down to a node of a level: nothing at the root."""
+        """Returns the task that passes segments down to a node of a level: none at the root."""
         if level == self._octree.height:
             return {}
-        return {f"assign-{level + 1}": lambda i: [self._octree.parent(level, i)]}
+        return {at_level("assign", level + 1): lambda i: [self._octree.parent(level, i)]}
 
     def _around(self, index: Triple) -> Iterator[Triple]:
         """The blocks that hold the faces of a block: itself, and the next one along each axis."""
@@ -197,19 +195,25 @@ class SegmentationStages:
         config: TaskConfig = tasks.load(task).Config(**fields)
         return config
 
+    def _octree_stage(self, task: str, level: int, config: TaskConfig, needs: Needs) -> Stage:
+        name = at_level(task, level)
+        grid, outputs = self._octree.shape(level), (self._places.tables_of(name),)
+        return self._stage(task, config, needs, name=name, grid=grid, outputs=outputs)
+
     def _stage(
         self,
-        name: str,
+        task: str,
         config: TaskConfig,
         needs: Needs | None = None,
         *,
+        name: str | None = None,
         grid: Triple | None = None,
         outputs: tuple[str, ...],
+        volumes: Mapping[str, VolumeSpec] | None = None,
     ) -> Stage:
-        task = name.partition("-")[0]
         module = tasks.load(task)
         return Stage(
-            name=name,
+            name=name or task,
             task=task,
             version=module.VERSION,
             config=config,
@@ -217,11 +221,12 @@ class SegmentationStages:
             needs=needs or {},
             resources=module.resources(config, self._density),
             outputs=outputs,
+            volumes=volumes or {},
         )
 
 
 def supervoxel_settings(recipe: Recipe) -> dict[str, object]:
-    """What the tables of supervoxels and faces take from a recipe, by the names in the config of the supervoxels."""
+    """Lists the settings of the tables of supervoxels and faces, by the names in the config of the supervoxels."""
     wanted = recipe.supervoxels
     strides = {"strides": list(wanted.strides)} if wanted.method == "mutex" else {}
     return {

@@ -54,3 +54,11 @@ def test_quantising_rounds_to_the_nearest_grey_level():
 def test_an_error_names_the_block_and_what_it_holds(value, finding):
     with pytest.raises(AffinityError, match=rf"block 3 holds .*{finding}"):
         quantise(np.array([0.0, value]), "block 3")
+
+
+def test_a_rounding_outside_of_0_to_1_is_none(recwarn):
+    above = np.nextafter(np.float32(1), np.float32(2))
+    found = quantise(np.array([above, -1e-7, 1 + 0.49 / 255, -0.49 / 255], np.float32), "x")
+    assert found.tolist() == [255, 0, 255, 0]
+    with pytest.raises(AffinityError, match=r"values from 0 to 1\.002"):
+        quantise(np.array([0, 1 + 0.51 / 255]), "x")

@@ -62,7 +62,7 @@ def test_erosion_leaves_the_edge_of_what_is_known_alone():
     assert erode_labels(labels, 1)[0, 0].tolist() == [1, 1, UNKNOWN, UNKNOWN, 0, 0, 2]
 
 
-@pytest.mark.parametrize("names", [[0, 1, 2], [0, 5, 2**60], [-3, 0, 2], [7, 2**40, LARGEST]], ids=str)
+@pytest.mark.parametrize("names", [[0, 1, 2], [0, 5, 2**60], [3, 0, 2**32], [7, 2**40, LARGEST]], ids=str)
 def test_labels_of_any_size_stay_apart_and_background_stays_background(names):
     labels = np.array(names)[np.random.default_rng(0).integers(0, 3, (2, 3, 4))]
     mask = np.random.default_rng(1).random(labels.shape) < 0.8
@@ -71,3 +71,12 @@ def test_labels_of_any_size_stay_apart_and_background_stays_background(names):
     assert known.max() <= LARGEST
     assert ((known == 0) == ((labels == 0) & mask)).all()
     assert len({(a, b) for a, b in zip(labels[mask], known[mask], strict=True)}) == len(np.unique(known[mask]))
+
+
+@pytest.mark.parametrize("unknown", [np.int32(-1), np.int64(-7), np.uint64(2**64 - 1), np.float32(-1)])
+def test_labels_that_mark_the_unknown_are_no_object(unknown):
+    labels = np.array([[[5, 5, 0, 5]]]).astype(unknown.dtype)
+    labels[0, 0, :2] = unknown
+    known = known_labels(labels, np.ones(labels.shape, bool))
+    assert known[0, 0].tolist() == [UNKNOWN, UNKNOWN, 0, 5]
+    assert affinity_targets(known, ((0, 0, 1),))[0, 0, 0].tolist() == [MASKED, MASKED, MASKED, 0]

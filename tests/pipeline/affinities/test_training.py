@@ -118,9 +118,28 @@ def test_a_training_that_is_stopped_has_saved_its_last_step_and_goes_on_from_the
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
 
 
-def test_bfloat16_and_several_patches_in_a_batch_work_too(tmp_path):
-    trainer(tmp_path, precision="bfloat16", batch=2, steps=2).run()
-    assert len(losses(tmp_path)) == 2
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_convolutions_have_the_precision_that_is_asked_for_and_losses_and_weights_are_finite(
+    tmp_path, precision, dtype
+):
+    run = trainer(tmp_path, precision=precision, batch=2, steps=3)
+    seen = seen_by(run.model)
+    run.run()
+    assert {answer.dtype for answer in seen} == {dtype}
+    assert {len(answer) for answer in seen} == {2}
+    assert all(answer.isfinite().all() for answer in seen)
+    assert all(weights.dtype == torch.float32 and weights.isfinite().all() for weights in run.model.parameters())
+    assert np.isfinite([loss for _, loss in losses(tmp_path)]).all()
+    assert len(losses(tmp_path)) == 3
+
+
+def seen_by(network):
+    """The answers of a network's convolutions, as they come."""
+    seen = []
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.register_forward_hook(lambda _, __, answer: seen.append(answer.detach()))
+    return seen
 
 
 def test_descriptors_are_learned_beside_the_affinities_and_weighed(tmp_path):

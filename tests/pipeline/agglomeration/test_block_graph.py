@@ -68,8 +68,8 @@ def test_the_core_has_the_rest_and_what_two_faces_have_to_agree_about(waiting):
 
 
 def share(**fields):
-    empty = {name: numbers() for name in ("joined", "into", "gone", "gone_to", "taker", "taken_sizes")}
-    return Share(**{**empty, "taken_ids": ids(), "contacts": Contacts.empty(), "ends": ids(), **fields})
+    empty = {name: numbers() for name in ("joined", "into", "moved_out", "moved_out_to", "moved_in", "moved_in_sizes")}
+    return Share(**{**empty, "moved_in_ids": ids(), "contacts": Contacts.empty(), "ends": ids(), **fields})
 
 
 @pytest.fixture
@@ -78,9 +78,10 @@ def sewn():
     took in 3 and 25, with a contact."""
     core = graphs.contacts_of({(0, 3): [(100, 0)]}, 0)
     leaf = Leaf(ids(10, 20, 30, 40, 50), numbers(5, 6, 7, 8, 9), np.zeros(5, np.uint8), core, {})
-    one = share(joined=numbers(1), into=numbers(0), gone=numbers(4), gone_to=numbers(1), ends=ids(10))
+    one = share(joined=numbers(1), into=numbers(0), moved_out=numbers(4), moved_out_to=numbers(1), ends=ids(10))
     other = share(
-        gone=numbers(2), gone_to=numbers(9), taker=numbers(1, 1), taken_ids=ids(3, 25), taken_sizes=numbers(4, 2),
+        moved_out=numbers(2), moved_out_to=numbers(9),
+        moved_in=numbers(1, 1), moved_in_ids=ids(3, 25), moved_in_sizes=numbers(4, 2),
         contacts=graphs.contacts_of({(1, 3): [(50, 1)]}, 0), ends=ids(10, 40),
     )  # fmt: skip
     return as_region(leaf, {ONE: one, OTHER: other})
@@ -97,8 +98,8 @@ def test_a_region_has_what_its_seams_joined_and_took_in(sewn):
 def test_it_is_known_where_the_clusters_went_that_were_handed_over(sewn):
     _, placement = sewn
     number = -1 - placement.place[[2, 4]]
-    assert placement.gone_face[number].tolist() == [OTHER, ONE]
-    assert placement.gone_to[number].tolist() == [9, 1]
+    assert placement.moved_face[number].tolist() == [OTHER, ONE]
+    assert placement.moved_to[number].tolist() == [9, 1]
 
 
 def test_a_region_has_the_contacts_of_its_core_and_of_its_seams_as_one(sewn):
@@ -116,7 +117,7 @@ def test_a_region_knows_through_which_faces_a_cluster_reaches(sewn):
 
 def test_a_region_is_sorted_by_the_ids_that_clusters_have_once_they_took_in_others():
     leaf = Leaf(ids(10, 20), numbers(5, 6), np.zeros(2, np.uint8), Contacts.empty(), {})
-    taken = share(taker=numbers(1), taken_ids=ids(3), taken_sizes=numbers(4))
+    taken = share(moved_in=numbers(1), moved_in_ids=ids(3), moved_in_sizes=numbers(4))
     region, placement = as_region(leaf, {ONE: taken})
     assert region.ids.tolist() == [3, 10]
     assert region.sizes.tolist() == [10, 5]

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petavox.pipeline.agglomeration import greedy_merging
-from petavox.pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
+from petavox.pipeline.agglomeration.greedy_merging import merge_closed
+from petavox.pipeline.agglomeration.rules import MergeRule
 from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.errors import TaskError
 from petavox.pipeline.thresholds import Threshold

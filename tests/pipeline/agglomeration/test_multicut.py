@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petavox.pipeline.agglomeration.contacts import Contacts
-from petavox.pipeline.agglomeration.multicut import MulticutRule, costs, energy, merge_multicut, solve
+from petavox.pipeline.agglomeration.multicut import costs, energy, merge_multicut, solve
+from petavox.pipeline.agglomeration.rules import MulticutRule
 from petavox.pipeline.errors import RequestError
 
 SOLVERS = ("greedy-additive", "kernighan-lin", "fusion-moves")

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from petavox.pipeline.agglomeration.block_graph import as_region, grow_leaf
 from petavox.pipeline.agglomeration.contacts import Contacts, face_contacts, interior_contacts
-from petavox.pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
+from petavox.pipeline.agglomeration.greedy_merging import merge_closed
 from petavox.pipeline.agglomeration.octree_node import ALL_FACES, decide, face_bit, look_up
+from petavox.pipeline.agglomeration.rules import MergeRule
 from petavox.pipeline.agglomeration.seams import Side, sew
 from petavox.pipeline.geometry import BlockGrid, Octree
 from petavox.pipeline.segmentation.relabel import relabel
@@ -124,9 +125,9 @@ class Blockwise:
         segments = np.append(self.assigned(0, index), np.uint64(0))[np.maximum(placement.place, 0)]
         for cluster in np.flatnonzero(placement.place < 0):
             number = -1 - placement.place[cluster]
-            axis, above = divmod(int(placement.gone_face[number]).bit_length() - 1, 2)
+            axis, above = divmod(int(placement.moved_face[number]).bit_length() - 1, 2)
             there = tuple(i + (k == axis) * (2 * above - 1) for k, i in enumerate(index))
-            place = self.regions[there][1].place[placement.gone_to[number]]
+            place = self.regions[there][1].place[placement.moved_to[number]]
             segments[cluster] = self.assigned(0, there)[place]
         return segments
 

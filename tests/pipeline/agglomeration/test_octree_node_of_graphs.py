@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from petavox.pipeline.agglomeration.block_graph import as_region, grow_leaf
 from petavox.pipeline.agglomeration.contacts import Contacts
-from petavox.pipeline.agglomeration.greedy_merging import MergeRule, merge_closed
+from petavox.pipeline.agglomeration.greedy_merging import merge_closed
 from petavox.pipeline.agglomeration.octree_node import decide, face_bit, look_up
+from petavox.pipeline.agglomeration.rules import MergeRule
 from petavox.pipeline.agglomeration.seams import Side, sew
 from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.thresholds import Threshold
@@ -142,8 +143,8 @@ class InTwoSteps:
         placement = self.placements[leaf]
         if placement.place[cluster] < 0:
             number = -1 - placement.place[cluster]
-            cluster = placement.gone_to[number]
-            leaf = beyond(leaf, (int(placement.gone_face[number]).bit_length() - 1) // 2)
+            cluster = placement.moved_to[number]
+            leaf = beyond(leaf, (int(placement.moved_face[number]).bit_length() - 1) // 2)
         return leaf, self.nodes[leaf][self.placements[leaf].place[cluster]]
 
     def segments(self):
@@ -221,7 +222,7 @@ def test_seams_of_random_graphs_join_much_and_leave_some_to_the_octree():
     for seed in range(200):
         rules = Rules(JoinRule(6, Threshold.parse("0.3")), MergeRule(Threshold.parse("0.7")), 0, 0)
         found = InTwoSteps(random_case(seed, 16, 256, 0.2, rules))
-        handed_over += sum(len(placement.gone_to) for placement in found.placements)
+        handed_over += sum(len(placement.moved_to) for placement in found.placements)
         joined += sum(len(share.joined) for seam in found.seams for share in (seam.before, seam.behind))
         left += len(found.whole.linked)
     assert handed_over > 200

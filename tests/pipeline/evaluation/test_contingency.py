@@ -1,6 +1,6 @@
 """Contingency tables equal their twin, add up over blocks, and survive storage."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -59,11 +59,11 @@ def test_tables_of_blocks_add_up_to_the_table_of_the_whole_in_any_order(volumes,
 
 
 def test_huge_and_sparse_ids_are_kept_apart():
-    ids = np.array([[[2**64 - 1, 2**64 - 2, 2**63, 1, 2**32, 2**64 - 1]]], np.uint64)
+    ids = np.array([[[2**64 - 4, 2**64 - 5, 2**63, 1, 2**32, 2**64 - 4]]], np.uint64)
     table = count(ids, ids[:, :, ::-1].copy())
     assert sum(table.voxels) == 6
-    assert table.truth.tolist() == [1, 2**32, 2**63, 2**64 - 2, 2**64 - 1]
-    assert table.segment.tolist() == [2**63, 2**64 - 2, 1, 2**32, 2**64 - 1]
+    assert table.truth.tolist() == [1, 2**32, 2**63, 2**64 - 5, 2**64 - 4]
+    assert table.segment.tolist() == [2**63, 2**64 - 5, 1, 2**32, 2**64 - 4]
 
 
 def test_tables_of_many_pairs_are_complete():
@@ -95,7 +95,21 @@ def test_arrays_of_different_shapes_are_refused():
         count(np.zeros((1, 1, 2), np.uint8), np.zeros((1, 2, 1), np.uint8))
 
 
-@pytest.mark.parametrize(("kind", "what"), [("float32", "integers"), ("int16", "at least 0; the truth has -1")])
-def test_labels_that_are_no_labels_are_refused(kind, what):
+@pytest.mark.parametrize(("kind", "value", "what"), [("float32", 0.5, "whole numbers.*0.5"), ("c8", 1, "complex64")])
+def test_labels_that_are_no_labels_are_refused(kind, value, what):
     with pytest.raises(VolumeError, match=what):
-        count(np.full((1, 1, 2), -1, kind), np.zeros((1, 1, 2), np.uint8))
+        count(np.full((1, 1, 2), value, kind), np.zeros((1, 1, 2), np.uint8))
+
+
+@pytest.mark.parametrize("unknown", [np.int16(-1), np.uint64(2**64 - 1), np.uint32(2**32 - 1), np.float32(np.nan)])
+def test_truth_that_is_marked_as_unknown_is_not_scored_but_counted(unknown):
+    truth = np.array([[[3, 3, 4, 0]]]).astype(unknown.dtype)
+    segments = np.array([[[1, 2, 2, 2]]], np.uint8)
+    marked = truth.copy()
+    marked[truth == 3] = unknown
+    expected = count(np.where(truth == 3, 0, truth).astype(np.int64), segments)
+    table = count(marked, segments)
+    assert_equal(replace(table, unknown=0), expected)
+    assert (table.unknown, table.scored) == (2, 4)
+    masked = count(marked, segments, mask=np.array([[[True, False, True, True]]]))
+    assert (masked.unknown, masked.scored) == (1, 3)

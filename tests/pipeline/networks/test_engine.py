@@ -48,6 +48,20 @@ def cuda(monkeypatch):
     return compiled
 
 
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_convolutions_have_the_precision_that_is_asked_for_and_answers_are_finite(patches, precision, dtype):
+    made, seen = Engine(network(), 3, "cpu", precision, patch_bytes=1000, batch=6), []
+    for module in made._eager.modules():
+        if isinstance(module, torch.nn.Conv3d):
+            module.register_forward_hook(lambda _, __, answer: seen.append(answer))
+    found, exact = made(patches), engine(6)(patches)
+    assert {answer.dtype for answer in seen} == {dtype}
+    assert all(answer.isfinite().all() for answer in [*seen, found])
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, exact, atol=0.02 if dtype == torch.bfloat16 else 1e-6, rtol=0)
+    assert precision == "float32" or not torch.equal(found, exact)
+
+
 def test_out_of_memory_halves_the_batch_and_goes_on(patches, caplog):
     expected, made = engine(6)(patches), engine(6)
     given = short_of_memory(made, 2)

@@ -106,3 +106,27 @@ def test_a_volume_without_image_is_refused_with_the_cure(masked):
         estimate_normalisation(
             reader(grey), grey.shape, fill_value=7, inside=None if inside is None else reader(inside)
         )
+
+
+def test_what_is_no_number_does_not_count_and_is_the_mean():
+    grey = volume().astype(np.float32)
+    odd = grey.copy()
+    odd[:, :20], odd[:, 20:25], odd[:, 25:30] = np.nan, np.inf, -np.inf
+    found = estimate_normalisation(reader(odd), grey.shape)
+    assert found == estimate_normalisation(reader(np.where(np.isfinite(odd), odd, -5)), grey.shape, fill_value=-5)
+    scaled = found.apply(as_tensor(odd)).numpy()
+    assert (scaled[~np.isfinite(odd)] == 0).all()
+    np.testing.assert_array_equal(scaled[:, 30:], found.apply(as_tensor(grey[:, 30:])).numpy())
+
+
+def test_a_volume_without_a_number_is_refused():
+    with pytest.raises(VolumeError, match="have 0 that are not infinite"):
+        estimate_normalisation(reader(np.full((4, 5, 6), np.nan, np.float32)), (4, 5, 6))
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e-3, 1e9])
+def test_the_unit_of_grey_values_makes_no_difference(factor):
+    grey = volume().astype(np.float64)
+    found, scaled = (estimate_normalisation(reader(g), grey.shape) for g in (grey, grey * factor))
+    assert scaled.mean == pytest.approx(found.mean * factor, rel=1e-3)
+    assert scaled.deviation == pytest.approx(found.deviation * factor, rel=1e-3)

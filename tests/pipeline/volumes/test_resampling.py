@@ -81,7 +81,7 @@ def test_a_coarse_volume_whose_cells_are_whole_voxels_is_repeated(folder):
     assert np.array_equal(read_nearest_voxels(mask, volume, Box.of_shape(SHAPE)), whole)
 
 
-@pytest.mark.parametrize("kind", ["precomputed", "zarr", "n5"])
+@pytest.mark.parametrize("kind", ["precomputed", "zarr"])
 def test_formats_that_state_corners_agree_with_those_that_state_centres(folder, kind):
     """A pyramid of a format that states corners has one position for all levels; ours moves by half a voxel."""
     values = np.arange(1, 28, dtype=np.uint8).reshape(3, 3, 3)
@@ -94,15 +94,27 @@ def test_formats_that_state_corners_agree_with_those_that_state_centres(folder, 
         spec = {"driver": "neuroglancer_precomputed", "multiscale_metadata": info, "scale_metadata": scale}
         ts.open({**spec, "kvstore": store}, create=True).result()[..., 0].write(values.transpose()).result()
     else:
-        array = values.transpose() if kind == "n5" else values
         opened = ts.open({"driver": kind, "kvstore": store}, create=True, dtype="uint8", shape=(3, 3, 3)).result()
-        opened.write(array).result()
-        attributes = path / ("attributes.json" if kind == "n5" else ".zattrs")
-        content = json.loads(attributes.read_text()) if attributes.exists() else {}
-        size = [24, 24, 60] if kind == "n5" else [60, 24, 24]
-        attributes.write_text(json.dumps(content | {"resolution": size}))
+        opened.write(values).result()
+        (path / ".zattrs").write_text(json.dumps({"resolution": [60, 24, 24]}))
     whole = values.repeat(2, 0).repeat(4, 1).repeat(4, 2)
     mask = VolumeSource.of(path).open()
+    assert np.array_equal(read_nearest_voxels(mask, volume, volume.spec.box), whole)
+
+
+def test_levels_of_an_n5_pyramid_lie_over_one_another(folder):
+    path = folder / "n5"
+    values = np.arange(1, 28, dtype=np.uint8).reshape(3, 3, 3)
+    for level, (voxels, size) in enumerate(((np.zeros((6, 12, 12), np.uint8), [6, 6, 30]), (values, [24, 24, 60]))):
+        spec = {"driver": "n5", "kvstore": {"driver": "file", "path": str(path / f"s{level}")}}
+        stored = ts.open(spec, create=True, dtype="uint8", shape=voxels.shape[::-1]).result()
+        stored.write(voxels.transpose()).result()
+        attributes = path / f"s{level}" / "attributes.json"
+        factors = [4, 4, 2] if level else [1, 1, 1]
+        more = {"resolution": size, "downsamplingFactors": factors}
+        attributes.write_text(json.dumps(json.loads(attributes.read_text()) | more))
+    volume, mask = (VolumeSource(path=str(path), level=level).open() for level in (0, 1))
+    whole = values.repeat(2, 0).repeat(4, 1).repeat(4, 2)
     assert np.array_equal(read_nearest_voxels(mask, volume, volume.spec.box), whole)
 
 

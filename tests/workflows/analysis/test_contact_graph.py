@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import petavox
-from petavox.pipeline.agglomeration.greedy_merging import MergeRule
+from petavox.pipeline.agglomeration.rules import MergeRule
 from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.errors import RequestError
 from petavox.pipeline.geometry import BlockGrid, Box

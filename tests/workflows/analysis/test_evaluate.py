@@ -71,6 +71,24 @@ def test_a_mask_leaves_voxels_out(tmp_path, arrays):
     assert scores == evaluate(segmentation, truth, mask=mask)
 
 
+@pytest.mark.parametrize("tolerance", [None, 6.0])
+@pytest.mark.parametrize("unknown", [np.int64(-1), np.uint64(2**64 - 1), np.uint32(2**32 - 1), np.float64(np.nan)])
+def test_truth_that_is_marked_as_unknown_is_not_scored_and_counted(tmp_path, arrays, unknown, tolerance, monkeypatch):
+    monkeypatch.setattr(workflow, "READING_BLOCK", 64)
+    segmentation, truth = arrays[0][:4, :8, :12], arrays[1]
+    marked = truth.astype(unknown.dtype)
+    marked[2:] = unknown
+    scores = evaluate_volumes(put(tmp_path / "s", segmentation), put(tmp_path / "t", marked), tolerance=tolerance)
+    assert scores.unknown_voxels == marked[2:].size
+    truth[2:] = 0
+    expected = evaluate(segmentation, truth, tolerance=tolerance, voxel_size=VOXEL)
+    assert scores.to_json() | {"unknown_voxels": 0} == expected.to_json()
+    assert scores == evaluate(segmentation, marked, tolerance=tolerance, voxel_size=VOXEL)
+    console = rich.console.Console(file=io.StringIO(), width=120)
+    console.print(scores_table(scores))
+    assert "unknown voxels" in console.file.getvalue()
+
+
 def refused(tmp_path, arrays, match, *, options=None, error=VolumeError, truth=None, **truth_spec):
     s = put(tmp_path / "s", arrays[0])
     t = put(tmp_path / "t", arrays[1] if truth is None else truth, **truth_spec)
@@ -98,7 +116,7 @@ def test_truth_between_voxels_is_refused(tmp_path, arrays):
 
 
 def test_truth_that_holds_no_labels_is_refused(tmp_path, arrays):
-    refused(tmp_path, arrays, "holds float32", truth=arrays[1].astype(np.float32))
+    refused(tmp_path, arrays, "whole numbers", truth=arrays[1].astype(np.float32) + 0.5)
     refused(tmp_path / "again", arrays, "3 channels", truth=np.stack([arrays[1]] * 3), channels=3)
 
 

@@ -16,10 +16,17 @@ from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows.conversion import convert as module
 from petavox.workflows.conversion.convert import convert
+from petavox.workflows.conversion.options import SourceOptions
 
 SIZE = (30.0, 6.0, 6.5)
 VOXELS = np.random.default_rng(0).integers(0, 255, (13, 20, 30), dtype=np.uint8)
 AFFINITIES = np.random.default_rng(1).random((3, 13, 20, 30), dtype=np.float32)
+
+
+def converted(source, destination, **options):
+    """The new volume; options are those of the source and of the conversion, together."""
+    of_source = {name: options.pop(name) for name in set(options) & set(SourceOptions.__dataclass_fields__)}
+    return convert(source, destination, SourceOptions(**of_source), **options).volume
 
 
 def tiff(path, array=VOXELS, **options):
@@ -78,7 +85,7 @@ SOURCES = {
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_every_source_becomes_the_same_volume(kind, tmp_path):
-    made = convert(SOURCES[kind](tmp_path), tmp_path / "out.zarr", voxel_size=SIZE)
+    made = converted(SOURCES[kind](tmp_path), tmp_path / "out.zarr", voxel_size=SIZE)
     assert made.spec.voxel_size == SIZE
     assert made.spec.dtype == "uint8"
     assert made.spec.channels is None
@@ -89,21 +96,21 @@ def test_every_source_becomes_the_same_volume(kind, tmp_path):
 @pytest.mark.parametrize("dtype", ["bool", "uint16", "int32", "uint64", "float32"])
 def test_the_type_is_kept(dtype, tmp_path):
     array = (VOXELS > 99) if dtype == "bool" else VOXELS.astype(dtype)
-    made = convert(hdf5(tmp_path / "a.h5", {"a": array}), tmp_path / "out.zarr", voxel_size=SIZE)
+    made = converted(hdf5(tmp_path / "a.h5", {"a": array}), tmp_path / "out.zarr", voxel_size=SIZE)
     assert made.spec.dtype == dtype
     np.testing.assert_array_equal(made.read(made.spec.box), array)
 
 
 def test_big_endian_voxels_keep_their_values(tmp_path):
     array = VOXELS.astype(">u2") * 257
-    made = convert(tiff(tmp_path / "a.tif", array, byteorder=">"), tmp_path / "out.zarr", voxel_size=SIZE)
+    made = converted(tiff(tmp_path / "a.tif", array, byteorder=">"), tmp_path / "out.zarr", voxel_size=SIZE)
     assert made.spec.dtype == "uint16"
     np.testing.assert_array_equal(made.read(made.spec.box), array)
 
 
 def test_volumes_bring_their_own_metadata(tmp_path):
     source = open_volume(volume(tmp_path / "in.zarr"))
-    made = convert(source.path, tmp_path / "out.zarr", chunk=(2, 8, 16))
+    made = converted(source.path, tmp_path / "out.zarr", chunk=(2, 8, 16))
     assert (made.spec.voxel_size, made.spec.translation) == (SIZE, (3, 2, 1))
     assert made.spec.chunk == (2, 8, 16)
     np.testing.assert_array_equal(made.read(made.spec.box), VOXELS)
@@ -130,20 +137,20 @@ def test_volumes_bring_their_own_metadata(tmp_path):
 )
 def test_a_tiff_may_say_its_voxel_size(options, unit, tmp_path):
     path = tiff(tmp_path / "em.tif", compression=None, predictor=None, **options)
-    assert convert(path, tmp_path / "out.zarr").spec.voxel_size == pytest.approx([s * unit for s in SIZE])
+    assert converted(path, tmp_path / "out.zarr").spec.voxel_size == pytest.approx([s * unit for s in SIZE])
 
 
 @pytest.mark.parametrize("attributes", [{"resolution": SIZE}, {"element_size_um": [s / 1000 for s in SIZE]}])
 def test_hdf5_may_say_its_voxel_size(attributes, tmp_path):
     path = hdf5(tmp_path / "em.h5", {"raw": VOXELS}, attributes)
-    assert convert(path, tmp_path / "out.zarr").spec.voxel_size == pytest.approx(SIZE)
+    assert converted(path, tmp_path / "out.zarr").spec.voxel_size == pytest.approx(SIZE)
 
 
 def test_affinities_keep_their_offsets(tmp_path):
     path = hdf5(
         tmp_path / "a.h5", {"a": AFFINITIES}, {"resolution": SIZE, "offsets": [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]}
     )
-    made = convert(path, tmp_path / "out.zarr")
+    made = converted(path, tmp_path / "out.zarr")
     assert made.spec.channels == 3
     assert made.spec.offsets == ((1, 0, 0), (0, 1, 0), (0, 0, 1))  # theirs are added to p, ours subtracted
     np.testing.assert_array_equal(made.read(made.spec.box), AFFINITIES)
@@ -156,14 +163,14 @@ def test_axes_in_any_order_can_be_named(tmp_path):
         ("tzcyx", VOXELS[None, :, None], "tzcyx"),
     ):
         path = hdf5(tmp_path / f"{name}.h5", {"a": array})
-        made = convert(path, tmp_path / f"{name}.zarr", voxel_size=SIZE, axes=axes)
+        made = converted(path, tmp_path / f"{name}.zarr", voxel_size=SIZE, axes=axes)
         np.testing.assert_array_equal(made.read(made.spec.box), AFFINITIES if name == "zyxc" else VOXELS)
 
 
 def test_a_part_knows_where_it_lies(tmp_path):
     box = Box((2, 3, 4), (11, 17, 29))
     for name, source in (("volume", volume(tmp_path / "in.zarr")), ("tiff", tiff(tmp_path / "em.tif"))):
-        made = convert(source, tmp_path / f"{name}.zarr", voxel_size=SIZE, box=box)
+        made = converted(source, tmp_path / f"{name}.zarr", voxel_size=SIZE, box=box)
         shift = (3, 2, 1) if name == "volume" else (0, 0, 0)
         assert made.spec.translation == (2 * 30 + shift[0], 3 * 6 + shift[1], 4 * 6.5 + shift[2])
         np.testing.assert_array_equal(made.read(made.spec.box), VOXELS[box.slices()])
@@ -175,15 +182,15 @@ def test_regions_are_bounded_and_add_up_to_the_whole(tmp_path, monkeypatch):
     read = []
     original = module._copy
 
-    def watched(source, part, target, progress):
+    def watched(source, *arguments):
         def remember(box):
             read.append(box.voxels)
             return source.read(box)
 
-        original(module.Source(**(vars(source) | {"read": remember})), part, target, progress)
+        original(module.Source(**(vars(source) | {"read": remember})), *arguments)
 
     monkeypatch.setattr(module, "_copy", watched)
-    made = convert(tiff(tmp_path / "em.tif"), tmp_path / "out.zarr", voxel_size=SIZE)
+    made = converted(tiff(tmp_path / "em.tif"), tmp_path / "out.zarr", voxel_size=SIZE)
     np.testing.assert_array_equal(made.read(made.spec.box), VOXELS)
     assert max(read) == 4 * 8 * 16
     assert sum(read) == VOXELS.size
@@ -195,7 +202,7 @@ def test_progress_is_told_of_every_region(tmp_path, monkeypatch):
 
     said = []
     watch = types.SimpleNamespace(begin=said.append, advance=said.append, close=lambda: said.append("closed"))
-    convert(tiff(tmp_path / "em.tif"), tmp_path / "out.zarr", voxel_size=SIZE, progress=watch)
+    converted(tiff(tmp_path / "em.tif"), tmp_path / "out.zarr", voxel_size=SIZE, progress=watch)
     assert said == [[("convert", 48, 0)], *["convert"] * 48, "closed"]
 
 
@@ -229,12 +236,15 @@ def mixed_kinds(d):
 
 def stack_in_a_folder(d):
     folder = sections(d / "em", tiff, ".tif")
-    tiff(folder / "section_99.tif")
+    tiff(folder / "section_21.tif")
     return folder
 
 
 def colour_png(d):
-    return sections(d / "em", lambda path, section: png(path, np.stack([section] * 3, axis=-1)), ".png")
+    return sections(d / "em", lambda path, section: png(path, np.stack([section, section, 255 - section], -1)), ".png")
+
+
+RAINBOW = np.arange(5 * 20 * 30 * 3, dtype=np.uint8).reshape(5, 20, 30, 3)
 
 
 def text(d):
@@ -243,19 +253,18 @@ def text(d):
 
 
 REFUSED = {
-    "pages of mixed sizes": (mixed_pages, r"one size.*\(19, 30\).*\(20, 30\)"),
+    "pages of mixed sizes": (mixed_pages, r"one size.*\(20, 30\).*: 0, 1; \(19, 30\).*: 2"),
     "sections of mixed sizes": (mixed_sections, r"section_8\.png has \(20, 30\).*section_11\.png has \(20, 31\)"),
-    "sections of mixed types": (mixed_types, r"uint8.*section_11\.tif.*uint16"),
+    "sections of mixed types": (mixed_types, r"uint8.*section_8.*; .*uint16.*: section_11\.tif"),
     "sections of mixed kinds": (mixed_kinds, "both PNG and TIFF"),
-    "a stack among sections": (stack_in_a_folder, "section_99.*13 pages"),
-    "colour in TIFF": (lambda d: tiff(d / "em.tif", np.zeros((5, 20, 30, 3), np.uint8), photometric="rgb"), "coloured"),
-    "colour in PNG": (colour_png, "not grey"),
+    "a stack among sections": (stack_in_a_folder, "section_21.*13 pages"),
+    "colour in TIFF": (lambda d: tiff(d / "em.tif", RAINBOW, photometric="rgb"), "coloured"),
+    "colour in PNG": (colour_png, "coloured"),
     "one PNG": (lambda d: png(d / "em.png", VOXELS[0]) or d / "em.png", "Give the folder"),
-    "one section": (lambda d: tiff(d / "em.tif", VOXELS[0]), "the axes y, x"),
     "nothing": (lambda d: d / "em.tif", "nothing is there"),
     "text": (text, "neither TIFF nor HDF5"),
     "several datasets": (lambda d: hdf5(d / "a.h5", {"raw": VOXELS, "labels": VOXELS}), "--dataset.*labels .*raw "),
-    "no dataset": (lambda d: hdf5(d / "a.h5", {"row": VOXELS[0, 0]}), "--dataset.*row"),
+    "no dataset": (lambda d: hdf5(d / "a.h5", {"row": VOXELS[0, 0]}), "no dataset of three axes.*row"),
     "complex numbers": (lambda d: hdf5(d / "a.h5", {"a": VOXELS * 1j}), "complex128"),
     "five axes": (lambda d: hdf5(d / "a.h5", {"a": VOXELS[None, None]}), "5 unnamed axes"),
 }  # fmt: skip
@@ -267,20 +276,20 @@ def test_what_is_no_volume_is_refused_before_anything_is_written(kind, tmp_path)
     source = make(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(VolumeError, match=words):
-        convert(source, tmp_path / "out.zarr", voxel_size=SIZE)
+        converted(source, tmp_path / "out.zarr", voxel_size=SIZE)
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_missing_voxel_size_is_asked_for(tmp_path):
     with pytest.raises(VolumeError, match="--voxel-size 30,6,6"):
-        convert(tiff(tmp_path / "em.tif"), tmp_path / "out.zarr")
+        converted(tiff(tmp_path / "em.tif"), tmp_path / "out.zarr")
 
 
 def test_nothing_is_overwritten(tmp_path):
     volume(tmp_path / "out.zarr")
     before = open_volume(tmp_path / "out.zarr").identity()
     with pytest.raises(VolumeError, match="exists and is not overwritten"):
-        convert(tiff(tmp_path / "em.tif"), tmp_path / "out.zarr", voxel_size=SIZE)
+        converted(tiff(tmp_path / "em.tif"), tmp_path / "out.zarr", voxel_size=SIZE)
     assert open_volume(tmp_path / "out.zarr").identity() == before
 
 
@@ -295,18 +304,18 @@ def test_options_that_do_not_fit_are_refused(tmp_path):
         ({"chunk": (0, 8, 8)}, "at least 1"),
     ):
         with pytest.raises(RequestError, match=words):
-            convert(source, tmp_path / "out.zarr", **({"voxel_size": SIZE} | options))
+            converted(source, tmp_path / "out.zarr", **({"voxel_size": SIZE} | options))
     with pytest.raises(RequestError, match="local disk"):
-        convert(source, "s3://bucket/out.zarr", voxel_size=SIZE)
+        converted(source, "s3://bucket/out.zarr", voxel_size=SIZE)
     with pytest.raises(VolumeError, match=r"no dataset 'raw'.*a \(13, 20, 30\)"):
-        convert(hdf5(tmp_path / "a.h5", {"a": VOXELS}), tmp_path / "out.zarr", dataset="raw")
+        converted(hdf5(tmp_path / "a.h5", {"a": VOXELS}), tmp_path / "out.zarr", dataset="raw")
 
 
 def test_without_h5py_the_extra_is_named(tmp_path, monkeypatch):
     path = hdf5(tmp_path / "a.h5", {"a": VOXELS})
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(RequestError, match=r"petavox\[io\]"):
-        convert(path, tmp_path / "out.zarr")
+    with pytest.raises(RequestError, match="pip install h5py"):
+        converted(path, tmp_path / "out.zarr")
 
 
 # --- interrupted -----------------------------------------------------------------------------------------------------
@@ -318,14 +327,14 @@ def test_a_damaged_source_leaves_nothing_behind(tmp_path):
     content[3000:3100] = bytes(100)
     path.write_bytes(content)
     with pytest.raises(StorageError, match=r"em\.tif.*damaged"):
-        convert(path, tmp_path / "out.zarr", voxel_size=SIZE)
+        converted(path, tmp_path / "out.zarr", voxel_size=SIZE)
     assert [p.name for p in tmp_path.iterdir()] == ["em.tif"]
 
 
 def test_what_a_killed_conversion_left_is_made_anew(tmp_path):
     partial = tmp_path / ".out.zarr.partial"
     create_volume(partial, VolumeSpec((1, 2, 3), "uint64", SIZE))
-    made = convert(tiff(tmp_path / "em.tif"), tmp_path / "out.zarr", voxel_size=SIZE)
+    made = converted(tiff(tmp_path / "em.tif"), tmp_path / "out.zarr", voxel_size=SIZE)
     np.testing.assert_array_equal(made.read(made.spec.box), VOXELS)
     assert not partial.exists()
 
@@ -333,6 +342,32 @@ def test_what_a_killed_conversion_left_is_made_anew(tmp_path):
 def test_the_volume_appears_only_when_it_is_complete(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(module, "_copy", lambda *_: seen.append((tmp_path / "out.zarr").exists()))
-    convert(tiff(tmp_path / "em.tif"), tmp_path / "out.zarr", voxel_size=SIZE)
+    converted(tiff(tmp_path / "em.tif"), tmp_path / "out.zarr", voxel_size=SIZE)
     assert seen == [False]
     assert json.loads((tmp_path / "out.zarr" / "zarr.json").read_text())["node_type"] == "group"
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["out.tif", "out.h5", "out.n5", "OUT.TIFF", "out.png"])
+def test_a_name_that_promises_another_format_is_refused(name, tmp_path):
+    with pytest.raises(RequestError, match=r"OME-Zarr.*\.zarr"):
+        converted(tiff(tmp_path / "em.tif"), tmp_path / name, voxel_size=SIZE)
+
+
+def test_nothing_is_written_into_the_source(tmp_path):
+    source = volume(tmp_path / "in.zarr")
+    with pytest.raises(RequestError, match="lies inside"):
+        converted(source, source / "out.zarr")
+
+
+def test_one_channel_and_one_group_can_be_taken(tmp_path):
+    group = zarr.open_group(str(tmp_path / "em.zarr"), mode="w")
+    two = np.stack([VOXELS, 255 - VOXELS])
+    group.create_array("volumes/raw", shape=two.shape, dtype=two.dtype, chunks=(1, 4, 8, 8))[...] = two
+    options = {"voxel_size": SIZE, "dataset": "volumes/raw"}
+    made = converted(tmp_path / "em.zarr", tmp_path / "out.zarr", channel=1, **options)
+    np.testing.assert_array_equal(made.read(made.spec.box), 255 - VOXELS)
+    with pytest.raises(VolumeError, match="2 channels, counted from 0"):
+        converted(tmp_path / "em.zarr", tmp_path / "other.zarr", channel=2, **options)

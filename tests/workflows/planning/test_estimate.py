@@ -37,8 +37,8 @@ def costs_of(volume, block, **settings):
     return estimate(plan_of(volume, block, **settings), RATES)
 
 
-def test_every_kind_of_task_has_a_cost():
-    assert set(RATES.costs) == {*tasks.TASKS, "agglomerate-0"}
+def test_measured_costs_are_those_of_tasks_that_there_are():
+    assert {kind.partition("-")[0] for kind in RATES.costs} <= set(tasks.TASKS)
     for costs in RATES.costs.values():
         assert sum(cost.seconds for cost in costs.values()) > 0
 

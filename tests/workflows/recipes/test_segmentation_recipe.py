@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from petavox.pipeline.errors import RequestError
 from petavox.workflows.recipes import strict_toml
 from petavox.workflows.recipes.segmentation_recipe import Recipe, load
+from petavox.workflows.stages.places import Places
 
 RAW = "[input]\nraw = 'em.zarr'\n[model]\ncheckpoint = 'snemi3d'\n"
 AFFINITIES = "[input]\naffinities = 'affinities.zarr'\n"
@@ -26,6 +27,13 @@ def test_input_paths_are_relative_to_the_recipe_and_urls_stay(tmp_path):
     assert recipe(tmp_path, RAW).input.raw.path == str(tmp_path / "em.zarr")
     assert recipe(tmp_path, RAW, "input.raw=../em.zarr").input.raw.path == str(tmp_path.parent / "em.zarr")
     assert recipe(tmp_path, RAW, "input.raw=s3://bucket/em.zarr").input.raw.path == "s3://bucket/em.zarr"
+
+
+def test_the_sign_of_the_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    asked = recipe(tmp_path, RAW, "input.raw=~/em.zarr", "output.segmentation=~/out.zarr")
+    assert asked.input.raw.path == str(tmp_path / "home" / "em.zarr")
+    assert Places.of(asked, tmp_path / "run").segmentation == str(tmp_path / "home" / "out.zarr")
 
 
 def test_the_resolved_recipe_means_the_same_from_any_folder(tmp_path):

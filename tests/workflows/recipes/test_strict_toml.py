@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from petavox.pipeline.errors import RequestError
+from petavox.pipeline.thresholds import Fraction
 from petavox.workflows.recipes import strict_toml
-from petavox.workflows.recipes.segmentation_recipe import Fraction
 from petavox.workflows.recipes.strict_toml import Section
 
 
@@ -31,6 +31,13 @@ def read(tmp_path, text, *overrides):
     path = tmp_path / "recipe.toml"
     path.write_text(text, encoding="utf-8")
     return strict_toml.read(path, Outer, overrides)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_recipe_saved_by_a_windows_editor_is_read(tmp_path, encoding):
+    path = tmp_path / "recipe.toml"
+    path.write_bytes('name = "größe"\r\n[inner]\r\nthreshold = 0.25\r\n'.encode(encoding))
+    assert strict_toml.read(path, Outer) == Outer(name="größe", inner=Inner(threshold=0.25))
 
 
 inners = st.builds(

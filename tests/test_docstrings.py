@@ -1,0 +1,58 @@
+"""Every public name explains itself: the first line of its docstring is a sentence that can be read alone."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("pipeline", "tasks", "workflows", "cluster")
+RIDDLE = re.compile(r"(What|How|Of|The same|Whether|Which)\b")
+
+Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _public(node: Documented, name: str) -> Iterator[tuple[str, Documented]]:
+    """A module, class or function, and the public ones inside it."""
+    yield name, node
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not child.name.startswith("_"):
+            yield from _public(child, f"{name}.{child.name}")
+
+
+def _faults(file: Path) -> list[str]:
+    """The public names of a file whose first lines break the rule."""
+    found = []
+    for name, node in _public(ast.parse(file.read_text(encoding="utf-8")), file.stem):
+        first = (ast.get_docstring(node) or "").partition("\n")[0]
+        if first and (RIDDLE.match(first) or not first.endswith(".")):
+            found.append(f"{name}: {first}")
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_first_lines_of_docstrings_are_sentences(room: str) -> None:
+    files = sorted((ROOT / room).rglob("*.py"))
+    assert files
+    faults = [f"{file.relative_to(ROOT)}: {fault}" for file in files for fault in _faults(file)]
+    assert not faults, "say in a sentence what it does:\n" + "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_fault"),
+    [
+        ("Counts the blocks along each axis.", False),
+        ("How many blocks there are along each axis.", True),
+        ("Of all tasks together.", True),
+        ("Counts the blocks along each axis", True),
+    ],
+)
+def test_the_rule_tells_sentences_from_riddles(tmp_path: Path, line: str, is_fault: bool) -> None:
+    file = tmp_path / "room.py"
+    file.write_text(f'"""{line}"""\n\n\ndef _private():\n    """What it is."""\n')
+
+    assert bool(_faults(file)) is is_fault
