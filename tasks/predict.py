@@ -22,6 +22,7 @@ from pydantic import Field
 
 from ..pipeline import checksums
 from ..pipeline.affinities.checkpoint import CheckpointConfig, check_checkpoint_offsets, load_checkpoint
+from ..pipeline.affinities.masking import both_ends, edges_inside, lower_ends
 from ..pipeline.affinities.offsets import NEAREST
 from ..pipeline.affinities.prediction import Inference, Predictor, working_memory
 from ..pipeline.affinities.unet import ResidualSymmetricUNet
@@ -30,7 +31,15 @@ from ..pipeline.geometry import BlockGrid, Box, Triple, triple
 from ..pipeline.networks.normalisation import Normalisation, holds_image
 from ..pipeline.networks.operation_count import operations_a_voxel
 from ..pipeline.networks.orientations import Count
-from ..pipeline.volumes import THREADS, Volume, VolumeSource, VolumeSpec, open_volume
+from ..pipeline.volumes import (
+    THREADS,
+    Volume,
+    VolumeSource,
+    VolumeSpec,
+    open_volume,
+    read_nearest_voxels,
+    voxels_read,
+)
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Part, Piece, write_part
 from .work import Extent, Growth, Work
@@ -56,7 +65,7 @@ class Config(TaskConfig):
 
     Args:
     raw: the raw volume.
-    mask: a volume of its shape; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
+    mask: a volume that covers it; edges to where it is 0 have affinity 0, and blocks of nothing else are skipped.
     checkpoint: folder of the checkpoint.
     affinities: path of the affinities volume, which exists.
     block: shape of a block.
@@ -108,14 +117,17 @@ def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> Vol
 def resources(config: Config, _: Density) -> Resources:
     """One block with its image, one batch of patches, and torch itself."""
     checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
-    raw = config.raw.open().spec
+    volume = config.raw.open()
+    raw = volume.spec
     block = triple([min(b, v) for b, v in zip(config.block, raw.shape, strict=True)])
     inference = _inference(config, checkpoint, raw.fill_value)
     arrays = working_memory(checkpoint.network, inference, block, np.dtype(raw.dtype).itemsize, raw.chunk[0])
     if config.mask is not None:
-        arrays += 6 * prod(block)  # the mask, and which affinities it leaves
+        mask = config.mask.open()
+        # The mask as it is stored and over the block, and which affinities it leaves.
+        arrays += voxels_read(mask, volume, block) * np.dtype(mask.spec.dtype).itemsize + 6 * prod(block)
     if raw.dtype.startswith("float"):
-        arrays += (6 + np.dtype(raw.dtype).itemsize) * prod(block)  # likewise of what is finite
+        arrays += (6 + np.dtype(raw.dtype).itemsize) * prod(block)  # what of the image is finite, and which it leaves
     needed = Resources(memory=TORCH_BYTES + arrays, threads=config.threads)
     return needed.on_gpu() if config.device == "cuda" else needed
 
@@ -132,7 +144,7 @@ def work(config: Config, extent: Extent, _: Growth) -> Work:
 def run(config: Config, index: Triple) -> Outcome:
     raw = config.raw.open()
     block = BlockGrid(raw.spec.shape, config.block, config.region).box(index)
-    wanted = _wanted(config, block)
+    wanted = _wanted(config, raw, block)
     if wanted is not None and not wanted.any():
         nothing = np.zeros((len(NEAREST), *block.shape), np.uint8)
         return Outcome(state="masked", voxels=block.voxels, checksum=checksums.of_array(nothing))
@@ -183,35 +195,22 @@ def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
     return (Part(config.affinities, block),)
 
 
-def _wanted(config: Config, block: Box) -> Wanted:
+def _wanted(config: Config, raw: Volume, block: Box) -> Wanted:
     """For each affinity (3, Z, Y, X) of a block whether both ends of its edge are inside the mask, if there is one."""
     if config.mask is None:
         return None
-    around = _around(block)
-    return _both_ends(config.mask.open().read(around) != 0, block, around)
+    mask = config.mask.open()
+    return edges_inside(lambda box: read_nearest_voxels(mask, raw, box) != 0, block)
 
 
 def _known(raw: Volume, block: Box) -> tuple[Wanted, int]:
     """Finds for each affinity of a block whether both ends of its edge are finite, and counts voxels that are not."""
     if not raw.spec.dtype.startswith("float"):
         return None, 0
-    around = _around(block)
+    around = lower_ends(block)
     finite = holds_image(raw.read(around), None)
     inside = finite[block.slices(around.start)]
-    return _both_ends(finite, block, around), int(inside.size - np.count_nonzero(inside))
-
-
-def _around(block: Box) -> Box:
-    """A block with the voxels just before it, as far as the volume goes."""
-    return Box(triple([max(0, a - 1) for a in block.start]), block.stop)
-
-
-def _both_ends(good: npt.NDArray[np.bool_], block: Box, around: Box) -> npt.NDArray[np.bool_]:
-    """Tells for each affinity (3, Z, Y, X) of a block whether both ends of its edge are good."""
-    missing = [(1 - (a - b), 0) for a, b in zip(block.start, around.start, strict=True)]
-    inside = np.pad(good, missing, mode="edge")
-    here = inside[1:, 1:, 1:]
-    return np.stack([here & inside[:-1, 1:, 1:], here & inside[1:, :-1, 1:], here & inside[1:, 1:, :-1]])
+    return both_ends(finite, block), int(inside.size - np.count_nonzero(inside))
 
 
 @lru_cache(maxsize=1)

@@ -13,8 +13,10 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from ..pipeline import checksums
+from ..pipeline.affinities.masking import edges_inside
 from ..pipeline.affinities.nearest import Channels, quantise, read_nearest
 from ..pipeline.agglomeration.block_graph import grow_leaf
 from ..pipeline.agglomeration.contacts import interior_contacts
@@ -26,7 +28,7 @@ from ..pipeline.segmentation.relabel import relabel
 from ..pipeline.segmentation.supervoxels import Fragments, halo_box, label_fragments
 from ..pipeline.tables import Arrays
 from ..pipeline.thresholds import Threshold
-from ..pipeline.volumes import CACHE_BYTES, Volume, VolumeSource, open_volume
+from ..pipeline.volumes import CACHE_BYTES, Volume, VolumeSource, open_volume, read_nearest_voxels, voxels_read
 from . import block_tables
 from .contract import Density, GridConfig, Outcome, Resources
 from .outputs import Part, Piece, write_part
@@ -40,6 +42,7 @@ class Config(GridConfig):
 
     Args:
     affinities: the affinities volume.
+    mask: a volume that covers it; edges to where it is 0 count as if their affinity were 0.
     order, signs: where z, y and x lie in it, see `Channels`.
     method: "watershed" by `label_fragments`, "mutex" by `label_mutex_fragments`.
     low, high: decimals, see there.
@@ -52,6 +55,7 @@ class Config(GridConfig):
     """
 
     affinities: VolumeSource
+    mask: VolumeSource | None = Field(default=None, exclude_if=lambda mask: mask is None)
     order: Triple = (0, 1, 2)
     signs: Triple = (1, 1, 1)
     method: Literal["watershed", "mutex"] = "watershed"
@@ -77,6 +81,11 @@ def resources(config: Config, density: Density) -> Resources:
     halo = Box.of_shape(config.block).grow((1, 1, 1)).voxels
     graph = density.fragments * 40 + density.contacts * (88 + 5 * config.levels)
     memory = CACHE_BYTES + round(halo * (3 + config.bytes_per_affinity) + voxels * (4 + graph))
+    if config.mask is not None:
+        mask = config.mask.open()
+        # The mask as it is stored and over the block, and which affinities it leaves.
+        stored = voxels_read(mask, config.affinities.open(), config.block) * np.dtype(mask.spec.dtype).itemsize
+        memory += stored + 6 * halo
     if config.method == "mutex":
         far = len(config.long_range)
         edges = 3 + far / math.prod(config.strides)
@@ -94,8 +103,7 @@ def run(config: Config, index: Triple) -> Outcome:
     block = grid.box(index)
     outer = halo_box(block, volume, config.region)
     source = config.affinities.open()
-    channels = Channels(config.order, config.signs)
-    affinities = read_nearest(source.read, outer, volume, channels, source.path)
+    affinities = _read(config, source, outer)
     fragments = _label(config, source, affinities, block)
     inner = affinities[:, *block.slices(outer.start)]
     contacts = interior_contacts(fragments.labels, inner, block, volume, config.levels)
@@ -118,6 +126,19 @@ def run(config: Config, index: Triple) -> Outcome:
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
     return Part(config.fragments, config.grid.box(index)), *block_tables.pieces(config.tables, "supervoxels", index)
+
+
+def _read(config: Config, source: Volume, box: Box) -> npt.NDArray[np.uint8]:
+    """The affinities of z, y and x over a box, as the mask leaves them."""
+    wanted = None
+    if config.mask is not None:
+        mask = config.mask.open()
+        wanted = edges_inside(lambda box: read_nearest_voxels(mask, source, box) != 0, box)
+        if not wanted.any():
+            return np.zeros(wanted.shape, np.uint8)
+    channels = Channels(config.order, config.signs)
+    affinities = read_nearest(source.read, box, config.volume, channels, source.path)
+    return affinities if wanted is None else np.multiply(affinities, wanted, out=affinities)
 
 
 def _label(config: Config, source: Volume, affinities: npt.NDArray[np.uint8], block: Box) -> Fragments:

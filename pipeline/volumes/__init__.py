@@ -4,12 +4,14 @@ spec: what is known of a volume before a voxel is read · stores: where things l
 metadata, ngff, attributes, n5, units: axes, voxel size, translation and offsets as the formats write them · formats,
 chunk_files, packed, zarr_python: arrays, however their chunks are named, packed and coded · opening: from a path to a
 view in Z, Y, X · source: what is laid over a volume where it is named · volume: reading and writing boxes · frames:
-which volumes have the same voxels · creating: the volumes that we write · plausible, survey: what a user must be told.
+which volumes have the same voxels · resampling: values of a volume at the voxels of another one · creating: the volumes
+that we write · plausible, survey: what a user must be told.
 """
 
 from .creating import create_volume
 from .frames import Planned, check_mask, check_same_frame, check_same_voxel_size, largest_ratio, place_in
 from .opening import open_volume
+from .resampling import check_covers, coarse_centre, read_nearest_voxels, voxels_read
 from .source import LAID_OVER, VolumeSource, absolute_path, level_names
 from .spec import CHUNK_TARGET, VolumeSpec, check_write_boxes, default_chunks
 from .stores import CACHE_BYTES, THREADS
@@ -26,15 +28,19 @@ __all__ = [
     "VolumeSource",
     "VolumeSpec",
     "absolute_path",
+    "check_covers",
     "check_mask",
     "check_same_frame",
     "check_same_voxel_size",
     "check_write_boxes",
+    "coarse_centre",
     "create_volume",
     "default_chunks",
     "largest_ratio",
     "level_names",
     "open_volume",
     "place_in",
+    "read_nearest_voxels",
     "survey",
+    "voxels_read",
 ]

@@ -40,7 +40,9 @@ def n5_frame(axes: tuple[str, ...], name: str, own: Document, above: Sequence[Do
         if is_own or not re.fullmatch(r"s[1-9]\d*", name):
             return frame
         return Frame(axes, doubt=f"its group states that of the full resolution, and nothing the factors of {name}")
-    return frame if is_own and _of_this_level(axes, own, first) else _downsampled(frame, factors)
+    if is_own and _of_this_level(axes, own, first):
+        return frame if frame.translation else _in_the_middle(frame, factors)
+    return _downsampled(frame, factors)
 
 
 def _inherited(axes: tuple[str, ...], name: str, above: Sequence[Document]) -> tuple[Frame, bool]:
@@ -96,6 +98,12 @@ def _downsampled(frame: Frame, factors: Mapping[str, float]) -> Frame:
     size = {n: length * factors[n] for n, length in frame.size.items()}
     middle = {n: frame.translation.get(n, 0.0) + (factors[n] - 1) / 2 * length for n, length in frame.size.items()}
     return replace(frame, size=size, translation=middle)
+
+
+def _in_the_middle(frame: Frame, factors: Mapping[str, float]) -> Frame:
+    """The frame of a level that states its own size, and not where it lies."""
+    middle = {n: (1 - 1 / factors[n]) / 2 * length for n, length in frame.size.items()}
+    return replace(frame, translation=middle)
 
 
 def _order_remark(frame: Frame) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import VolumeError
 from ..geometry import BlockGrid, Box, Triple
 from .arrays import StoredArray
-from .spec import VolumeSpec
+from .spec import Nanometres, VolumeSpec
 from .stores import FAILURES, Found, storage_error
 
 IDENTITY_FILES = 10_000  # files looked at, at most, to notice a rewritten volume
@@ -47,6 +47,19 @@ class Volume:
 
     def __repr__(self) -> str:
         return f"Volume({self.path!r}, {self.spec.dtype} {self.spec.array_shape}, {self.spec.voxel_size} nm)"
+
+    @property
+    def first_centre(self) -> Nanometres:
+        """Position in nm of the centre of voxel (0, 0, 0).
+
+        Precomputed, and zarr with a voxel size among its own attributes, state the lower corner, all others the centre.
+        """
+        found, spec = self._found, self.spec
+        stated = ("voxel_size" in found.attributes or "resolution" in found.attributes) and found.array_format != "n5"
+        if found.array_format != "neuroglancer_precomputed" and (not stated or "transform" in found.attributes):
+            return spec.translation
+        z, y, x = (corner + size / 2 for corner, size in zip(spec.translation, spec.voxel_size, strict=True))
+        return z, y, x
 
     def read(self, box: Box, channels: slice | None = None) -> np.ndarray:
         """The voxels of a box: (Z, Y, X), or (C, Z, Y, X) where the volume has channels. A new array.

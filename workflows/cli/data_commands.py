@@ -19,6 +19,7 @@ from .options import (
     all_overrides,
     parse_box,
     parse_three,
+    raw_source,
 )
 
 
@@ -133,6 +134,43 @@ def predict(
 
     recipe = prediction(raw, out, checkpoint, all_overrides(cluster, workers, overrides))
     run_recipe(recipe, run or Path("runs") / name_of(out), as_json)
+
+
+@command
+def mask(
+    raw: Annotated[str, typer.Argument(metavar="RAW", help="A raw volume.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new volume: 1 where there is tissue.")],
+    level: Annotated[
+        int | None, typer.Option(metavar="N", help="Of RAW's pyramid, from 0. Default: the coarsest that will do.")
+    ] = None,
+    cell: Annotated[float, typer.Option(metavar="NM", help="About the edge of a cell, which is tissue or not.")] = 500,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="S", help="Grey levels of structure that tissue has. Default: found.")
+    ] = None,
+    smallest: Annotated[
+        float, typer.Option(metavar="SHARE", help="Drop pieces smaller than this share of the largest.")
+    ] = 0.01,
+    voxel_size: Annotated[str | None, typer.Option(metavar="Z,Y,X", help="In nm, where RAW does not say.")] = None,
+    axes: Annotated[
+        str | None, typer.Option(metavar="ZYX", help="Of RAW in its own order, where it does not say.")
+    ] = None,
+    channel: Annotated[int | None, typer.Option(metavar="N", help="Which of RAW's channels, from 0.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Where a raw volume shows tissue: without empty resin and borders, in coarse cells, as a mask for [input]."""
+    from ..progress import on_standard_error
+    from ..volumes.tissue_mask import make_tissue_mask
+    from .show_mask import mask_json, mask_text
+
+    made = make_tissue_mask(
+        raw_source(raw, level, voxel_size, axes, channel),
+        out,
+        cell=cell,
+        threshold=threshold,
+        smallest=smallest,
+        progress=on_standard_error(),
+    )
+    show_result(mask_json(made) if as_json else mask_text(made), as_json)
 
 
 @command

@@ -12,6 +12,7 @@ from ...pipeline.errors import RequestError
 
 if TYPE_CHECKING:
     from ...pipeline.geometry import Box
+    from ...pipeline.volumes import VolumeSource
     from ..recipes.segmentation_recipe import Recipe
 
 Number = TypeVar("Number", int, float)
@@ -76,6 +77,28 @@ def parse_three(kind: Callable[[str], Number], text: str, option: str) -> list[N
     except ValueError as error:
         raise RequestError(f"{option} takes three numbers z,y,x; found '{text}'.") from error
     return [z, y, x]
+
+
+def raw_source(
+    path: str, level: int | None, voxel_size: str | None, axes: str | None, channel: int | None
+) -> VolumeSource:
+    """A volume with what the command line lays over it.
+
+    Raises:
+        RequestError: a value is wrong.
+    """
+    from pydantic import ValidationError
+
+    from ...pipeline.volumes import VolumeSource
+
+    size = None if voxel_size is None else tuple(parse_three(float, voxel_size, "--voxel-size"))
+    over = {"level": level, "voxel_size": size, "axes": axes, "channel": channel}
+    try:
+        return VolumeSource.model_validate({"path": path, **over})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        option = str(wrong["loc"][0]).replace("_", "-")
+        raise RequestError(f"--{option}: {wrong['msg']}; found {over[str(wrong['loc'][0])]}.") from error
 
 
 def parse_choice(known: Sequence[Word], text: str, option: str) -> Word:

@@ -27,7 +27,7 @@ from ... import cluster
 from ...cluster import Completion
 from ...pipeline.errors import RequestError, StorageError, TaskError
 from ...pipeline.geometry import BlockGrid, Box, Triple, triple
-from ...pipeline.volumes import Volume, VolumeSource, create_volume, default_chunks
+from ...pipeline.volumes import Volume, VolumeSource, create_volume, default_chunks, read_nearest_voxels
 from ...tasks.work import AllTasks, Growth, OneTask
 from ..execution import attempt
 from ..execution.attempt import Report
@@ -97,7 +97,8 @@ def calibrate(plan: Plan, rates: Rates, note: Callable[[str], None]) -> Calibrat
             "A calibration runs all stages from affinities or raw data on; this run starts from the supervoxels of"
             f" {recipe.input.run}. Plan without --calibrate."
         )
-    block = _find_block((recipe.input.raw or _affinities(plan.places)).open(), grid)
+    mask = None if recipe.input.mask is None else recipe.input.mask.open()
+    block = _find_block((recipe.input.raw or _affinities(plan.places)).open(), grid, mask)
     with _scratch(plan.directory) as folder, one_worker(plan.memory, folder) as run:
         source = _on_the_volume(recipe, block, folder / "volume", run, note)
         around, mirrored = _window(grid, block), recipe.input.raw is not None
@@ -267,7 +268,7 @@ def _factors(cost: Cost, modelled: Cost, stated_memory: int | None) -> Cost:
     return Cost(seconds=ratios["seconds"], read=1, written=1, memory=1) if stated_memory is None else Cost(**ratios)
 
 
-def _find_block(source: Volume, grid: BlockGrid) -> Triple:
+def _find_block(source: Volume, grid: BlockGrid, mask: Volume | None) -> Triple:
     """The block nearest to the middle that holds data, among some that are spread over the volume."""
     axes = [sorted({n * eighth // 8 for eighth in (4, 2, 6, 1, 7)}) for n in grid.shape]
     middle = [n // 2 for n in grid.shape]
@@ -280,11 +281,12 @@ def _find_block(source: Volume, grid: BlockGrid) -> Triple:
         box = grid.box(index)
         margin = [max(0, (n - look) // 2) for n, look in zip(box.shape, _LOOK, strict=True)]
         middle_of_it = box.grow([-m for m in margin])
-        if (source.read(middle_of_it) != source.spec.fill_value).any():
+        inside = mask is None or (read_nearest_voxels(mask, source, middle_of_it) != 0).any()
+        if inside and (source.read(middle_of_it) != source.spec.fill_value).any():
             return index
     raise RequestError(
-        f"A calibration needs a block that holds data; {source.path} has none in the middle of {len(candidates)} blocks"
-        " that are spread over it. Plan without --calibrate."
+        f"A calibration needs a block inside the mask that holds data; {source.path} has none in the middle of"
+        f" {len(candidates)} blocks that are spread over it. Plan without --calibrate."
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError, VolumeError
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import Volume, check_mask
+from ...pipeline.volumes import Volume, check_covers, read_nearest_voxels
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.affinities import region_of
 from ..run_directory.checks import check_leaves
@@ -39,18 +39,18 @@ def with_normalisation(model: Model, source: Volume, mask: Volume | None) -> Mod
         )
     if model.mean is not None:
         return model
-    inside = None if mask is None else lambda box: mask.read(box) != 0
+    inside = None if mask is None else lambda box: read_nearest_voxels(mask, source, box) != 0
     spec = source.spec
     found = estimate_normalisation(source.read, spec.shape, fill_value=spec.fill_value, inside=inside)
     return model.model_copy(update={"mean": found.mean, "deviation": found.deviation})
 
 
 def mask_of(recipe: Recipe, source: Volume) -> Volume | None:
-    """The mask that says where to predict, once it is known to fit the raw data."""
+    """The mask that says where there are affinities, once it is known to cover what is computed."""
     if recipe.input.mask is None:
         return None
     mask = recipe.input.mask.open()
-    check_mask(mask, source)
+    check_covers(mask, source, recipe.input.region or source.spec.box)
     return mask
 
 

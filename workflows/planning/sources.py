@@ -84,19 +84,18 @@ def from_raw(recipe: Recipe, raw: VolumeSource, model: Model, places: Places) ->
     mask = mask_of(recipe, source)
     model = with_normalisation(model, source, mask)
     identity, weights = source.identity(), weights_identity(model)
-    identities = {raw.path: identity, source.path: identity, checkpoint_folder(model): weights}
-    foundation = {"input.raw": identity, **_laid_over("input", raw)}
-    if recipe.input.mask is not None and mask is not None:
-        identities[recipe.input.mask.path] = foundation["input.mask"] = mask.identity()
-        foundation |= _laid_over("input.mask", recipe.input.mask)
+    masked, of_mask = _masked(recipe.input.mask, mask)
     settings = model.model_dump(mode="json", exclude={"accept_voxel_size"}) | {"checkpoint": weights}
     segmented = recipe.output.until == "segmentation"
     return Inputs(
         recipe=recipe.model_copy(update={"model": model}),
         source=source,
         grid=_grid(recipe, source),
-        identities=identities,
-        foundation=foundation | {f"model.{key}": value for key, value in settings.items()},
+        identities={raw.path: identity, source.path: identity, checkpoint_folder(model): weights} | masked,
+        foundation={
+            **{"input.raw": identity, **_laid_over("input", raw), **of_mask},
+            **{f"model.{key}": value for key, value in settings.items()},
+        },
         density=Density(),
         density_note=f"There are no affinities to sample: {ASSUMED}" if segmented else None,
         offsets=NEAREST,
@@ -112,12 +111,13 @@ def from_affinities(recipe: Recipe, affinities: VolumeSource) -> Inputs:
     identity, grid = source.identity(), _grid(recipe, source)
     offsets, affinity_bytes = offsets_of(recipe, source)
     density, note = _sampled(recipe, source, grid, offsets)
+    masked, of_mask = _masked(recipe.input.mask, mask_of(recipe, source))
     return Inputs(
         recipe=recipe,
         source=source,
         grid=grid,
-        identities={affinities.path: identity, source.path: identity},
-        foundation={"input.affinities": identity, **_laid_over("input", affinities)},
+        identities={affinities.path: identity, source.path: identity} | masked,
+        foundation={"input.affinities": identity, **_laid_over("input", affinities), **of_mask},
         density=density,
         density_note=note,
         offsets=offsets,
@@ -142,6 +142,14 @@ def from_run(recipe: Recipe, run: str, places: Places) -> Inputs:
 
 def _grid(recipe: Recipe, source: Volume) -> BlockGrid:
     return BlockGrid(source.spec.shape, recipe.blocks.shape, region_of(recipe))
+
+
+def _masked(named: VolumeSource | None, mask: Volume | None) -> tuple[dict[str, str], dict[str, Any]]:
+    """Finds the identity of a mask by its path, and what of it all affinities rest on; nothing where there is none."""
+    if named is None or mask is None:
+        return {}, {}
+    identity = mask.identity()
+    return {named.path: identity}, {"input.mask": identity, **_laid_over("input.mask", named)}
 
 
 def _laid_over(name: str, volume: VolumeSource) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class VoxelScale:
             return None
         return (
             f"{self._sizes}: it does not know membranes that look like this. If the metadata is wrong, state the right"
-            f" size with `petavox convert {self.raw} NEW.zarr --voxel-size Z,Y,X`; otherwise resample the image, or"
+            " size as voxel_size under [input], in nm (z, y, x); otherwise resample the image, or"
             " take a network that was trained at its size (`petavox models` lists them). To use this one all the same,"
             " set model.accept_voxel_size = true."
         )

@@ -60,7 +60,7 @@ class Input(Section):
     Args:
         raw: The image volume, from which affinities are predicted.
         affinities: Affinities that exist already: uint8, or floats from 0 to 1.
-        mask: A volume of the shape of `raw`. No affinities are predicted where it is 0.
+        mask: A volume of any resolution that covers all that is computed. Where it is 0 there are no affinities.
         run: Directory of a run whose supervoxels are done. They are merged again, and nothing else is computed.
         offsets: Offset of each affinity channel, in voxels z, y, x: the value at voxel p belongs to the edge between p
             and p − offset. Needed only where the volume's metadata has no offsets.
@@ -100,8 +100,8 @@ class Input(Section):
             raise ValueError("'channel' takes one channel of raw data, truth or mask; affinities need all of theirs")
         if self.offsets is not None and self.affinities is None:
             raise ValueError("'offsets' describes 'affinities'; with 'raw' the checkpoint has them")
-        if self.mask is not None and self.raw is None:
-            raise ValueError("'mask' says where to predict from 'raw'; set affinities that exist to 0 instead")
+        if self.mask is not None and self.run is not None:
+            raise ValueError("'mask' goes with 'raw' or 'affinities'; 'run' has the mask that it was made with")
         if self.box is not None and self.run is not None:
             raise ValueError("'box' goes with 'raw' or 'affinities'; 'run' has the box that it was made with")
         return self

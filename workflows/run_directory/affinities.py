@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ...pipeline.affinities.masking import edges_inside
 from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.geometry import Box
+from ...pipeline.volumes import read_nearest_voxels
 from ..recipes.segmentation_recipe import Input, Recipe, load
 from ..stages.places import Places
 from .checks import check_run_directory
@@ -36,11 +38,13 @@ def region_of(recipe: Recipe) -> Box | None:
 def affinities_of(recipe: Recipe, directory: Path) -> Input:
     """The affinities of a run that is no cut, as another recipe takes them."""
     wanted = recipe.input
-    return Input(affinities=Places.of(recipe, directory).affinities, offsets=wanted.offsets, box=wanted.box)
+    if wanted.affinities is not None:
+        return wanted
+    return Input(affinities=Places.of(recipe, directory).affinities, box=wanted.box)
 
 
-def read(source: Input, box: Box | None = None) -> npt.NDArray[np.uint8]:
-    """Affinities of z, y and x, (3, Z, Y, X), over a box of their volume, or over all of it.
+def read(source: Input, box: Box) -> npt.NDArray[np.uint8]:
+    """Affinities of z, y and x, (3, Z, Y, X), over a box of their volume, as the mask leaves them.
 
     Raises:
         AffinityError: a channel is missing, or values lie outside [0, 1].
@@ -48,7 +52,12 @@ def read(source: Input, box: Box | None = None) -> npt.NDArray[np.uint8]:
     assert source.affinities is not None
     volume = source.affinities.open()
     channels = Channels.of_offsets(source.offsets or volume.spec.offsets or ())
-    return read_nearest(volume.read, box or volume.spec.box, volume.spec.shape, channels, volume.path)
+    found = read_nearest(volume.read, box, volume.spec.shape, channels, volume.path)
+    if source.mask is None:
+        return found
+    mask = source.mask.open()
+    inside = edges_inside(lambda part: read_nearest_voxels(mask, volume, part) != 0, box)
+    return np.multiply(found, inside, out=found)
 
 
 def fits_in_memory(box: Box) -> bool:

@@ -82,6 +82,7 @@ class SegmentationStages:
             **self._geometry,
             **supervoxel_settings(self._recipe),
             affinities=places.affinities,
+            mask=None if after_predict else self._recipe.input.mask,
             order=channels.order,
             signs=channels.signs,
             **self._long_range(offsets),

@@ -110,14 +110,14 @@ def test_what_lies_at_the_place_of_the_volume_is_not_touched(folder, petavox):
     assert "exists and was not made by this run" in said
 
 
-def test_a_mask_says_where_to_predict_and_must_have_the_shape_of_the_raw_data(folder, petavox):
+def test_a_mask_says_where_to_predict_and_must_cover_the_raw_data(folder, petavox):
     spec = VolumeSpec(SHAPE, "uint8", (30.0, 6.0, 6.0), chunk=(4, 8, 8))
     mask = create_volume(folder / "mask.zarr", spec)
     mask.write(Box((0, 0, 0), (4, 8, 8)), np.ones((4, 8, 8), np.uint8))
     create_volume(folder / "flat.zarr", VolumeSpec((1, 16, 32), "uint8", (30.0, 6.0, 6.0)))
     status, _, said = petavox("--set", "input.mask=flat.zarr")
     assert status == 2
-    assert "must have the same shape" in said
+    assert "A mask covers all that is computed; along z" in said
     (stage,) = petavox("--set", "input.mask=mask.zarr")[1]["stages"]
     assert (stage["done"], stage["masked"]) == (1, 7)
     status, _, said = petavox()
