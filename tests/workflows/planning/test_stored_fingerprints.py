@@ -75,7 +75,7 @@ STORED = {
 }
 MODELS = {
     "phantom": "f38659b80094adea5bf2fa57cb3c400f",
-    "snemi3d": "077c0e42bbb814fb3b64472e01d46afd",
+    "snemi3d": "eb9a129114fa66fcbbf1634fcd1b2b96",
     "fib25": "283ada4fd0acc0f5414f419063c35cd7",
 }
 
