@@ -116,7 +116,8 @@ def test_blocks_outside_read_no_affinities(folder, tmp_path, monkeypatch):
             boxes.append(box)
         return read(volume, box, channels)
 
-    monkeypatch.setattr("petavox.workflows.planning.plan.sample_density", lambda *_: None)
+    monkeypatch.setattr("petavox.workflows.planning.sources.sample_density", lambda *_: None)
+    monkeypatch.setattr("petavox.workflows.planning.plan.survey", lambda *_: ())
     monkeypatch.setattr("petavox.workflows.runs.run.report", lambda *_: None)
     monkeypatch.setattr(Volume, "read", noted)
     run_recipe(folder, tmp_path / "run", "blocks.shape=[5, 8, 36]")
