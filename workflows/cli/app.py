@@ -49,7 +49,7 @@ def guarded(function: Callable[..., None]) -> Callable[..., None]:
         except typer.Exit:
             raise
         except KeyboardInterrupt as error:
-            say("Stopped. The same command continues.")
+            say(f"Stopped. {str(error) or 'The same command continues.'}")
             raise typer.Exit(130) from error
         except Exception as error:
             if "cannot cache function" in str(error):

@@ -87,6 +87,7 @@ def convert(
 ) -> None:
     """Convert a volume into OME-Zarr: TIFF, PNG, HDF5, zarr, N5, precomputed; the same command goes on."""
     from ..conversion.convert import convert as convert_volume
+    from ..conversion.journal import partial_of
     from ..conversion.options import SourceOptions
     from ..progress import on_standard_error
 
@@ -100,16 +101,21 @@ def convert(
         in_order=in_order,
         lossy=lossy,
     )
-    converted = convert_volume(
-        source,
-        destination,
-        options,
-        box=parse_box(box),
-        chunk=None if chunk is None else parse_three(int, chunk, "--chunk"),
-        preview=preview,
-        tell=say,
-        progress=on_standard_error(),
-    )
+    try:
+        converted = convert_volume(
+            source,
+            destination,
+            options,
+            box=parse_box(box),
+            chunk=None if chunk is None else parse_three(int, chunk, "--chunk"),
+            preview=preview,
+            tell=say,
+            progress=on_standard_error(),
+        )
+    except KeyboardInterrupt as stop:
+        if partial_of(destination).exists():
+            raise
+        raise KeyboardInterrupt("Nothing was written yet; the same command begins anew.") from stop
     print(converted)
 
 

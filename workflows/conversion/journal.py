@@ -65,7 +65,7 @@ def journal_for(target: Path, settings: dict[str, Any]) -> Iterator[Journal]:
         RequestError: another conversion into this name is at work.
         StorageError: the folder cannot be written.
     """
-    partial = target.with_name(f".{target.name}.partial")
+    partial = partial_of(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _locked(_journal_of(partial), target) as file:
@@ -80,6 +80,11 @@ def journal_for(target: Path, settings: dict[str, Any]) -> Iterator[Journal]:
         raise StorageError(
             f"Could not write {target}: {error.strerror or error}. The same command goes on with what was written."
         ) from error
+
+
+def partial_of(target: Path) -> Path:
+    """Where a volume is made that will get a name."""
+    return target.with_name(f".{target.name}.partial")
 
 
 def _journal_of(partial: Path) -> Path:

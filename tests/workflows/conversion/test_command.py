@@ -10,6 +10,7 @@ from fakes.foreign import GREY, pages
 
 from petavox.pipeline.volumes import open_volume
 from petavox.workflows import cli
+from petavox.workflows.conversion import convert as module
 
 
 @pytest.fixture
@@ -51,6 +52,19 @@ def test_a_refusal_is_one_message_and_status_2(petavox, tmp_path):
     assert (status, out) == (2, "")
     assert err.startswith("petavox: ")
     assert "--voxel-size 30,6,6" in err
+
+
+@pytest.mark.parametrize(("at", "said"), [("_check_apart", "begins anew"), ("_copy", "The same command continues")])
+def test_stopped_it_says_whether_anything_is_kept(petavox, tmp_path, monkeypatch, at, said):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, at, stop)
+    source = pages(tmp_path / "em.tif", GREY)
+    status, _, err = petavox("convert", source, tmp_path / "out.zarr", "--voxel-size", "30,6,6")
+    assert status == 130
+    assert said in err
+    assert (tmp_path / ".out.zarr.partial").exists() == ("continues" in said)
 
 
 def test_without_a_place_for_kernels_the_variable_is_named(tmp_path):
