@@ -170,7 +170,8 @@ def test_a_wrong_request_takes_one_screen_and_exits_with_2(petavox, recipe, tmp_
     assert not (tmp_path / "new").exists()
 
 
-def test_debug_shows_the_traceback(petavox):
+def test_debug_shows_the_traceback(petavox, monkeypatch):
+    monkeypatch.setenv("PETAVOX_DEBUG", "")  # so that it is as before, afterwards
     status, _, err = petavox("run", "nowhere.toml", "--debug")
     assert status == 2
     assert "Traceback" in err
