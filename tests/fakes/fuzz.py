@@ -18,11 +18,10 @@ from petavox.workflows.conversion.options import SourceOptions
 from petavox.workflows.conversion.sources import open_source
 
 from .mutations import WRITERS, draw_voxels, mutate
+from .readers import MOST
 
 PATIENCE = 10
 """Seconds that an input may take."""
-MOST = 100_000
-"""Voxels up to which a volume is read as a whole."""
 OPTIONS = SourceOptions(voxel_size=(30.0, 6.0, 6.0))
 
 
@@ -57,7 +56,7 @@ def ours(path):
 
 
 def theirs(reader, path, box):
-    """What an independent reader reads of the same box; None where it does not read it."""
+    """An independent reader's voxels of the same box; None where it does not read it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -6,6 +6,7 @@ import gzip
 import io
 import itertools
 import json
+import math
 import struct
 import warnings
 from pathlib import Path
@@ -15,6 +16,14 @@ import numpy as np
 import tifffile
 import zarr
 from PIL import Image
+
+MOST = 100_000
+"""Voxels up to which an array is read as a whole; of one that claims more, its first 16 voxels along each axis."""
+
+
+def part(shape):
+    """The part of an array that is read; a damaged shape may claim more than any memory holds."""
+    return tuple(slice(0, n if math.prod(shape) <= MOST else min(n, 16)) for n in shape)
 
 
 def tiff_pages(path):
@@ -43,13 +52,14 @@ def hdf5_array(path):
     """The only array of three axes."""
     with h5py.File(path, "r", locking=False) as file:
         found = [item for item in file.values() if isinstance(item, h5py.Dataset) and len(item.shape) == 3]
-        return found[0][...]
+        return found[0][part(found[0].shape)]
 
 
 def zarr_array(path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return np.asarray(zarr.open_array(str(path), mode="r")[...])
+        array = zarr.open_array(str(path), mode="r")
+        return np.asarray(array[part(array.shape)])
 
 
 def zarr_with_keys(change):
@@ -76,7 +86,7 @@ def images(folder, ending):
 def n5_array(path):
     """Blocks of N5, raw or gzip: each begins with its size, big-endian, and has x fastest."""
     document = json.loads((path / "attributes.json").read_text())
-    shape, block = document["dimensions"], document["blockSize"]
+    shape, block = [here.stop for here in part(document["dimensions"])], document["blockSize"]
     dtype = np.dtype(document["dataType"]).newbyteorder(">")
     out = np.zeros(shape, dtype.newbyteorder("="))
     for index in itertools.product(*(range(-(-n // b)) for n, b in zip(shape, block, strict=True))):
@@ -89,7 +99,7 @@ def n5_array(path):
             body = gzip.decompress(body) if document["compression"]["type"] == "gzip" else body
             values = np.frombuffer(body, dtype, int(np.prod(size))).reshape(size, order="F")
             here = tuple(slice(i * b, min(i * b + n, o)) for i, b, n, o in zip(index, block, size, shape, strict=True))
-            out[here] = values[tuple(slice(0, part.stop - part.start) for part in here)]
+            out[here] = values[tuple(slice(0, along.stop - along.start) for along in here)]
     return out.T
 
 
@@ -98,18 +108,19 @@ def precomputed_array(path):
     info = json.loads((path / "info").read_text())
     scale = info["scales"][0]
     origin, chunk = scale.get("voxel_offset", [0, 0, 0]), scale["chunk_sizes"][0]
-    out = np.zeros(scale["size"], info["data_type"])
+    out = np.zeros([here.stop for here in part(scale["size"])], info["data_type"])
     for start in itertools.product(*(range(0, n, c) for n, c in zip(out.shape, chunk, strict=True))):
-        stop = [min(s + c, n) for s, c, n in zip(start, chunk, out.shape, strict=True)]
+        stop = [min(s + c, n) for s, c, n in zip(start, chunk, scale["size"], strict=True)]
         name = "_".join(f"{o + a}-{o + b}" for o, a, b in zip(origin, start, stop, strict=True))
         file, packed = path / scale["key"] / name, path / scale["key"] / f"{name}.gz"
         content = (
             file.read_bytes() if file.is_file() else gzip.decompress(packed.read_bytes()) if packed.is_file() else b""
         )
         if content:
-            here = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
             values = np.frombuffer(content, np.dtype(info["data_type"]).newbyteorder("<"))
-            out[here] = values.reshape([b - a for a, b in zip(start, stop, strict=True)], order="F")
+            values = values.reshape([b - a for a, b in zip(start, stop, strict=True)], order="F")
+            here = tuple(slice(a, min(b, n)) for a, b, n in zip(start, stop, out.shape, strict=True))
+            out[here] = values[tuple(slice(0, along.stop - along.start) for along in here)]
     return out.T
 
 
