@@ -6,7 +6,6 @@ only the columns that it names. `pandas.read_parquet(path).explode(column)` show
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from . import checksums
-from .errors import StorageError, TableError
+from .errors import TableError
+from .files import replacing
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -51,10 +51,8 @@ def write(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Written:
         offsets = pa.array([0, len(values)], type=pa.int64())
         columns.append(pa.LargeListArray.from_arrays(offsets, column))
         fields.append(pa.field(name, pa.large_list(column.type)))
-    target = Path(path)
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, "Table ") as scratch:
+        scratch.parent.mkdir(parents=True, exist_ok=True)
         with scratch.open("wb") as file:
             table = pa.Table.from_arrays(columns, schema=pa.schema(fields))
             pq.write_table(
@@ -68,11 +66,6 @@ def write(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Written:
             file.flush()
             os.fsync(file.fileno())
         size = scratch.stat().st_size
-        scratch.replace(target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
-        raise StorageError(f"Table {target} could not be written: {error.strerror or error}.") from error
     return Written(size, checksums.of_columns(arrays.items()))
 
 

@@ -31,8 +31,8 @@ from petavox.pipeline.affinities.sampling import TrainingVolume
 from petavox.pipeline.affinities.training import STATE, Trainer
 from petavox.pipeline.affinities.training_config import TrainingConfig
 from petavox.pipeline.affinities.unet import NetworkConfig
+from petavox.pipeline.files import write_bytes
 from petavox.pipeline.geometry import Box, Triple, triple
-from petavox.pipeline.networks.checkpoint import write_atomically
 from petavox.pipeline.networks.normalisation import estimate_normalisation
 
 from ..harness import judging, measure
@@ -166,7 +166,7 @@ class Study:
             provenance={"benchmark": "ingredients", "variant": name},
         ).run()
         rows = [row | {"seed": seed} for row in self.score(name, folder / STATE)]
-        write_atomically(folder / "rows.json", (json.dumps(rows, indent=1, default=float) + "\n").encode())
+        write_bytes(folder / "rows.json", (json.dumps(rows, indent=1, default=float) + "\n").encode())
         return rows
 
     def score(self, name: str, state: Path) -> Iterator[Row]:
@@ -226,7 +226,7 @@ def check_work(work: Path, settings: Row) -> None:
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != wanted:
         sys.exit(f"The trainings in {work} are those of other settings, see {path}. Name another folder: --work.")
     work.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(wanted, indent=1) + "\n").encode())
+    write_bytes(path, (json.dumps(wanted, indent=1) + "\n").encode())
 
 
 def main(arguments: list[str] | None = None) -> None:

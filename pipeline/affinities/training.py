@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, RequestError
+from ..files import write_bytes
 from ..networks.batch_maker import BatchMaker
-from ..networks.checkpoint import save_checkpoint, write_atomically
+from ..networks.checkpoint import save_checkpoint
 from ..networks.device import usable_device
 from ..networks.log import TrainingLog
 from ..networks.moving_average import MovingAverage
@@ -292,7 +293,7 @@ class Trainer:
             tensors |= {f"best.{name}": value for name, value in self.best.weights.items()}
             described |= {"best_score": repr(self.best.score), "best_step": str(self.best.step)}
         data = safetensors.torch.save({k: v.cpu().contiguous() for k, v in tensors.items()}, described)
-        write_atomically(self.directory / STATE, data)
+        write_bytes(self.directory / STATE, data)
         last = self.average.state_dict()
         if self.best is None:
             self._keep(CHECKPOINT, last, self.next_step)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..errors import CheckpointError
+from ..files import write_bytes
 from ..geometry import Triple
 from .normalisation import Normalisation
 
@@ -75,18 +76,11 @@ def save_checkpoint(folder: Path, config: Config, weights: Mapping[str, Tensor],
         kept = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in kept.items()}
     data = safetensors.torch.save(kept)
     config = config.model_copy(update={"weights_sha256": hashlib.sha256(data).hexdigest()})
-    write_atomically(folder / WEIGHTS, data)
-    write_atomically(folder / CONFIG, (config.model_dump_json(indent=2) + "\n").encode())
+    write_bytes(folder / WEIGHTS, data)
+    write_bytes(folder / CONFIG, (config.model_dump_json(indent=2) + "\n").encode())
     if card is not None:
-        write_atomically(folder / CARD, card.encode())
+        write_bytes(folder / CARD, card.encode())
     return config
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file so that a reader, or a crash, sees either the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 def user_models() -> Path:

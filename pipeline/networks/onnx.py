@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, RequestError
+from ..files import write_bytes
 from ..geometry import Triple
-from .checkpoint import StoredNetwork, write_atomically
+from .checkpoint import StoredNetwork
 from .layers import NormalisedConvolution
 
 INPUT, BATCH = "image", "batch"
@@ -71,7 +72,7 @@ class LayerGraph:
         described = {CONFIG_KEY: config.model_dump_json(), CARD_KEY: card, COUNTS_KEY: json.dumps(counts), **more}
         helper.set_model_props(model, described)
         self._onnx.checker.check_model(model)
-        write_atomically(path, model.SerializeToString())
+        write_bytes(path, model.SerializeToString())
 
     def normalised(self, x: str, name: str, layer: NormalisedConvolution) -> str:
         """Adds a convolution and its normalisation; returns the name of the value that comes out, as all others do."""

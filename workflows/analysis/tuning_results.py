@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...pipeline.errors import StorageError
-from ...pipeline.files import write_text
+from ...pipeline.files import write_bytes, write_text
 from ..recipes import strict_toml
 
 if TYPE_CHECKING:
@@ -31,11 +31,9 @@ def write_tuning(tuning: Tuning, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        picture = folder / f".{CURVE}"
-        picture.write_bytes(curve(tuning))
-        picture.replace(folder / CURVE)
     except OSError as error:
         raise StorageError(f"{folder} cannot be written: {error.strerror}. Choose another with --out.") from error
+    write_bytes(folder / CURVE, curve(tuning))
     write_text(folder / TRIALS, json.dumps(tuning_json(tuning), indent=1) + "\n")
     write_text(folder / RECIPE, strict_toml.dump(_movable(tuning.recipe, folder)))
 

@@ -22,8 +22,8 @@ from ...pipeline.affinities.sampling import TrainingVolume
 from ...pipeline.affinities.training import Trainer
 from ...pipeline.affinities.validation import ScoringConfig
 from ...pipeline.errors import RequestError, VolumeError
+from ...pipeline.files import write_bytes
 from ...pipeline.geometry import Box, triple
-from ...pipeline.networks.checkpoint import write_atomically
 from ...pipeline.networks.normalisation import estimate_normalisation
 from ...pipeline.networks.processes import joined_processes
 from ...pipeline.phantom import Phantom, PhantomConfig
@@ -128,7 +128,7 @@ def _train(
     with stopped_by_signal(trainer.stop):
         checkpoint = trainer.run()
     if trainer.processes.first:
-        write_atomically(directory / CURVES, training_curves(directory))
+        write_bytes(directory / CURVES, training_curves(directory))
     return checkpoint
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from pathlib import Path
 
 from ...pipeline.errors import RequestError, StorageError
+from ...pipeline.files import replacing
 from .layout import COPY, LEDGER
 from .ledger import Ledger
 from .lock import locked
@@ -19,15 +19,12 @@ def keep_copy(ledger: Ledger) -> None:
         StorageError: the copy cannot be written.
     """
     target = ledger.path.with_name(COPY)
-    scratch = target.with_name(f".{COPY}.partial")
     try:
-        scratch.unlink(missing_ok=True)
-        ledger.copy(scratch)
-        scratch.replace(target)
-    except (OSError, sqlite3.Error) as error:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
-        raise StorageError(f"A copy of the ledger could not be written to {target}: {error}.") from error
+        with replacing(target, "The copy of the ledger ") as scratch:
+            scratch.unlink(missing_ok=True)  # of a driver of the same number that was killed
+            ledger.copy(scratch)
+    except sqlite3.Error as error:
+        raise StorageError(f"The copy of the ledger {target} could not be written: {error}.") from error
 
 
 def restore(directory: Path) -> str:
