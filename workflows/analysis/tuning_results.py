@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from ...pipeline.files import write_bytes, write_text
 from ..recipes import strict_toml
 
 if TYPE_CHECKING:
-    from ..recipes.segmentation_recipe import Agglomeration, Recipe, Supervoxels
+    from ..recipes.segmentation_recipe import Agglomeration, Supervoxels
     from .tune import Trial, Tuning
 
 
@@ -35,7 +34,8 @@ def write_tuning(tuning: Tuning, folder: Path) -> None:
         raise StorageError(f"{folder} cannot be written: {error.strerror}. Choose another with --out.") from error
     write_bytes(folder / CURVE, curve(tuning))
     write_text(folder / TRIALS, json.dumps(tuning_json(tuning), indent=1) + "\n")
-    write_text(folder / RECIPE, strict_toml.dump(_movable(tuning.recipe, folder)))
+    folder = folder.absolute()
+    write_text(folder / RECIPE, strict_toml.dump(tuning.recipe.written_in(folder, moving=folder.parent)))
 
 
 def tuning_json(tuning: Tuning) -> dict[str, Any]:
@@ -109,13 +109,3 @@ def _plain(trial: Trial) -> dict[str, Any]:
         "voi_split": trial.voi_split,
         "voi_merge": trial.voi_merge,
     }
-
-
-def _movable(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe as it is written into a folder of the run: affinities of the run are named so that both move."""
-    affinities, folder = recipe.input.affinities, folder.absolute()
-    if affinities is None or "://" in affinities.path or not Path(affinities.path).is_relative_to(folder.parent):
-        return recipe
-    movable = affinities.model_copy(update={"path": os.path.relpath(affinities.path, folder)})
-    source = recipe.input.model_copy(update={"affinities": movable})
-    return recipe.model_copy(update={"input": source})

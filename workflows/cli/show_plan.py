@@ -13,6 +13,7 @@ from ...cluster.quantities import in_bytes, in_time
 from ...pipeline.geometry import BlockGrid
 from ..planning.patch_cost import computed_a_voxel, frugal_block
 from ..planning.plan import WORKER_BYTES
+from .number_table import number_table
 
 if TYPE_CHECKING:
     from ..planning.estimate import Estimate, StageEstimate
@@ -91,7 +92,7 @@ def _stages(costs: Estimate) -> Table:
     """A row a stage; what all rows have in common is left out."""
     pools, bases = ({getattr(stage, name) for stage in costs.stages} for name in ("pool", "basis"))
     more = [name for name, found in (("pool", pools), ("basis", bases)) if len(found) > 1]
-    table = _table("stage", "tasks", "a task", "stage", "reads", "writes", "memory", *more)
+    table = number_table("stage", "tasks", "a task", "stage", "reads", "writes", "memory", *more, padding=2, unbroken=1)
     for stage in costs.stages:
         table.add_row(stage.name, *_row(stage), *(getattr(stage, name) for name in more))
     table.add_row(
@@ -106,14 +107,7 @@ def _row(stage: StageEstimate) -> list[str]:
 
 
 def _volumes(plan: Plan) -> Table:
-    table = _table("volume", "shape", "type", "uncompressed")
+    table = number_table("volume", "shape", "type", "uncompressed", padding=2, unbroken=1)
     for path, spec in plan.volumes.items():
         table.add_row(path, " × ".join(map(str, spec.array_shape)), spec.dtype, in_bytes(spec.nbytes))
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0, overflow="fold")
     return table

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+
+from .number_table import number_table
 
 if TYPE_CHECKING:
     from ..report.ending import Ending
@@ -31,7 +32,7 @@ def ending_json(ending: Ending) -> dict[str, Any]:
 
 def verdict_table(verdict: Verdict) -> RenderableType:
     """Lays out how each way to cut a volume differs from the reference."""
-    table = _table("blocks", "tasks", "seconds", "segments", "supervoxels")
+    table = number_table("blocks", "tasks", "seconds", "segments", "supervoxels")
     for recut in verdict.recuts:
         differences = [_difference(found) for found in (recut.segments, recut.supervoxels)]
         table.add_row(str(list(recut.block)), f"{recut.tasks:,}", f"{recut.seconds:.1f}", *differences)
@@ -61,10 +62,3 @@ def _difference(found: Difference) -> str:
     if not found.voxels:
         return "identical"
     return f"{found.voxels:,} voxels differ, the first at {', '.join(map(str, found.first or ()))}"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
-    return table

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def status_table(found: Look) -> RenderableType:
     """Lays out the status of a run as a table."""
     from rich.console import Group
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    from .number_table import number_table
+
     columns = (
         "stage",
         "tasks",
@@ -32,8 +32,7 @@ def status_table(found: Look) -> RenderableType:
         "time left",
         "memory",
     )
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=True)
+    table = number_table(*columns, unbroken=len(columns))
     for stage in found.status.stages:
         counts = (stage.tasks, stage.done, stage.running, stage.failed, stage.aside, stage.left)
         rate = "" if stage.rate is None else f"{stage.rate:.3g}"

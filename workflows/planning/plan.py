@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +89,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     directory = directory.absolute()
     places = Places.of(recipe, directory)
     inputs = find_inputs(recipe, places)
-    grid = inputs.grid
+    grid, around = inputs.grid, inputs.recipe.input.run
     frame = Frame(inputs.source.spec, *_chunks(recipe.output.chunk, grid))
     counting = _contingency(recipe, grid, places, frame.labels("uint64"))
     stages = SegmentationStages(
@@ -100,7 +99,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
     for spec in volumes.values():
         check_write_boxes(grid, spec)
     return Plan(
-        recipe=_movable(inputs.recipe, directory),
+        recipe=inputs.recipe if around is None else inputs.recipe.written_in(directory, moving=around),
         directory=directory,
         grid=grid,
         stages=stages,
@@ -154,15 +153,6 @@ def _blocks(recipe: Recipe) -> dict[str, Any]:
 
 def _chunks(asked: Triple | None, grid: BlockGrid) -> tuple[Triple, Triple | None]:
     return default_chunks(grid.block, grid.volume) if asked is None else (asked, None)
-
-
-def _movable(recipe: Recipe, directory: Path) -> Recipe:
-    """The recipe as it is written into the run directory: a run around this one is named so that both move together."""
-    parent = recipe.input.run
-    if parent is None or not directory.is_relative_to(parent):
-        return recipe
-    beside = recipe.input.model_copy(update={"run": os.path.relpath(parent, directory)})
-    return recipe.model_copy(update={"input": beside})
 
 
 def _contingency(

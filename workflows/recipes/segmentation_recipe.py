@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -293,6 +294,25 @@ class Recipe(Section):
     def sees_blocks(self) -> bool:
         """Tells whether the segmentation depends on how the volume is cut."""
         return self.supervoxels.method == "mutex" or not self.agglomeration.is_exact
+
+    def written_in(self, folder: Path, moving: str | Path) -> Recipe:
+        """Returns the recipe as it is written into a folder, its source named relative to that if both move together.
+
+        Args:
+            folder: absolute path of the folder.
+            moving: absolute path of the folder that moves as a whole.
+        """
+        source = self.input
+        if not folder.is_relative_to(moving):
+            return self
+        if source.run is not None and Path(source.run).is_relative_to(moving):
+            beside = source.model_copy(update={"run": os.path.relpath(source.run, folder)})
+        elif source.affinities is not None and Path(source.affinities.path).is_relative_to(moving):
+            path = os.path.relpath(source.affinities.path, folder)
+            beside = source.model_copy(update={"affinities": source.affinities.model_copy(update={"path": path})})
+        else:
+            return self
+        return self.model_copy(update={"input": beside})
 
     @model_validator(mode="after")
     def _model_where_raw(self) -> Recipe:

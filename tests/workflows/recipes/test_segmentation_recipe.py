@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -107,3 +108,20 @@ def test_metadata_that_cannot_be_meant_are_refused(tmp_path, overrides, said):
 def test_affinities_need_all_their_channels(tmp_path):
     with pytest.raises(RequestError, match="affinities need all of theirs"):
         recipe(tmp_path, "[input]\naffinities = 'a.zarr'\nchannel = 0\n")
+
+
+@pytest.mark.parametrize(
+    ("source", "moving", "written"),
+    [
+        ({"run": "/data/run"}, "/data/run", {"run": "../.."}),
+        ({"run": "/elsewhere/run"}, "/data/run", {"run": "/elsewhere/run"}),
+        ({"affinities": "/data/run/a.zarr"}, "/data/run", {"affinities": "../../a.zarr"}),
+        ({"affinities": "/data/a.zarr"}, "/data/run", {"affinities": "/data/a.zarr"}),
+        ({"affinities": "s3://bucket/a.zarr"}, "/data/run", {"affinities": "s3://bucket/a.zarr"}),
+        ({"affinities": "/data/run/a.zarr"}, "/data/other", {"affinities": "/data/run/a.zarr"}),
+    ],
+)
+def test_a_source_that_moves_with_the_folder_of_a_recipe_is_named_from_there(source, moving, written):
+    recipe = Recipe.model_validate({"input": source})
+    found = recipe.written_in(Path("/data/run/cuts/one"), moving)
+    assert found == Recipe.model_validate({"input": written})
