@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from petavox.cluster.quantities import in_bytes
+
 from ..harness.commits import UNKNOWN, staleness
 from ..harness.measure import RESULTS, ROOT
 from ..runs.extrapolation import extrapolate
@@ -25,14 +27,6 @@ def number(value: Any) -> str:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def in_bytes(value: float) -> str:
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} PB"
 
 
 def columns(*wanted: str, **as_bytes: str) -> tuple[Column, ...]:
