@@ -94,9 +94,12 @@ def rows(name: str, part: Part, box: Box, raw: Array, truth: Array) -> Iterator[
         config, network = load_checkpoint(find_checkpoint(name))
         assert config.normalisation is not None
         use = Inference(
-            patch=patches.shape, normalisation=config.normalisation, fill_value=None, batch=2, device="auto",
-            precision="float32", variants=1, combine="mean", overlap=patches.overlap, rim=patches.rim,
-        )  # fmt: skip
+            patch=patches.shape,
+            normalisation=config.normalisation,
+            batch=2,
+            overlap=patches.overlap,
+            rim=patches.rim,
+        )
         predictor, shape = Predictor(network, use), triple(raw.shape)
         began = time.monotonic()
         found = predictor.predict(lambda where: raw[where.slices()], shape, box, box.shape[0])

@@ -287,10 +287,13 @@ def made_predictor(name: str, device: str, batch: int) -> Any:
     return Predictor(
         network,
         Inference(
-            patch=config.patch, normalisation=config.normalisation, fill_value=0.0, batch=batch, device=device,  # type: ignore[arg-type]
-            precision="float32", variants=1, combine="mean",
+            patch=config.patch,
+            normalisation=config.normalisation,
+            fill_value=0.0,
+            batch=batch,
+            device=device,  # type: ignore[arg-type]
         ),
-    )  # fmt: skip
+    )
 
 
 def trainer(setting: Setting, folder: Path, **changes: Any) -> Any:

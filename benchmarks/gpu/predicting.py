@@ -78,8 +78,17 @@ def answers_by_device(setting: Setting) -> dict[str, Any]:
         assert config.normalisation is not None
         patch = (4, 32, 32) if setting.tiny else config.patch
         overlap, rim = ((2, 10, 10), (1, 3, 3)) if setting.tiny else ((6, 48, 48), (2, 16, 16))
-        use = (patch, config.normalisation, 0.0, 2, device, precision, 1, "mean", False, overlap, rim)
-        predictor = Predictor(network, Inference(*use))  # type: ignore[arg-type]
+        use = Inference(
+            patch=patch,
+            normalisation=config.normalisation,
+            fill_value=0.0,
+            batch=2,
+            device=device,  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
+            overlap=overlap,
+            rim=rim,
+        )
+        predictor = Predictor(network, use)
         found, grid = np.zeros((3, *shape), np.uint8), BlockGrid(shape, block)
         for index in grid.indices():
             box = grid.box(index)

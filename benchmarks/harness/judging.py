@@ -107,7 +107,14 @@ class Place:
     def _predictor(self, config: NetworkConfig, kept: Weights, variants: Count, combine: Combine) -> Predictor:
         module = ResidualSymmetricUNet(config)
         module.load_state_dict(dict(kept))
-        inference = Inference(self.patch, self.volume.normalisation, None, BATCH, "cpu", "float32", variants, combine)
+        inference = Inference(
+            patch=self.patch,
+            normalisation=self.volume.normalisation,
+            batch=BATCH,
+            device="cpu",
+            variants=variants,
+            combine=combine,
+        )
         return Predictor(module.eval(), inference)
 
 

@@ -41,14 +41,15 @@ TOGETHER = 32
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Inference:
-    """Says how a network is used.
+    """Says how a network is used: on one volume, whose grey values it normalises.
 
     Args:
         patch: shape of a patch, in voxels: even, and divisible by the network's `multiple`.
         normalisation: normalisation of the volume's grey values.
-        fill_value: grey value of voxels that hold no image; a patch that holds nothing else has affinity 0.
+        fill_value: grey value of voxels that hold no image, if there is one; a patch that holds nothing else has
+            affinity 0.
         batch: patches that are computed together on a CPU; from two on, torch takes its faster kernels for small maps.
             A GPU gets as many as it has memory for, at least these.
         device: "cpu" or "cuda"; "auto" is the GPU where torch can use one.
@@ -62,12 +63,12 @@ class Inference:
 
     patch: Triple
     normalisation: Normalisation
-    fill_value: float | None
-    batch: int
-    device: Literal["auto", "cpu", "cuda"]
-    precision: Precision
-    variants: Count
-    combine: Combine
+    fill_value: float | None = None
+    batch: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Precision = "float32"
+    variants: Count = 1
+    combine: Combine = "mean"
     compile: bool = False
     overlap: Triple | None = None
     rim: Triple | None = None

@@ -111,7 +111,8 @@ class SegmentationValidation:
                     ' [scoring] shape, or keep the last weights: [training] keep = "last".'
                 )
         self.inferences = [
-            Inference(patch, v.normalisation, None, 1, device, precision, 1, "mean") for v, _ in self.boxes
+            Inference(patch=patch, normalisation=volume.normalisation, device=device, precision=precision)
+            for volume, _ in self.boxes
         ]
 
     def __call__(self, network: NetworkConfig, weights: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -40,12 +40,9 @@ def predicted(patch: Triple, block: Triple, volume: Triple, variants: int) -> di
     inference = Inference(
         patch=patch,
         normalisation=Normalisation(mean=120.0, deviation=40.0),
-        fill_value=None,
         batch=2,
         device="cpu",
-        precision="float32",
         variants=variants,  # type: ignore[arg-type]
-        combine="mean",
     )
     predictor = Predictor(ResidualSymmetricUNet(NETWORK), inference)
     forget()

@@ -61,9 +61,7 @@ def predictor(monkeypatch):
         fill_value=0,
         batch=2,
         device=GPU,
-        precision="float32",
         variants=8,
-        combine="mean",
         overlap=(2, 4, 6),
     )
     made = Predictor(ResidualSymmetricUNet(NETWORK), inference)

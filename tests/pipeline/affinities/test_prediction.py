@@ -36,8 +36,7 @@ def network():
 
 
 def inference(**changes):
-    settings = {"patch": PATCH, "fill_value": None, "batch": 1, "device": "cpu", "precision": "float32"}
-    return Inference(normalisation=NORMALISATION, **{**settings, "variants": 1, "combine": "mean", **changes})
+    return Inference(**{"patch": PATCH, "normalisation": NORMALISATION, "device": "cpu", **changes})
 
 
 def predictor(**changes):

@@ -124,7 +124,7 @@ def test_what_is_judged_are_the_affinities_and_labels_of_the_middle_of_the_box(t
     box, given = middle(BOX, SCORING.shape), volume()
     assert box == Box((1, 0, 8), (3, 16, 24))
     assert np.array_equal(labels, np.where(given.mask, given.labels, 0)[box.slices()])
-    inference = Inference((4, 16, 16), given.normalisation, None, 1, "cpu", "float32", 1, "mean")
+    inference = Inference(patch=(4, 16, 16), normalisation=given.normalisation, device="cpu")
     predictor = Predictor(load_checkpoint(folder)[1].eval(), inference)
     expected = predictor.predict(lambda part: given.image[part.slices()], triple(given.image.shape), box, 2)
     assert np.array_equal(affinities, expected)
