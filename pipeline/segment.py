@@ -1,8 +1,9 @@
 """The whole way from affinities to segments for arrays that fit in memory: one block, nothing stored.
 
 1. `oversegment` labels supervoxels and sums up the contacts between them.
-2. `SegmentGraph` is what of that the merging needs; small supervoxels have joined in it.
-3. `recuts` merges it by many rules, each with its contingency table, without touching a voxel again.
+2. `SegmentGraph` holds the supervoxels, after small ones have joined, and their contacts.
+3. `falling_thresholds` merges that graph by many rules, each with its contingency table, without touching a voxel
+   again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .agglomeration.greedy_merging import merge_closed
 from .agglomeration.rules import AgglomerationRule, MergeRule, Thresholded
 from .agglomeration.small_supervoxels import JoinRule
 from .errors import AffinityError, RequestError
-from .evaluation.contingency import Contingency, Labels, count, total
+from .evaluation.contingency import Contingency, Labels, count
 from .evaluation.scores import Scores, score
 from .geometry import Box, triple
 from .segmentation.relabel import relabel
@@ -175,25 +176,32 @@ class SegmentGraph:
         np.add.at(sizes, place, self.sizes)
         return place, self.ids[roots], sizes
 
-    def without_histograms(self) -> SegmentGraph:
-        """Returns the graph without its histograms, for linkages that need none."""
-        return replace(self, contacts=replace(self.contacts, histogram=self.contacts.histogram[:, :0]))
+    def as_fragments(self, table: Contingency) -> tuple[SegmentGraph, Contingency]:
+        """Returns the graph whose fragments are this graph's segments, numbered from 1, and the table of them.
 
-    def anew(self) -> SegmentGraph:
-        """Returns the graph with its segments as the new fragments, numbered in the order of `labels`."""
-        return replace(self, segment_of=np.arange(len(self.ids)))
-
-    def labels(self) -> npt.NDArray[np.uint64]:
-        """(n + 1,) 1 + the index of the segment of each label of the fragments; of 0, 0."""
-        return np.concatenate([np.zeros(1, dtype=np.uint64), self.segment_of.astype(np.uint64) + np.uint64(1)])
+        Args:
+            table: table of the truth and the labels of this graph's fragments.
+        """
+        number_of = self.segment_of.astype(np.uint64) + np.uint64(1)
+        graph = replace(self, segment_of=np.arange(len(self.ids)))
+        return graph, table.of_coarser_segments(np.concatenate([np.zeros(1, dtype=np.uint64), number_of]))
 
 
-def recuts(
+def falling_thresholds(
     graph: SegmentGraph, table: Contingency, rules: Iterable[MergeRule], dust_size: int = 0
 ) -> Iterator[tuple[MergeRule, Contingency]]:
     """Yields the contingency table that each rule gives on a graph, the highest threshold first.
 
-    Each rule goes on from what the one before has left, of the graph and of the table.
+    Each rule goes on from the graph and the table that the rule before has left:
+
+        >>> affinities = np.full((3, 1, 1, 6), 204, np.uint8)  # a row of six voxels: three supervoxels of two each
+        >>> affinities[2, 0, 0, 2], affinities[2, 0, 0, 4] = 128, 90  # and the two contacts between them
+        >>> fragments, contacts = oversegment(affinities, Threshold.parse("0.1"), Threshold.parse("0.9"))
+        >>> graph = SegmentGraph.of_fragments(fragments, contacts, JoinRule.parse(0, "0"))
+        >>> table = count(np.ones((1, 1, 6), np.uint64), fragments.labels)
+        >>> rules = [MergeRule(Threshold.parse(threshold)) for threshold in ("0.3", "0.4", "0.9")]
+        >>> [(str(rule.threshold), len(cut)) for rule, cut in falling_thresholds(graph, table, rules)]
+        [('0.9', 3), ('0.4', 2), ('0.3', 1)]
 
     Args:
         graph: graph in which nothing is merged.
@@ -201,22 +209,13 @@ def recuts(
         rules: rules that differ in `threshold`, `small_size` and `small_threshold` alone.
         dust_size: segments with fewer voxels become background.
     """
-    for rule in sorted(rules, key=lambda rule: rule.threshold, reverse=True):
-        graph = graph.merged(replace(rule, small_size=0))
-        table = recount(table, graph.labels())
-        graph = graph.anew()
-        # What the small rule merges is not there for a lower threshold: it would have come after that one's merges.
-        yield rule, recount(table, graph.segments(rule, dust_size))
-
-
-def recount(table: Contingency, segments: npt.NDArray[np.uint64]) -> Contingency:
-    """Adds up the rows of a contingency table for a coarser segmentation.
-
-    Args:
-        table: table of the truth and the labels 0…n of fragments.
-        segments: (n + 1,) the segment of each label.
-    """
-    return total([replace(table, segment=segments[table.segment.astype(np.int64)])])
+    ordered = sorted(rules, key=lambda rule: rule.threshold, reverse=True)
+    if all(rule.quantile is None for rule in ordered):  # histograms would be renamed at every step, for nothing
+        graph = replace(graph, contacts=replace(graph.contacts, histogram=graph.contacts.histogram[:, :0]))
+    for rule in ordered:
+        graph, table = graph.merged(replace(rule, small_size=0)).as_fragments(table)
+        # The small rule's merges are not kept for a lower threshold: they would come after that one's own merges.
+        yield rule, table.of_coarser_segments(graph.segments(rule, dust_size))
 
 
 def scores_at(
@@ -245,5 +244,5 @@ def scores_at(
     join = JoinRule.parse(join_size, join_affinity)
     table = count(truth, fragments.labels)
     rules = [MergeRule(Threshold.parse(threshold)) for threshold in thresholds]
-    merged = recuts(SegmentGraph.of_fragments(fragments, contacts, join), table, rules)
+    merged = falling_thresholds(SegmentGraph.of_fragments(fragments, contacts, join), table, rules)
     return tuple(score(found) for _, found in merged)

@@ -28,7 +28,7 @@ from petavox.pipeline.evaluation.scores import Scores, score
 from petavox.pipeline.geometry import Box, Triple, triple
 from petavox.pipeline.networks.orientations import Count
 from petavox.pipeline.networks.read_ahead import reading
-from petavox.pipeline.segment import SegmentGraph, oversegment, recount, recuts
+from petavox.pipeline.segment import SegmentGraph, falling_thresholds, oversegment
 from petavox.pipeline.segmentation.mutex import label_mutex_fragments
 from petavox.pipeline.thresholds import Threshold
 
@@ -214,7 +214,7 @@ def by_linkage(affinities: Affinities, truth: NDArray[np.integer], high: str, qu
 def cuts(graph: SegmentGraph, table: Contingency, high: str, quantile: str | None) -> Iterator[Trial]:
     wanted = None if quantile is None else Threshold.parse(quantile)
     names = {MergeRule(Threshold.parse(threshold), quantile=wanted): threshold for threshold in THRESHOLDS}
-    for rule, found in recuts(graph, table, names):
+    for rule, found in falling_thresholds(graph, table, names):
         yield high, names[rule], score(found)
 
 
@@ -226,7 +226,7 @@ def by_multicut(affinities: Affinities, truth: NDArray[np.integer], high: str) -
     for threshold in THRESHOLDS:
         merged = merge_multicut(graph.contacts, graph.sizes, closed, closed, MulticutRule(float(threshold)))
         segments = np.concatenate([[0], merged.node[graph.segment_of] + 1]).astype(np.uint64)
-        yield high, threshold, score(recount(table, segments))
+        yield high, threshold, score(table.of_coarser_segments(segments))
 
 
 def by_mutex(

@@ -10,7 +10,7 @@ Scores need nothing else than such a table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,14 @@ class Contingency:
 
     def __len__(self) -> int:
         return len(self.voxels)
+
+    def of_coarser_segments(self, segments: npt.NDArray[np.uint64]) -> Contingency:
+        """Returns the table that counting a coarser segmentation would give.
+
+        Args:
+            segments: (n + 1,) the coarser segment of each label 0…n of this table's segments.
+        """
+        return total([replace(self, segment=segments[self.segment.astype(np.int64)])])
 
     def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Named one-dimensional arrays, as tables.write takes them; coordinates are flattened."""

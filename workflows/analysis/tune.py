@@ -21,7 +21,7 @@ from ...pipeline.errors import RequestError
 from ...pipeline.evaluation.contingency import Contingency, check_scorable, count
 from ...pipeline.evaluation.scores import Scores, score
 from ...pipeline.geometry import Box, Triple, triple
-from ...pipeline.segment import SegmentGraph, oversegment, recount, recuts
+from ...pipeline.segment import SegmentGraph, falling_thresholds, oversegment
 from ...pipeline.segmentation.supervoxels import Fragments
 from ...pipeline.thresholds import Threshold
 from ...pipeline.volumes import VolumeSpec
@@ -225,9 +225,9 @@ def _trials(given: _Given, box: Box, recipe: Recipe, grid: Grid, progress: Progr
             check_scorable(table)
             for supervoxels in grid.supervoxels(recipe.supervoxels, low, high):
                 graph = SegmentGraph.of_fragments(fragments, contacts, _join(supervoxels))
-                joined = recount(table, graph.labels())
+                joined = graph.as_fragments(table)
                 for agglomerations in linkages:
-                    yield from _merge(graph.anew(), joined, supervoxels, agglomerations)
+                    yield from _merge(*joined, supervoxels, agglomerations)
             progress.advance("tune")
     finally:
         progress.close()
@@ -239,10 +239,8 @@ def _merge(
     """The trials of one graph, one linkage and one veto."""
     if not agglomerations:
         return
-    if not agglomerations[0].histogram_levels:
-        graph = graph.without_histograms()
     asked = {agglomeration.merge_rule(): agglomeration for agglomeration in agglomerations}
-    for rule, cut in recuts(graph, table, asked, agglomerations[0].dust_size):
+    for rule, cut in falling_thresholds(graph, table, asked, agglomerations[0].dust_size):
         found = score(cut)
         yield Trial(supervoxels, asked[rule], found.adapted_rand_error, found.voi_split, found.voi_merge)
 
@@ -254,7 +252,7 @@ def _judge(given: _Given, boxes: dict[str, Box], chosen: Trial) -> Iterator[Part
     graph = SegmentGraph.of_fragments(fragments, contacts, _join(supervoxels))
     segments = graph.segments(agglomeration.merge_rule(), agglomeration.dust_size)
     for name, box in boxes.items():
-        table = recount(given.count(box, fragments), segments)
+        table = given.count(box, fragments).of_coarser_segments(segments)
         yield Part(name, box, score(table) if len(table) else None)
 
 
