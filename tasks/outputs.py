@@ -41,7 +41,7 @@ class Piece(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
+class VolumePart:
     """A box of a volume, all channels; what was never written counts as the volume's fill value."""
 
     path: str

@@ -41,7 +41,7 @@ from ..pipeline.volumes import (
     voxels_read,
 )
 from .contract import Density, Outcome, Resources, TaskConfig
-from .outputs import Part, Piece, write_part
+from .outputs import Piece, VolumePart, write_part
 from .work import Extent, Growth, Work
 
 log = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ def _predict(predictor: Predictor, config: Config, block: Box, wanted: Wanted) -
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
     block = BlockGrid(open_volume(config.affinities).spec.shape, config.block, config.region).box(index)
-    return (Part(config.affinities, block),)
+    return (VolumePart(config.affinities, block),)
 
 
 def _wanted(config: Config, raw: Volume, block: Box) -> Wanted:

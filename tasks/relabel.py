@@ -12,7 +12,7 @@ from ..pipeline.volumes import CACHE_BYTES, open_volume
 from . import block_tables
 from .assign import segments_of_leaf
 from .contract import Density, GridConfig, Outcome, Resources
-from .outputs import Part, Piece, write_part
+from .outputs import Piece, VolumePart, write_part
 from .work import Extent, Growth, Work
 
 VERSION = 3
@@ -63,4 +63,4 @@ def run(config: Config, index: Triple) -> Outcome:
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    return (Part(config.segmentation, config.grid.box(index)),)
+    return (VolumePart(config.segmentation, config.grid.box(index)),)

@@ -31,7 +31,7 @@ from ..pipeline.thresholds import Threshold
 from ..pipeline.volumes import CACHE_BYTES, Volume, VolumeSource, open_volume, read_nearest_voxels, voxels_read
 from . import block_tables
 from .contract import Density, GridConfig, Outcome, Resources
-from .outputs import Part, Piece, write_part
+from .outputs import Piece, VolumePart, write_part
 from .work import Extent, Growth, Work
 
 VERSION = 4
@@ -125,7 +125,9 @@ def run(config: Config, index: Triple) -> Outcome:
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    return Part(config.fragments, config.grid.box(index)), *block_tables.pieces(config.tables, "supervoxels", index)
+    return VolumePart(config.fragments, config.grid.box(index)), *block_tables.pieces(
+        config.tables, "supervoxels", index
+    )
 
 
 def _read(config: Config, source: Volume, box: Box) -> npt.NDArray[np.uint8]:

@@ -20,7 +20,7 @@ from .n5 import n5_frame
 from .ngff import finer_levels, images, levels, ome_frame
 from .plausible import size_remarks
 from .spec import DTYPES, Nanometres, VolumeSpec, nanometres
-from .stores import THREADS, Document, Found, Place, look, missing
+from .stores import THREADS, Document, Found, Location, look, missing
 from .volume import Volume
 
 LARGEST_CHUNK = 1 << 32
@@ -60,7 +60,7 @@ def open_volume(
         VolumeError: nothing is there, or its axes, voxel size or type are missing or cannot be used.
         StorageError: the storage failed.
     """
-    target = _find(Place.of(path))
+    target = _find(Location.of(path))
     opened = open_array(target.array, writable=writable, threads=threads)
     _check_chunk(opened.array, target.named)
     named = None if axes is None else axis_letters(list(axes))
@@ -141,7 +141,7 @@ class _Target:
         return (self.array,) if self.group is None else (self.array, self.group)
 
 
-def _find(place: Place) -> _Target:
+def _find(place: Location) -> _Target:
     found = look(place)
     if found.array_format is not None:
         return _with_groups(place, found)
@@ -167,7 +167,7 @@ def _raise(error: VolumeError) -> _Target:
     raise error
 
 
-def _no_level(place: Place, level: str | None) -> str:
+def _no_level(place: Location, level: str | None) -> str:
     meant = "it is not an OME-NGFF image and has no array s0" if level is None else f"its level {level} is missing"
     named = sentence(Path(place.path)) if place.is_local else ""
     return f"{place.path} is a group, but {meant}.{named or f' Name one of its arrays: {place.path}/…'}"
@@ -183,7 +183,7 @@ def _only_image(found: Found) -> str | None:
     return there[0] if len(there) == 1 else None
 
 
-def _scale(place: Place) -> _Target | None:
+def _scale(place: Location) -> _Target | None:
     """A precomputed volume at the scale whose folder is named, as in em/12_12_30."""
     above = place.parent
     found = look(above) if above is not None else None
@@ -192,7 +192,7 @@ def _scale(place: Place) -> _Target | None:
     return _Target(place.path, replace(found, scale=place.name))
 
 
-def _with_groups(place: Place, found: Found) -> _Target:
+def _with_groups(place: Location, found: Found) -> _Target:
     """An array opened by its own path has its axes and voxel size perhaps in a group one or two folders above."""
     level, here, above = "", place, []
     for _ in range(_ABOVE):
@@ -233,7 +233,7 @@ def _frame(target: _Target, opened: Opened, axes: tuple[str, ...] | None) -> Fra
     return frame if group.voxel_size is None else replace(group, remarks=(said,))
 
 
-def _first_level(place: Place) -> Document:
+def _first_level(place: Location) -> Document:
     """The attributes of level s0 beside a level of an N5 pyramid."""
     if place.parent is None or place.name == "s0" or not place.name.startswith("s"):
         return {}

@@ -25,7 +25,7 @@ from ..errors import VolumeError
 from .ngff import images, levels
 from .opening import open_volume
 from .spec import nanometres
-from .stores import THREADS, Place, look
+from .stores import THREADS, Location, look
 from .volume import Volume
 
 LAID_OVER = ("level", "voxel_size", "axes", "offset_nm", "offset_voxels", "channel")
@@ -104,7 +104,7 @@ class VolumeSource(BaseModel):
         Raises:
             VolumeError, StorageError: see `open_volume`; or there is no such level.
         """
-        path = self.path if self.level is None else _level(Place.of(self.path), self.level)
+        path = self.path if self.level is None else _level(Location.of(self.path), self.level)
         volume = open_volume(path, voxel_size=self.voxel_size, axes=self.axes, channel=self.channel, threads=threads)
         size = volume.spec.voxel_size
         if self.offset_voxels is not None:
@@ -123,7 +123,7 @@ def absolute_path(path: str, folder: Path) -> str:
     return path if "://" in path else os.path.normpath(folder / Path(path).expanduser())
 
 
-def _level(place: Place, level: int) -> str:
+def _level(place: Location, level: int) -> str:
     """The path of one array of an image pyramid."""
     names = level_names(place.path)
     if level >= len(names):
@@ -139,7 +139,7 @@ def level_names(path: str | Path) -> list[str]:
 
     They are those of an OME-NGFF image, the scales of a precomputed volume, or s0, s1 … of an N5 pyramid.
     """
-    place = Place.of(path)
+    place = Location.of(path)
     found = look(place)
     if found.scales:
         return found.scales

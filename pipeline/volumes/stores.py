@@ -43,7 +43,7 @@ def context(threads: int = THREADS) -> Any:
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A folder on a disk or a prefix on a server.
 
     Args:
@@ -53,7 +53,7 @@ class Place:
     path: str
 
     @classmethod
-    def of(cls, path: str | Path) -> Place:
+    def of(cls, path: str | Path) -> Location:
         """The place that a user names: a path or URL, with or without neuroglancer's prefix for the format."""
         text = str(path)
         for prefix in ("precomputed://", "zarr://", "zarr2://", "zarr3://", "n5://"):
@@ -73,13 +73,13 @@ class Place:
         return self.path.rpartition("/")[2]
 
     @property
-    def parent(self) -> Place | None:
+    def parent(self) -> Location | None:
         """The folder above; None at the top of a disk, bucket or server."""
         above, _, name = self.path.rpartition("/")
-        return None if not name or above.endswith(":/") else Place(above)
+        return None if not name or above.endswith(":/") else Location(above)
 
-    def __truediv__(self, name: str) -> Place:
-        return Place(f"{self.path}/{name.strip('/')}")
+    def __truediv__(self, name: str) -> Location:
+        return Location(f"{self.path}/{name.strip('/')}")
 
     @property
     def kvstore(self) -> Document | str:
@@ -104,7 +104,7 @@ class Found:
         scale: key of the scale that is meant, of a precomputed volume; its first one unless given.
     """
 
-    place: Place
+    place: Location
     documents: dict[str, Document]
     stamps: dict[str, str]
     scale: str | None = None
@@ -148,7 +148,7 @@ class Found:
         return [str(s.get("key")) for s in found if isinstance(s, dict)] if isinstance(found, list) else []
 
 
-def look(place: Place) -> Found:
+def look(place: Location) -> Found:
     """Read whatever metadata documents lie at a place.
 
     Raises:
@@ -185,14 +185,14 @@ def _parse(text: bytes, where: str) -> Document:
     return document
 
 
-def _stamp(place: Place, name: str, result: Any) -> str:
+def _stamp(place: Location, name: str, result: Any) -> str:
     if not place.is_local:
         return str(result.stamp.generation.hex())
     status = Path(place.path, name).stat()
     return f"{status.st_mtime_ns} {status.st_size}"
 
 
-def missing(place: Place, below: str = "") -> VolumeError:
+def missing(place: Location, below: str = "") -> VolumeError:
     """The error for a place where no volume was found: what was looked for, and what has a similar name.
 
     Args:

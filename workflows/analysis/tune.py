@@ -28,7 +28,7 @@ from ...pipeline.volumes import VolumeSpec
 from ...tasks import contingency
 from ..progress import Progress
 from ..recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, Supervoxels, load
-from ..recipes.tuning_grid import Grid
+from ..recipes.tuning_grid import TuningGrid
 from ..run_directory import affinities as stored
 from ..run_directory.checks import check_affinities, check_run_directory
 from ..run_directory.layout import RECIPE
@@ -63,7 +63,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Part:
+class ScoredBox:
     """A box, in voxels of the run's volume, and how wrong the chosen segmentation is there; None without a label."""
 
     name: str
@@ -83,17 +83,17 @@ class Tuning:
         recipe: recipe of the run, with what was chosen, from the affinities on.
     """
 
-    grid: Grid
+    grid: TuningGrid
     trials: tuple[Trial, ...]
     chosen: Trial
-    parts: tuple[Part, ...]
+    parts: tuple[ScoredBox, ...]
     recipe: Recipe
 
 
 def tune(
     directory: Path,
     *,
-    grid: Grid,
+    grid: TuningGrid,
     progress: Progress,
     box: Box | None = None,
     split: Axis | None = None,
@@ -212,7 +212,7 @@ def _parts(whole: Box, split: Axis | None, half: Half) -> dict[str, Box]:
     return {chooses: halves.pop(chooses), **halves, "box": whole}
 
 
-def _trials(given: _Given, box: Box, recipe: Recipe, grid: Grid, progress: Progress) -> Iterator[Trial]:
+def _trials(given: _Given, box: Box, recipe: Recipe, grid: TuningGrid, progress: Progress) -> Iterator[Trial]:
     cuts, linkages = grid.cuts(), list(grid.linkages(recipe.agglomeration))
     if not cuts or not any(linkages):
         raise RequestError("No values go together: some low must not exceed some high, some small rule some threshold.")
@@ -245,7 +245,7 @@ def _merge(
         yield Trial(supervoxels, asked[rule], found.adapted_rand_error, found.voi_split, found.voi_merge)
 
 
-def _judge(given: _Given, boxes: dict[str, Box], chosen: Trial) -> Iterator[Part]:
+def _judge(given: _Given, boxes: dict[str, Box], chosen: Trial) -> Iterator[ScoredBox]:
     supervoxels, agglomeration = chosen.supervoxels, chosen.agglomeration
     limits = Threshold.parse(supervoxels.low), Threshold.parse(supervoxels.high)
     fragments, contacts = oversegment(given.affinities, *limits, agglomeration.histogram_levels)
@@ -253,7 +253,7 @@ def _judge(given: _Given, boxes: dict[str, Box], chosen: Trial) -> Iterator[Part
     segments = graph.segments(agglomeration.merge_rule(), agglomeration.dust_size)
     for name, box in boxes.items():
         table = given.count(box, fragments).of_coarser_segments(segments)
-        yield Part(name, box, score(table) if len(table) else None)
+        yield ScoredBox(name, box, score(table) if len(table) else None)
 
 
 def _join(supervoxels: Supervoxels) -> JoinRule:

@@ -30,7 +30,7 @@ from ...pipeline.geometry import BlockGrid, Box, Triple, triple
 from ...pipeline.volumes import Volume, VolumeSource, create_volume, default_chunks, read_nearest_voxels
 from ...tasks.work import AllTasks, Growth, OneTask
 from ..execution import attempt
-from ..execution.attempt import Report
+from ..execution.attempt import CallReport
 from ..recipes.segmentation_recipe import Evaluate, Input, Output, Recipe
 from ..run_directory.scratch import scratch_folder
 from ..stages.places import Places
@@ -60,7 +60,7 @@ Runner = Callable[[Stage, Triple], Measured]
 Found = Mapping[str, Mapping[Triple, Measured]]  # by the stage's name and the task's index
 
 
-def measure(task: str, config: str, index: Triple) -> tuple[Report, float, int, int]:
+def measure(task: str, config: str, index: Triple) -> tuple[CallReport, float, int, int]:
     """Run a task in a worker; with the seconds that its process computed, and the bytes that it read and wrote."""
     before = _counters()
     report = attempt.perform(task, config, [index], attempt.Terms(seconds=0.0))
@@ -301,7 +301,7 @@ def _scratch(directory: Path) -> contextlib.AbstractContextManager[Path]:
 @contextlib.contextmanager
 def one_worker(memory: int, folder: Path) -> Iterator[Runner]:
     """Starts a worker process on this machine, with so many bytes, that runs one task of a stage at a time."""
-    executor = cluster.start(cluster.Place("local", {"cpu": cluster.Pool(1, memory)}, folder), measure)
+    executor = cluster.start(cluster.ClusterSpec("local", {"cpu": cluster.PoolSpec(1, memory)}, folder), measure)
 
     def run(stage: Stage, index: Triple) -> Measured:
         executor.submit(index, "cpu", stage.task, stage.config.model_dump_json(), index)

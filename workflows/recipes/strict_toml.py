@@ -21,10 +21,10 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-Model = TypeVar("Model", bound=BaseModel)
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
-def read(path: str | Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
+def read(path: str | Path, model: type[Parsed], overrides: Sequence[str] = ()) -> Parsed:
     """A model from a TOML file, with `key=value` overrides laid over it.
 
     Validators find the file's folder as `info.context["folder"]`, to resolve paths against.
@@ -73,7 +73,7 @@ def as_override(key: str, value: Any) -> str:
     return f"{key}={literal(value)}"
 
 
-def parse(content: Mapping[str, Any], model: type[Model], *, where: str, folder: Path) -> Model:
+def parse(content: Mapping[str, Any], model: type[Parsed], *, where: str, folder: Path) -> Parsed:
     """A model from a mapping as TOML gives it; `where` names its source in messages.
 
     Raises:

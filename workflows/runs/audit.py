@@ -142,7 +142,7 @@ def _inspect(
     done = {stage.name: ledger.done(stage.name, len(stage), fingerprints[stage.name][0]) for stage in plan.stages}
     findings = Findings()
     progress.begin([(f"audit {name}", int(mask.sum()), 0) for name, mask in done.items() if mask.any()])
-    executor = cluster.start(plan.recipe.cluster.place(plan.directory, plan.memory, {"cpu"}), look)
+    executor = cluster.start(plan.recipe.cluster.spec(plan.directory, plan.memory, {"cpu"}), look)
     try:
         for stage in plan.stages:
             mask = done[stage.name]

@@ -176,7 +176,7 @@ def compute(
         return Result(0, 0)
     log.info("starting, %d tasks to do", loop.left)
     pools: set[cluster.PoolName] = {"gpu" if stage.resources.gpu else "cpu" for stage in plan.stages}
-    executor = cluster.start(wanted.place(plan.directory, plan.memory, pools), attempt.perform)
+    executor = cluster.start(wanted.spec(plan.directory, plan.memory, pools), attempt.perform)
     try:
         if executor.dashboard:
             progress.note(f"Dask dashboard: {executor.dashboard}")
