@@ -85,11 +85,11 @@ def homes_of_leaf(tables: str, index: Triple) -> Iterator[tuple[Triple, Int64s, 
     number = -1 - placement.place[gone]
     face, there = placement.moved_face[number], placement.moved_to[number]
     for bit in np.unique(face).tolist():
-        block, through = beyond(index, bit), face == bit
+        block, through = block_across(index, bit), face == bit
         yield block, gone[through], block_tables.read_placement(tables, block).place[there[through]]
 
 
-def beyond(index: Triple, face: int) -> Triple:
+def block_across(index: Triple, face: int) -> Triple:
     """Returns the block beyond one of a block's faces, given by its bit."""
     axis, above = divmod(face.bit_length() - 1, 2)
     z, y, x = (i + (k == axis) * (2 * above - 1) for k, i in enumerate(index))

@@ -18,7 +18,7 @@ from petavox.pipeline.affinities.prediction import Inference, Predictor, batched
 from petavox.pipeline.affinities.sampling import TrainingVolume
 from petavox.pipeline.affinities.targets import affinity_targets
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
-from petavox.pipeline.affinities.variants import Combine, look, variants_of
+from petavox.pipeline.affinities.variants import Combine, predict_variants, variants_of
 from petavox.pipeline.agglomeration.contacts import interior_contacts
 from petavox.pipeline.agglomeration.multicut import merge_multicut
 from petavox.pipeline.agglomeration.rules import MergeRule, MulticutRule
@@ -98,7 +98,7 @@ class Place:
                     patch[0] = self.volume.normalisation.apply(image.patch(grid.box(index)))
                 answers = Remembered(predictor.engine)
                 for (variants, combine), total in totals.items():
-                    found = look(answers.from_the_first(), patches, variants_of(variants), NEAREST, combine)
+                    found = predict_variants(answers.from_the_first(), patches, variants_of(variants), NEAREST, combine)
                     for affinities, index in zip(found, together, strict=False):
                         predictor.add(total, affinities, index, grid, self.box)
         grey_levels = {way: total.mul_(255).round_().clamp_(0, 255).to(torch.uint8) for way, total in totals.items()}

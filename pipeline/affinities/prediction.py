@@ -33,7 +33,7 @@ from ..networks.read_ahead import Read, reading
 from .network_config import NetworkConfig, check_patch
 from .offsets import NEAREST
 from .unet import ResidualSymmetricUNet
-from .variants import Combine, look, variants_of
+from .variants import Combine, predict_variants, variants_of
 
 CHANNELS = len(NEAREST)
 TOGETHER = 32
@@ -153,7 +153,7 @@ class Predictor:
             image[0] = grey
         with torch.inference_mode():
             scaled = self.inference.normalisation.apply(images)
-            return look(self.engine, scaled, self.variants, NEAREST, self.inference.combine)
+            return predict_variants(self.engine, scaled, self.variants, NEAREST, self.inference.combine)
 
     def add(self, total: Tensor, affinities: Tensor, index: Triple, grid: PatchGrid, block: Box) -> None:
         """Adds the affinities (3, Z, Y, X) of a patch, as much as each voxel of it counts, to those of a block."""

@@ -60,7 +60,7 @@ def variants_of(count: Count) -> tuple[Variant, ...]:
     return tuple(Variant(made.flips, made.transposed) for made in orientations(count))
 
 
-def look(
+def predict_variants(
     network: Callable[[Tensor], Tensor],
     patches: Tensor,
     variants: Sequence[Variant],

@@ -20,7 +20,7 @@ from .n5 import n5_frame
 from .ngff import finer_levels, images, levels, ome_frame
 from .plausible import size_remarks
 from .spec import DTYPES, Nanometres, VolumeSpec, nanometres
-from .stores import THREADS, Document, Found, Location, look, missing
+from .stores import THREADS, Document, Found, Location, missing, read_documents
 from .volume import Volume
 
 LARGEST_CHUNK = 1 << 32
@@ -142,7 +142,7 @@ class _Target:
 
 
 def _find(place: Location) -> _Target:
-    found = look(place)
+    found = read_documents(place)
     if found.array_format is not None:
         return _with_groups(place, found)
     if not found.is_group:
@@ -151,7 +151,7 @@ def _find(place: Location) -> _Target:
     level = levels(of_group[0])[0] if of_group else "s0"
     if ".." in level.split("/"):
         raise VolumeError(f"The levels of an image lie inside its group; {place.path} names {level}.")
-    inner = look(place / level)
+    inner = read_documents(place / level)
     if inner.array_format is None:
         only = _only_image(found) if not of_group else None
         if only is not None:
@@ -179,14 +179,14 @@ def _only_image(found: Found) -> str | None:
     ome = found.attributes.get("ome")
     if layout is None and not (isinstance(ome, dict) and "bioformats2raw.layout" in ome):
         return None
-    there = [name for name in ("0", "1") if images(look(found.place / name).attributes)]
+    there = [name for name in ("0", "1") if images(read_documents(found.place / name).attributes)]
     return there[0] if len(there) == 1 else None
 
 
 def _scale(place: Location) -> _Target | None:
     """A precomputed volume at the scale whose folder is named, as in em/12_12_30."""
     above = place.parent
-    found = look(above) if above is not None else None
+    found = read_documents(above) if above is not None else None
     if found is None or place.name not in found.scales:
         return None
     return _Target(place.path, replace(found, scale=place.name))
@@ -201,7 +201,7 @@ def _with_groups(place: Location, found: Found) -> _Target:
             break
         here = parent
         try:
-            group = look(here)
+            group = read_documents(here)
         except (StorageError, VolumeError):  # the folder above may be closed to us, or be no group; the array is open
             break
         above.append(group)
@@ -238,7 +238,7 @@ def _first_level(place: Location) -> Document:
     if place.parent is None or place.name == "s0" or not place.name.startswith("s"):
         return {}
     try:
-        return look(place.parent / "s0").attributes
+        return read_documents(place.parent / "s0").attributes
     except (StorageError, VolumeError):
         return {}
 

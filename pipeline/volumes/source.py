@@ -25,7 +25,7 @@ from ..errors import VolumeError
 from .ngff import images, levels
 from .opening import open_volume
 from .spec import nanometres
-from .stores import THREADS, Location, look
+from .stores import THREADS, Location, read_documents
 from .volume import Volume
 
 LAID_OVER = ("level", "voxel_size", "axes", "offset_nm", "offset_voxels", "channel")
@@ -140,7 +140,7 @@ def level_names(path: str | Path) -> list[str]:
     They are those of an OME-NGFF image, the scales of a precomputed volume, or s0, s1 … of an N5 pyramid.
     """
     place = Location.of(path)
-    found = look(place)
+    found = read_documents(place)
     if found.scales:
         return found.scales
     if found.array_format is not None:
@@ -148,6 +148,6 @@ def level_names(path: str | Path) -> list[str]:
     for image in images(found.attributes):
         return levels(image)
     names: list[str] = []
-    while look(place / f"s{len(names)}").array_format is not None:
+    while read_documents(place / f"s{len(names)}").array_format is not None:
         names.append(f"s{len(names)}")
     return names

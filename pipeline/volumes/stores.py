@@ -148,7 +148,7 @@ class Found:
         return [str(s.get("key")) for s in found if isinstance(s, dict)] if isinstance(found, list) else []
 
 
-def look(place: Location) -> Found:
+def read_documents(place: Location) -> Found:
     """Read whatever metadata documents lie at a place.
 
     Raises:

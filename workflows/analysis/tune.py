@@ -122,7 +122,7 @@ def tune(
     directory = directory.absolute()
     check_run_directory(directory)
     recipe = load(directory / RECIPE, ("output.until=segmentation", *overrides))  # affinities alone may be there
-    before, place = stored.origin(recipe, directory)
+    before, place = stored.original_run(recipe, directory)
     check_affinities(place)
     source = stored.affinities_of(before, place)
     assert source.affinities is not None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ...pipeline.evaluation.scores import Scores
     from ...pipeline.geometry import Box
-    from ..runs.status import Look
+    from ..runs.status import RunStatus
 
 _STAGES: Columns = {
     "stage": str,
@@ -125,7 +125,7 @@ class Status(Shown):
         found: the run as it was found.
     """
 
-    def __init__(self, found: Look) -> None:
+    def __init__(self, found: RunStatus) -> None:
         self._found = found
         rows = (
             (s.name, s.tasks, s.done, s.running, s.failed, s.aside, s.seconds, s.peak_memory)
@@ -245,9 +245,9 @@ class Run(Shown):
         >>> petavox.open_run("runs/recipe").status().done
         True
         """
-        from ..runs.status import look
+        from ..runs.status import status_of
 
-        return Status(look(self.path))
+        return Status(status_of(self.path))
 
     def cut(
         self,

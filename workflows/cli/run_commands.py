@@ -142,10 +142,10 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show how far a run is, what failed, who works on it, and what a changed recipe would compute again."""
-    from ..runs.status import look
+    from ..runs.status import status_of
     from .show_status import status_json, status_table
 
-    found = look(run, recipe, overrides or ())
+    found = status_of(run, recipe, overrides or ())
     show_result(status_json(found) if as_json else status_table(found), as_json)
 
 

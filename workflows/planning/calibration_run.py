@@ -35,7 +35,7 @@ from ..recipes.segmentation_recipe import Evaluate, Input, Output, Recipe
 from ..run_directory.scratch import scratch_folder
 from ..stages.places import Places
 from ..stages.stage import Stage
-from .calibration import LEAF, Calibration, exceeds_blocks, made_from
+from .calibration import LEAF, Calibration, exceeds_blocks, settings_that_count
 from .estimate import work_of
 from .plan import WORKER_BYTES, Plan, make_plan
 from .unit_costs import Cost, Rates
@@ -117,7 +117,7 @@ def calibrate(plan: Plan, rates: Rates, note: Callable[[str], None]) -> Calibrat
     stated = {rates.kind_of(stage): stage.resources.memory for stage in plan.stages if not exceeds_blocks(stage, grid)}
     fragments = sum(task.counts["fragments"] for task in found["supervoxels"].values())
     return Calibration(
-        made_from=made_from(recipe),
+        made_from=settings_that_count(recipe),
         block=block,
         window=window.grid.volume,
         fragments=fragments / math.prod(window.grid.volume),

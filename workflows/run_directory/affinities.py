@@ -20,7 +20,7 @@ _BYTES_IN_MEMORY = 150
 """A voxel of a box that is segmented in memory: what the tasks of supervoxels and agglomeration state for a block."""
 
 
-def origin(recipe: Recipe, directory: Path) -> tuple[Recipe, Path]:
+def original_run(recipe: Recipe, directory: Path) -> tuple[Recipe, Path]:
     """Finds the recipe and the directory of a run; of a cut, those of the run that it was cut from."""
     if recipe.input.run is None:
         return recipe, directory
@@ -32,7 +32,7 @@ def region_of(recipe: Recipe) -> Box | None:
     """The part of its volume that a run computes, None for all; of a cut, that of the run that it was cut from."""
     if recipe.input.run is not None:
         check_run_directory(Path(recipe.input.run))
-    return origin(recipe, Path())[0].input.region
+    return original_run(recipe, Path())[0].input.region
 
 
 def affinities_of(recipe: Recipe, directory: Path) -> Input:

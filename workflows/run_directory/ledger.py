@@ -161,7 +161,7 @@ class Ledger:
         """Lists the outputs of this run, by path: the fingerprint of the stage that each was made for."""
         return dict(self._db.execute("SELECT path, fingerprint FROM outputs"))
 
-    def made(self, path: str, stage: str, fingerprint: str) -> None:
+    def record_output(self, path: str, stage: str, fingerprint: str) -> None:
         """Note that an output has been made, empty, for a stage."""
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", (path, stage, fingerprint))
@@ -227,7 +227,7 @@ class Ledger:
             )
         self._on_recorded(rows)
 
-    def tell(self, listener: Callable[[Sequence[Row]], None]) -> None:
+    def notify(self, listener: Callable[[Sequence[Row]], None]) -> None:
         """Has a listener told of the rows that are recorded from now on."""
         self._on_recorded = listener
 

@@ -22,7 +22,7 @@ from ..recipes import strict_toml
 from ..recipes.segmentation_recipe import Recipe
 from ..report.ending import Ending
 from ..report.versions import versions
-from ..run_directory.checks import check_run_directory, left_alone
+from ..run_directory.checks import check_run_directory, keep_drivers_out
 from ..run_directory.layout import COPY, HANGS, LEDGER, LOG, RECIPE
 from ..run_directory.ledger import Ledger
 from ..run_directory.ledger_backup import keep_copy
@@ -54,7 +54,7 @@ def run(
         StorageError: the disk is full, or refuses otherwise; what is done is kept.
         KeyboardInterrupt: likewise kept.
     """
-    with left_alone(recipe.input.run):
+    with keep_drivers_out(recipe.input.run):
         return _run(make_plan(recipe, Path(directory)), progress, backoff, force)
 
 

@@ -178,7 +178,7 @@ def _part(length: int, share: float) -> int:
 
 def _from_affinities(recipe: Recipe, directory: Path, box: Box | None) -> Recipe:
     """The recipe that segments a box of the affinities of a run, or of the run that this was cut from, and no more."""
-    source = stored.affinities_of(*stored.origin(recipe, directory))
+    source = stored.affinities_of(*stored.original_run(recipe, directory))
     source = source.model_copy(update={"box": None if box is None else (box.start, box.stop)})
     return recipe.model_copy(update={"input": source, "model": None, "output": Output(), "evaluate": None})
 
