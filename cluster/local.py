@@ -30,14 +30,14 @@ _CURE = "`petavox doctor` shows what this machine has; --cluster serial does wit
 
 
 def start(spec: ClusterSpec, function: Function) -> DaskExecutor:
-    """An executor on this machine's cores and GPUs."""
+    """Returns an executor on this machine's cores and GPUs."""
     roster = Roster()
     workforce = LocalWorkers(spec, roster)
     return DaskExecutor(workforce, roster, function)
 
 
 class LocalWorkers:
-    """The workforce on this machine; everything listens on loopback, and trusts only what holds its key.
+    """Keeps workers on this machine; everything listens on loopback, and trusts only what holds its key.
 
     Args:
         spec: number and size of the workers of each pool.

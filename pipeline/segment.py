@@ -110,7 +110,7 @@ def segment_by(
 def oversegment(
     affinities: npt.NDArray[np.uint8], low: Threshold, high: Threshold, levels: int = 0
 ) -> tuple[Fragments, Contacts]:
-    """The supervoxels of an array, before any small one joins, and the contacts between them.
+    """Returns the supervoxels of an array, before any small one joins, and the contacts between them.
 
     Args:
         affinities: (3, Z, Y, X), see `segment`.
@@ -129,7 +129,7 @@ def oversegment(
 
 @dataclass(frozen=True)
 class SegmentGraph:
-    """The segments of an array, as far as supervoxels have been merged, and the contacts between them.
+    """Holds the segments of an array, as far as supervoxels have been merged, and the contacts between them.
 
     Merging by one threshold and then by a lower one gives what merging by the lower one gives: the best eligible
     contact is always merged first. So a row of falling thresholds costs little more than the first of them.
@@ -148,18 +148,18 @@ class SegmentGraph:
 
     @classmethod
     def of_fragments(cls, fragments: Fragments, contacts: Contacts, join: JoinRule) -> SegmentGraph:
-        """The graph in which nothing is merged, but small fragments have joined their neighbours."""
+        """Returns the graph in which nothing is merged, but small fragments have joined their neighbours."""
         closed = np.zeros(len(fragments.ids), dtype=np.uint8)
         leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, closed, join)
         return cls(cluster_of, leaf.ids, leaf.sizes, leaf.core)
 
     def merged(self, rule: MergeRule) -> SegmentGraph:
-        """The graph after every merge that a rule allows; this one stays as it is."""
+        """Returns the graph after every merge that a rule allows; this one stays as it is."""
         place, ids, sizes = self._merge(rule)
         return SegmentGraph(place[self.segment_of], ids, sizes, self.contacts.renamed(place))
 
     def segments(self, rule: MergeRule, dust_size: int = 0) -> npt.NDArray[np.uint64]:
-        """(n + 1,) what a rule makes of each label of the fragments; of 0, and of segments with fewer voxels, 0."""
+        """Returns (n + 1,) the segment that a rule makes of each label; 0 of 0 and of segments with fewer voxels."""
         place, ids, sizes = self._merge(rule)
         kept = np.where(sizes < dust_size, np.uint64(0), ids)
         return np.concatenate([np.zeros(1, dtype=np.uint64), kept[place[self.segment_of]]])
@@ -228,7 +228,7 @@ def scores_at(
     join_size: int,
     join_affinity: Decimals,
 ) -> tuple[Scores, ...]:
-    """The scores of segmentations by mean affinity, for each threshold, the highest first.
+    """Returns the scores of segmentations by mean affinity, for each threshold, the highest first.
 
     Args:
         thresholds: thresholds of agglomeration.

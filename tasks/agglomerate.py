@@ -58,7 +58,7 @@ def resources(config: Config, density: Density) -> Resources:
 
 
 def work(config: Config, extent: Extent, growth: Growth) -> Work:
-    """A node merges the contacts that it is given."""
+    """Counts the contacts that a node is given, and merges."""
     return Work(extent.tasks(config.level), contacts=given_to_node(extent, config.level, growth))
 
 
@@ -106,7 +106,7 @@ def _given(config: Config, index: Triple) -> tuple[list[Region], Placement | Non
 
 
 def region_of_block(leaves: str, blocks: Triple, index: Triple, levels: int) -> tuple[Region, Placement]:
-    """The region of a block once its seams are sewn, from the tables of supervoxels and faces.
+    """Returns the region of a block once its seams are sewn, from the tables of supervoxels and faces.
 
     Args:
         leaves: folder of these tables.

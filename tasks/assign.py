@@ -33,7 +33,7 @@ class Config(GridConfig):
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """A node holds ids and segments of what its children, and those of its parent, pass up."""
+    """Returns a node holds ids and segments of what its children, and those of its parent, pass up."""
     octree = Octree(config.grid)
     surface = _GIVEN * octree.most_surface_of_children(config.level)
     if config.level < octree.height:
@@ -42,7 +42,7 @@ def resources(config: Config, density: Density) -> Resources:
 
 
 def work(config: Config, extent: Extent, growth: Growth) -> Work:
-    """The clusters that a node had been given are as many as their contacts, up to a factor."""
+    """Counts the clusters of a node: as many as the contacts that it had been given, up to a factor."""
     return Work(extent.tasks(config.level), contacts=given_to_node(extent, config.level, growth))
 
 
@@ -68,7 +68,7 @@ def segments_of(tables: str, octree: Octree, level: int, index: Triple) -> tuple
 
 
 def segments_of_leaf(tables: str, octree: Octree, index: Triple) -> Ids:
-    """The segment of every cluster of a block's leaf."""
+    """Returns the segment of every cluster of a block's leaf."""
     homes = list(homes_of_leaf(tables, index))
     segments = np.empty(sum(len(clusters) for _, clusters, _ in homes), dtype=np.uint64)
     for block, clusters, nodes in homes:

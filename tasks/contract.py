@@ -11,13 +11,13 @@ from ..pipeline.geometry import BlockGrid, Box, Triple
 
 
 class TaskConfig(BaseModel):
-    """Base of every task's config: frozen, and an unknown key is an error. Paths are absolute strings."""
+    """Is the base of every task's config: frozen, and an unknown key is an error. Paths are absolute strings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class GridConfig(TaskConfig):
-    """Base of the configs of tasks over blocks.
+    """Is the base of the configs of tasks over blocks.
 
     Args:
         volume: shape of the volume, voxels.
@@ -31,7 +31,7 @@ class GridConfig(TaskConfig):
 
     @property
     def grid(self) -> BlockGrid:
-        """The blocks."""
+        """Returns the blocks."""
         return BlockGrid(self.volume, self.block, self.region)
 
 

@@ -73,7 +73,7 @@ class Config(GridConfig):
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """Affinities as stored and as uint8 with their halo, labels, and the contacts while they are put in columns.
+    """States affinities as stored and as uint8 with their halo, labels, and contacts while they are put in columns.
 
     The mutex watershed sorts the edges of the whole block: measured, 32 bytes an edge and 7 a channel in each voxel.
     """
@@ -94,7 +94,7 @@ def resources(config: Config, density: Density) -> Resources:
 
 
 def work(_: Config, extent: Extent, growth: Growth) -> Work:
-    """Every voxel is labelled, and every contact put in columns."""
+    """Counts voxels that are labelled, and contacts that are put in columns."""
     return Work(extent.tasks(), extent.voxels(), growth.contacts * extent.voxels())
 
 

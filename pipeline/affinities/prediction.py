@@ -81,7 +81,7 @@ class Inference:
 
 
 class Predictor:
-    """A trained network, made ready for inference: normalisations folded, only the nearest channels left.
+    """Predicts affinities by a trained network whose normalisations are folded, nearest channels alone.
 
     Args:
         network: with the nearest offsets first; it is changed and belongs to the predictor from here on.
@@ -105,14 +105,14 @@ class Predictor:
         self._weights: dict[bytes, Tensor] = {}
 
     def predict(self, read: Read, volume: Triple, block: Box, depth: int) -> NDArray[np.uint8]:
-        """Affinities of a block (3, Z, Y, X) at once; see `slabs`."""
+        """Returns affinities of a block (3, Z, Y, X) at once; see `slabs`."""
         slabs = self.slabs(read, volume, block, depth, block.shape[0])
         return np.concatenate([arrived() for _, arrived in slabs], axis=1)
 
     def slabs(
         self, read: Read, volume: Triple, block: Box, depth: int, found_depth: int
     ) -> Iterator[tuple[Box, Callable[[], NDArray[np.uint8]]]]:
-        """Affinities of a block in slabs along z, each as soon as no patch that is left changes it.
+        """Returns affinities of a block in slabs along z, each as soon as no patch that is left changes it.
 
         Args:
             read: gives the grey values (Z, Y, X) of a box inside the volume; called for one slab after the other, in
@@ -183,7 +183,7 @@ def batched(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 
 
 def working_memory(network: NetworkConfig, inference: Inference, block: Triple, grey_bytes: int, depth: int) -> int:
-    """The most bytes that predicting a block takes, known in advance: the block, its image, and one batch of patches.
+    """Counts the most bytes that predicting a block takes: the block, its image, and one batch of patches.
 
     Args:
         network: network that is used.

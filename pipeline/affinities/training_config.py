@@ -75,7 +75,7 @@ class TrainingConfig(BaseModel):
 
 
 def learning_rate(step: int, config: TrainingConfig, seconds: float = 0.0) -> float:
-    """The rate of a step, the first of which is number 0: a linear rise, then a cosine that reaches 0 at the end.
+    """Returns the rate of a step, counted from 0: a linear rise, then a cosine that reaches 0 at the end.
 
     Args:
         step: its number.

@@ -16,7 +16,7 @@ _MOST_FOLDERS = 300
 
 
 def volumes_below(folder: Path) -> list[str]:
-    """Paths of OME-NGFF images and other arrays below a folder, with their shapes in storage; some of them if many.
+    """Lists OME-NGFF images and other arrays below a folder, with their shapes in storage; some of them if many.
 
     Only local folders are looked through, and no more than a few hundred of them.
     """

@@ -107,7 +107,7 @@ def _metadata(target: _Target, opened: Opened, axes: tuple[str, ...] | None) -> 
 
 
 def no_voxel_size(path: str, doubt: str = "") -> str:
-    """The message that asks for a voxel size, with why what is there is none."""
+    """Returns the message that asks for a voxel size, with why what is there is none."""
     why = f" ({doubt})" if doubt else ""
     return (
         f"{path} does not say its voxel size, or not its unit{why}. Say it in nm (z, y, x): in a recipe, beside the "

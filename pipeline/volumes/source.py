@@ -33,7 +33,7 @@ LAID_OVER = ("level", "voxel_size", "axes", "offset_nm", "offset_voxels", "chann
 
 
 class VolumeSource(BaseModel):
-    """A volume by its path, and what counts instead of what its metadata say.
+    """Names a volume by its path, and what counts instead of what its metadata say.
 
     A path alone stands for one over which nothing is laid, in recipes, in configs, and where it is written down.
 
@@ -59,7 +59,7 @@ class VolumeSource(BaseModel):
 
     @classmethod
     def of(cls, named: str | Path | VolumeSource) -> VolumeSource:
-        """A path as a source; a source as it is."""
+        """Returns a path as a source; a source as it is."""
         return named if isinstance(named, VolumeSource) else cls(path=str(named))
 
     @model_validator(mode="before")
@@ -96,7 +96,7 @@ class VolumeSource(BaseModel):
         return {name: value for name, value in values if value is not None}
 
     def open(self, *, threads: int = THREADS) -> Volume:
-        """The volume, for reading.
+        """Returns the volume, for reading.
 
         Args:
             threads: see `open_volume`.
@@ -119,7 +119,7 @@ class VolumeSource(BaseModel):
 
 
 def absolute_path(path: str, folder: Path) -> str:
-    """A path that was written in a folder, absolute; a URL as it is."""
+    """Returns a path that was written in a folder, absolute; a URL as it is."""
     return path if "://" in path else os.path.normpath(folder / Path(path).expanduser())
 
 
@@ -135,7 +135,7 @@ def _level(place: Location, level: int) -> str:
 
 
 def level_names(path: str | Path) -> list[str]:
-    """The arrays of an image pyramid, below its folder, the finest first; none where there is no pyramid.
+    """Returns the arrays of an image pyramid, below its folder, the finest first; none where there is no pyramid.
 
     They are those of an OME-NGFF image, the scales of a precomputed volume, or s0, s1 … of an N5 pyramid.
     """

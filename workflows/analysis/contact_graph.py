@@ -52,7 +52,7 @@ class _Graph:
 
 
 def contact_graph(run: str | Path, box: Box | Sequence[Sequence[int]]) -> networkx.Graph:
-    """The supervoxels that touch a box, once small ones have joined, and the contacts between them.
+    """Returns the supervoxels that touch a box, once small ones have joined, and the contacts between them.
 
     Memory is proportional to the box and to the blocks that its supervoxels reach or touch; of these only tables are
     read.

@@ -43,7 +43,7 @@ HALVES: tuple[Half, ...] = get_args(Half)
 
 @dataclass(frozen=True)
 class Trial:
-    """One choice of everything, and how wrong it is on the labels that choose.
+    """Holds one choice of everything, and how wrong it is on the labels that choose.
 
     Args:
         supervoxels, agglomeration: as a recipe has them.
@@ -64,7 +64,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class ScoredBox:
-    """A box, in voxels of the run's volume, and how wrong the chosen segmentation is there; None without a label."""
+    """Names a box of the run's volume, and how wrong the chosen segmentation is there; None without a label."""
 
     name: str
     box: Box

@@ -32,7 +32,7 @@ LOOKED_THROUGH = 1 << 31
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe, checked and spelled out.
+    """Holds a recipe, checked and spelled out.
 
     Args:
         recipe: recipe as asked for, with the values that were found out added to it.

@@ -96,7 +96,7 @@ class TuningGrid(Section):
 
 
 def read_grid(path: Path | None, overrides: Sequence[str]) -> TuningGrid:
-    """The grid in a TOML file, or the default one, with "threshold=[0.2, 0.3]" laid over it.
+    """Returns the grid in a TOML file, or the default one, with "threshold=[0.2, 0.3]" laid over it.
 
     Raises:
         RequestError: see `strict_toml.read`.

@@ -29,14 +29,14 @@ def original_run(recipe: Recipe, directory: Path) -> tuple[Recipe, Path]:
 
 
 def region_of(recipe: Recipe) -> Box | None:
-    """The part of its volume that a run computes, None for all; of a cut, that of the run that it was cut from."""
+    """Returns the part of its volume that a run computes, None for all; of a cut, that of its run."""
     if recipe.input.run is not None:
         check_run_directory(Path(recipe.input.run))
     return original_run(recipe, Path())[0].input.region
 
 
 def affinities_of(recipe: Recipe, directory: Path) -> Input:
-    """The affinities of a run that is no cut, as another recipe takes them."""
+    """Returns the affinities of a run that is no cut, as another recipe takes them."""
     wanted = recipe.input
     if wanted.affinities is not None:
         return wanted
@@ -44,7 +44,7 @@ def affinities_of(recipe: Recipe, directory: Path) -> Input:
 
 
 def read(source: Input, box: Box) -> npt.NDArray[np.uint8]:
-    """Affinities of z, y and x, (3, Z, Y, X), over a box of their volume, as the mask leaves them.
+    """Returns affinities of z, y and x, (3, Z, Y, X), over a box of their volume, as the mask leaves them.
 
     Raises:
         AffinityError: a channel is missing, or values lie outside [0, 1].

@@ -30,7 +30,7 @@ _PIECE = 100_000
 
 
 class Ledger:
-    """An open ledger; a context manager.
+    """Opens a ledger; it is a context manager.
 
     Args:
         path: path of the SQLite file; made unless `readonly`.
@@ -189,7 +189,7 @@ class Ledger:
         return done
 
     def checksums(self, stage: str, tasks: int, fingerprint: str) -> npt.NDArray[np.uint64]:
-        """The checksums of what a stage's tasks have left; 0 where they left nothing, or are not done."""
+        """Returns the checksums of what a stage's tasks have left; 0 where they left nothing, or are not done."""
         checksums = np.zeros(tasks, dtype=np.uint64)
         for numbers, values in self._settled(stage, tasks, fingerprint, "number", "COALESCE(checksum, 0)"):
             checksums[numbers] = values.view(np.uint64)

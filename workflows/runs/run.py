@@ -109,7 +109,7 @@ def _announce(ledger: Ledger, fingerprints: Fingerprints, again: Mapping[str, st
 
 @contextlib.contextmanager
 def session(plan: Plan, lock: Lock, ledger: Ledger, progress: Progress) -> Iterator[Bulletin]:
-    """A driver at work, told in the status file; how it ended is noted whatever happens."""
+    """Returns a driver at work, told in the status file; how it ended is noted whatever happens."""
     bulletin = Bulletin(plan.directory, lock.holder, ledger, plan.stages, recipe_digest(plan.directory, RECIPE))
     lock.with_every_beat(bulletin.publish)
     bulletin.publish()
@@ -131,7 +131,7 @@ def session(plan: Plan, lock: Lock, ledger: Ledger, progress: Progress) -> Itera
 
 @contextlib.contextmanager
 def opened(directory: Path) -> Iterator[tuple[Lock, Ledger]]:
-    """A run directory with its log, its lock and its ledger, and everybody else locked out of it."""
+    """Returns a run directory with its log, its lock and its ledger, and everybody else locked out of it."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(directory / LOG, encoding="utf-8")

@@ -91,7 +91,7 @@ def _from_ledger(directory: Path, driver: Holder | None) -> Status:
 
 
 def compare(directory: Path, status: Status, recipe: Path, overrides: Sequence[str]) -> tuple[str, ...]:
-    """Words which stages a recipe would compute again in a run directory, and why.
+    """Returns words which stages a recipe would compute again in a run directory, and why.
 
     Raises:
         RequestError: the recipe is wrong.

@@ -162,7 +162,7 @@ def verify(
 
 
 def other_blocks(block: Triple, volume: Triple) -> list[Triple]:
-    """Two block shapes, or one where a block has few voxels, that cut a volume elsewhere; neither takes more memory."""
+    """Returns two block shapes that cut a volume elsewhere, one if blocks are small; neither takes more memory."""
     whole = [min(b, v) for b, v in zip(block, volume, strict=True)]
     shares = ((0.5, 0.75, 1), (1, 0.5, 0.75))
     found = {triple([_part(length, share) for length, share in zip(whole, some, strict=True)]) for some in shares}
