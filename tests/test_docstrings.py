@@ -60,6 +60,6 @@ def test_first_lines_of_docstrings_are_sentences(room: str) -> None:
 )
 def test_the_rule_tells_sentences_from_riddles(tmp_path: Path, line: str, is_fault: bool) -> None:
     file = tmp_path / "room.py"
-    file.write_text(f'"""{line}"""\n\n\ndef _private():\n    """What it is."""\n')
+    file.write_text(f'def public():\n    """{line}"""\n\n\ndef _private():\n    """What it is."""\n')
 
     assert bool(_faults(file)) is is_fault
