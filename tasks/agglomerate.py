@@ -54,7 +54,8 @@ def resources(config: Config, density: Density) -> Resources:
         voxels = Box.of_shape(config.block).voxels
         return Resources(memory=_TABLES + round(voxels * (density.joined * contact + density.clusters * 100)))
     surface = Octree(config.grid).most_surface_of_children(config.level)
-    return Resources(memory=_TABLES + round(_PASSED_UP * density.crossing * surface * (contact + 100)))
+    passed_up = _PASSED_UP * density.crossing * surface
+    return Resources(memory=_TABLES + round(passed_up * (contact + 100)), grows_with="node")
 
 
 def work(config: Config, extent: Extent, growth: Growth) -> Work:

@@ -38,7 +38,7 @@ def resources(config: Config, density: Density) -> Resources:
     surface = _GIVEN * octree.most_surface_of_children(config.level)
     if config.level < octree.height:
         surface += _KNOWN * octree.most_surface_of_children(config.level + 1)
-    return Resources(memory=round(surface * density.crossing))
+    return Resources(memory=round(surface * density.crossing), grows_with="block" if config.level == 0 else "node")
 
 
 def work(config: Config, extent: Extent, growth: Growth) -> Work:

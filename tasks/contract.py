@@ -69,12 +69,17 @@ def at_level(task: str, level: int) -> str:
     return f"{task}-{level}"
 
 
+GrowsWith = Literal["block", "node", "scored box"]
+"""What the memory of a task grows with: its block, the contacts of its octree node, or all that is scored."""
+
+
 @dataclass(frozen=True)
 class Resources:
     """States the memory and the cores that one task needs while it runs.
 
     Args:
         memory: peak bytes of the process that the task adds, arrays and scratch.
+        grows_with: what makes the memory larger, so that a plan that lacks memory can name the cure.
         threads: cores that it can use.
         gpu: whether it runs on a GPU worker.
     """
@@ -82,6 +87,7 @@ class Resources:
     memory: int
     threads: int = 1
     gpu: bool = False
+    grows_with: GrowsWith = "block"
 
     def on_gpu(self) -> Resources:
         """Adds the memory of a GPU worker, whose driver and libraries take some besides."""

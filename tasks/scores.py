@@ -32,9 +32,8 @@ class Config(TaskConfig):
 
 def resources(config: Config, _: Density) -> Resources:
     """States four times the rows of the sum, for adding and sorting: 100 bytes, one pair in 500 scored voxels."""
-    return Resources(
-        memory=4 * 100 * (1 << 16) + Box(config.contingency.start, config.contingency.stop).voxels * 4 // 5
-    )
+    voxels = Box(config.contingency.start, config.contingency.stop).voxels
+    return Resources(memory=4 * 100 * (1 << 16) + voxels * 4 // 5, grows_with="scored box")
 
 
 def work(config: Config, _: Extent, __: Growth) -> Work:

@@ -52,7 +52,7 @@ class Journal:
 
 @contextmanager
 def journal_for(target: Path, settings: dict[str, Any]) -> Iterator[Journal]:
-    """Returns the journal of the conversion into a name, which nobody else may use meanwhile.
+    """Opens the journal of the conversion into a name, which nobody else may use meanwhile.
 
     When the block ends without an error, the volume gets its name and the journal goes; else both stay, so that a
     conversion with equal settings goes on.
