@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,8 @@ import numpy.typing as npt
 from .affinities.nearest import quantise
 from .agglomeration.block_graph import grow_leaf
 from .agglomeration.contacts import Contacts, Int64s, interior_contacts
-from .agglomeration.greedy_merging import merge_closed
-from .agglomeration.rules import AgglomerationRule, MergeRule, Thresholded
+from .agglomeration.linkages import merge_by
+from .agglomeration.rules import AgglomerationRule, Thresholded
 from .agglomeration.small_supervoxels import JoinRule
 from .errors import AffinityError, RequestError
 from .evaluation.contingency import Contingency, Labels, count
@@ -28,6 +28,8 @@ from .geometry import Box, triple
 from .segmentation.relabel import relabel
 from .segmentation.supervoxels import Fragments, label_fragments
 from .thresholds import Decimals, Threshold
+
+Rule = TypeVar("Rule", bound=AgglomerationRule)
 
 
 def segment(
@@ -78,7 +80,7 @@ def segment(
         RequestError: a threshold is no decimal in [0, 1], low is above high, or there are 2³¹ voxels or more.
     """
     if linkage not in get_args(Thresholded):
-        raise RequestError(f"linkage must be 'mean' or 'quantile'; found {linkage!r}.")
+        raise RequestError(f"linkage must be {' or '.join(map(repr, get_args(Thresholded)))}; found {linkage!r}.")
     rule = AgglomerationRule.of(
         linkage=linkage,
         quantile=quantile,
@@ -104,7 +106,7 @@ def segment_by(
     fragments, contacts = oversegment(grey, low, high, rule.histogram_levels)
     graph = SegmentGraph.of_fragments(fragments, contacts, join)
     del contacts
-    return relabel(fragments.labels, graph.segments(rule.merge_rule(), rule.dust_size))
+    return relabel(fragments.labels, graph.segments(rule))
 
 
 def oversegment(
@@ -153,21 +155,21 @@ class SegmentGraph:
         leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, closed, join)
         return cls(cluster_of, leaf.ids, leaf.sizes, leaf.core)
 
-    def merged(self, rule: MergeRule) -> SegmentGraph:
+    def merged(self, rule: AgglomerationRule) -> SegmentGraph:
         """Returns the graph after every merge that a rule allows; this one stays as it is."""
         place, ids, sizes = self._merge(rule)
         return SegmentGraph(place[self.segment_of], ids, sizes, self.contacts.renamed(place))
 
-    def segments(self, rule: MergeRule, dust_size: int = 0) -> npt.NDArray[np.uint64]:
-        """Returns (n + 1,) the segment that a rule makes of each label; 0 of 0 and of segments with fewer voxels."""
+    def segments(self, rule: AgglomerationRule) -> npt.NDArray[np.uint64]:
+        """Returns (n + 1,) the segment that a rule makes of each label; 0 of label 0 and of dust."""
         place, ids, sizes = self._merge(rule)
-        kept = np.where(sizes < dust_size, np.uint64(0), ids)
+        kept = np.where(sizes < rule.dust_size, np.uint64(0), ids)
         return np.concatenate([np.zeros(1, dtype=np.uint64), kept[place[self.segment_of]]])
 
-    def _merge(self, rule: MergeRule) -> tuple[Int64s, npt.NDArray[np.uint64], Int64s]:
+    def _merge(self, rule: AgglomerationRule) -> tuple[Int64s, npt.NDArray[np.uint64], Int64s]:
         """For each segment the index of the one that it becomes a part of; the ids and the sizes of these."""
         closed = np.zeros(len(self.ids), dtype=np.bool_)
-        node = merge_closed(self.contacts, self.sizes, closed, closed, rule).node
+        node = merge_by(rule)(self.contacts, self.sizes, closed, closed).node
         roots = np.flatnonzero(node == np.arange(len(node)))
         place = np.empty(len(node), dtype=np.int64)
         place[roots] = np.arange(len(roots))
@@ -188,8 +190,8 @@ class SegmentGraph:
 
 
 def falling_thresholds(
-    graph: SegmentGraph, table: Contingency, rules: Iterable[MergeRule], dust_size: int = 0
-) -> Iterator[tuple[MergeRule, Contingency]]:
+    graph: SegmentGraph, table: Contingency, rules: Iterable[Rule]
+) -> Iterator[tuple[Rule, Contingency]]:
     """Yields the contingency table that each rule gives on a graph, the highest threshold first.
 
     Each rule goes on from the graph and the table that the rule before has left:
@@ -199,23 +201,22 @@ def falling_thresholds(
         >>> fragments, contacts = oversegment(affinities, Threshold.parse("0.1"), Threshold.parse("0.9"))
         >>> graph = SegmentGraph.of_fragments(fragments, contacts, JoinRule.parse(0, "0"))
         >>> table = count(np.ones((1, 1, 6), np.uint64), fragments.labels)
-        >>> rules = [MergeRule(Threshold.parse(threshold)) for threshold in ("0.3", "0.4", "0.9")]
+        >>> rules = [AgglomerationRule.of(threshold=threshold) for threshold in ("0.3", "0.4", "0.9")]
         >>> [(str(rule.threshold), len(cut)) for rule, cut in falling_thresholds(graph, table, rules)]
         [('0.9', 3), ('0.4', 2), ('0.3', 1)]
 
     Args:
         graph: graph in which nothing is merged.
         table: table of the truth and the labels of the graph's fragments.
-        rules: rules that differ in `threshold`, `small_size` and `small_threshold` alone.
-        dust_size: segments with fewer voxels become background.
+        rules: rules with thresholds that differ in `threshold`, `small_size` and `small_threshold` alone.
     """
     ordered = sorted(rules, key=lambda rule: rule.threshold, reverse=True)
-    if all(rule.quantile is None for rule in ordered):  # histograms would be renamed at every step, for nothing
+    if not any(rule.histogram_levels for rule in ordered):  # histograms would be renamed at every step, for nothing
         graph = replace(graph, contacts=replace(graph.contacts, histogram=graph.contacts.histogram[:, :0]))
     for rule in ordered:
-        graph, table = graph.merged(replace(rule, small_size=0)).as_fragments(table)
+        graph, table = graph.merged(rule.model_copy(update={"small_size": 0})).as_fragments(table)
         # The small rule's merges are not kept for a lower threshold: they would come after that one's own merges.
-        yield rule, table.of_coarser_segments(graph.segments(rule, dust_size))
+        yield rule, table.of_coarser_segments(graph.segments(rule))
 
 
 def scores_at(
@@ -243,6 +244,6 @@ def scores_at(
     fragments, contacts = oversegment(affinities, Threshold.parse(low, "low"), Threshold.parse(high, "high"))
     join = JoinRule.parse(join_size, join_affinity)
     table = count(truth, fragments.labels)
-    rules = [MergeRule(Threshold.parse(threshold)) for threshold in thresholds]
+    rules = [AgglomerationRule.of(threshold=threshold) for threshold in thresholds]
     merged = falling_thresholds(SegmentGraph.of_fragments(fragments, contacts, join), table, rules)
     return tuple(score(found) for _, found in merged)

@@ -21,7 +21,7 @@ from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNe
 from petavox.pipeline.affinities.variants import Combine, predict_variants, variants_of
 from petavox.pipeline.agglomeration.contacts import interior_contacts
 from petavox.pipeline.agglomeration.multicut import merge_multicut
-from petavox.pipeline.agglomeration.rules import MergeRule, MulticutRule
+from petavox.pipeline.agglomeration.rules import AgglomerationRule, MulticutRule
 from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.evaluation.contingency import Contingency, count
 from petavox.pipeline.evaluation.scores import Scores, score
@@ -212,8 +212,8 @@ def by_linkage(affinities: Affinities, truth: NDArray[np.integer], high: str, qu
 
 
 def cuts(graph: SegmentGraph, table: Contingency, high: str, quantile: str | None) -> Iterator[Trial]:
-    wanted = None if quantile is None else Threshold.parse(quantile)
-    names = {MergeRule(Threshold.parse(threshold), quantile=wanted): threshold for threshold in THRESHOLDS}
+    linkage = {} if quantile is None else {"linkage": "quantile", "quantile": quantile, "levels": LEVELS}
+    names = {AgglomerationRule.of(threshold=threshold, **linkage): threshold for threshold in THRESHOLDS}
     for rule, found in falling_thresholds(graph, table, names):
         yield high, names[rule], score(found)
 

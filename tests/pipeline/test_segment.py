@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import petavox
 from petavox.pipeline import segment
+from petavox.pipeline.agglomeration.rules import AgglomerationRule
 from petavox.pipeline.errors import AffinityError, RequestError
 from petavox.pipeline.evaluation.contingency import count
 from petavox.pipeline.segment import SegmentGraph, falling_thresholds, oversegment
@@ -17,17 +18,10 @@ from petavox.pipeline.thresholds import SCALE, Threshold
 from twins import rules, segmentation, volumes_and_blocks
 
 
-@settings(deadline=None, max_examples=150)
-@given(volumes_and_blocks(), rules())
-def test_segmenting_in_memory_equals_the_slow_twin(case, rules):
-    merge, join = rules.merge, rules.join
-    assume(merge.quantile != Threshold(0))  # refused, as in recipes
-    found = petavox.segment(
-        case.affinities,
-        low=str(case.low),
-        high=str(case.high),
-        join_size=join.size,
-        join_affinity=str(join.affinity),
+def as_asked_for(rules):
+    """The rule as people state it."""
+    merge = rules.merge
+    return AgglomerationRule.of(
         linkage="mean" if merge.quantile is None else "quantile",
         quantile="0.5" if merge.quantile is None else str(merge.quantile),
         levels=rules.levels or 64,
@@ -38,6 +32,16 @@ def test_segmenting_in_memory_equals_the_slow_twin(case, rules):
         veto_threshold=str(merge.veto_threshold),
         dust_size=rules.dust_size,
     )
+
+
+@settings(deadline=None, max_examples=150)
+@given(volumes_and_blocks(), rules())
+def test_segmenting_in_memory_equals_the_slow_twin(case, rules):
+    assume(rules.merge.quantile != Threshold(0))  # refused, as in recipes
+    limits = {"low": str(case.low), "high": str(case.high)}
+    join = {"join_size": rules.join.size, "join_affinity": str(rules.join.affinity)}
+    wanted = as_asked_for(rules).model_dump(exclude={"bias", "by_size", "solver"})
+    found = petavox.segment(case.affinities, **limits, **join, **wanted)
     expected, _ = segmentation.segment(case.affinities, case.low, case.high, rules)
     assert np.array_equal(found, expected)
 
@@ -73,12 +77,14 @@ def test_other_shapes_and_types_are_refused():
 def test_falling_thresholds_give_what_each_rule_gives_alone(case, rules, tried):
     fragments, contacts = oversegment(case.affinities, case.low, case.high, rules.levels)
     graph = SegmentGraph.of_fragments(fragments, contacts, rules.join)
+    assume(rules.merge.quantile != Threshold(0))
     small = rules.merge.small_size
-    wanted = {replace(rules.merge, threshold=Threshold(k * SCALE // 20), small_size=small * on) for k, on in tried}
+    rows = [replace(rules.merge, threshold=Threshold(k * SCALE // 20), small_size=small * on) for k, on in tried]
+    wanted = {as_asked_for(replace(rules, merge=row)): row for row in rows}
     every_voxel = np.arange(1, fragments.labels.size + 1).reshape(fragments.labels.shape)
     table = count(every_voxel, fragments.labels)
-    for rule, found in falling_thresholds(graph, table, wanted, rules.dust_size):
-        expected, _ = segmentation.segment(case.affinities, case.low, case.high, replace(rules, merge=rule))
+    for rule, found in falling_thresholds(graph, table, wanted):
+        expected, _ = segmentation.segment(case.affinities, case.low, case.high, replace(rules, merge=wanted[rule]))
         assert np.array_equal(found.segment, expected.ravel())
 
 

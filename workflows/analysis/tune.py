@@ -239,10 +239,10 @@ def _merge(
     """The trials of one graph, one linkage and one veto."""
     if not agglomerations:
         return
-    asked = {agglomeration.merge_rule(): agglomeration for agglomeration in agglomerations}
-    for rule, cut in falling_thresholds(graph, table, asked, agglomerations[0].dust_size):
+    unlike = {agglomeration.merge_rule(): agglomeration for agglomeration in agglomerations}
+    for rule, cut in falling_thresholds(graph, table, unlike.values()):
         found = score(cut)
-        yield Trial(supervoxels, asked[rule], found.adapted_rand_error, found.voi_split, found.voi_merge)
+        yield Trial(supervoxels, rule, found.adapted_rand_error, found.voi_split, found.voi_merge)
 
 
 def _judge(given: _Given, boxes: dict[str, Box], chosen: Trial) -> Iterator[ScoredBox]:
@@ -250,7 +250,7 @@ def _judge(given: _Given, boxes: dict[str, Box], chosen: Trial) -> Iterator[Scor
     limits = Threshold.parse(supervoxels.low), Threshold.parse(supervoxels.high)
     fragments, contacts = oversegment(given.affinities, *limits, agglomeration.histogram_levels)
     graph = SegmentGraph.of_fragments(fragments, contacts, _join(supervoxels))
-    segments = graph.segments(agglomeration.merge_rule(), agglomeration.dust_size)
+    segments = graph.segments(agglomeration)
     for name, box in boxes.items():
         table = given.count(box, fragments).of_coarser_segments(segments)
         yield ScoredBox(name, box, score(table) if len(table) else None)

@@ -42,6 +42,7 @@ from .unit_costs import Cost, Rates
 
 _LOOK: Triple = (16, 64, 64)  # voxels in the middle of a block that are looked at for data
 _WAIT = 1.0
+_LOADING = 20.0  # seconds beside which the loading of code does not matter
 
 
 @dataclass(frozen=True)
@@ -136,24 +137,21 @@ class _Source:
 
 
 def _on_the_volume(recipe: Recipe, block: Triple, directory: Path, run: Runner, note: Callable[[str], None]) -> _Source:
-    """Predicts a block, if there are no affinities, and makes its supervoxels.
+    """Runs every stage up to the supervoxels on one block.
 
-    These are made twice, since code is loaded the first time. A network takes so long that its loading does not matter.
+    A stage is run twice, since code is loaded the first time, unless it takes so long that loading does not matter.
     """
     output = Output(chunk=recipe.output.chunk)
     plan = make_plan(recipe.model_copy(update={"output": output, "evaluate": None}), directory)
     for path, spec in plan.volumes.items():
         create_volume(path, spec)
-    measured = {}
-    for stage in plan.stages:
-        if stage.task == "predict":
-            note(f"Predicting block {list(block)}")
-            measured[stage.name] = stage, run(stage, block)
-        if stage.task == "supervoxels":
-            note(f"Measuring supervoxels on block {list(block)}")
-            for _ in range(2):
-                measured[stage.name] = stage, run(stage, block)
-    return _Source(_affinities(plan.places).open(), list(measured.values()))
+    measured = []
+    supervoxels = next(number for number, stage in enumerate(plan.stages) if stage.task == "supervoxels")
+    for stage in plan.stages[: supervoxels + 1]:
+        note(f"Measuring {stage.name} on block {list(block)}")
+        found = run(stage, block)
+        measured.append((stage, found if found.cost.seconds > _LOADING else run(stage, block)))
+    return _Source(_affinities(plan.places).open(), measured)
 
 
 def _window(grid: BlockGrid, block: Triple) -> Box:
