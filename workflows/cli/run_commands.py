@@ -56,6 +56,7 @@ def plan(
     from ..planning.totals import estimate
     from ..planning.unit_costs import shipped
     from ..run_directory.layout import LEDGER
+    from ..runs.recompute import directory_refusals
     from . import show_plan
 
     planned = make_plan(load_recipe(recipe, cluster, workers, overrides), run_directory(recipe, run))
@@ -75,7 +76,8 @@ def plan(
     elif calibration is not None:
         found = read(calibration)
     costs = estimate(planned, shipped(), found)
-    wrong = refusals(planned, costs, new=not (planned.directory / LEDGER).exists())
+    new = not (planned.directory / LEDGER).exists()
+    wrong = [*directory_refusals(planned), *refusals(planned, costs, new=new)]
     show_result((show_plan.plan_json if as_json else show_plan.plan_table)(planned, costs, wrong), as_json)
     if wrong:
         raise typer.Exit(2)

@@ -102,9 +102,9 @@ def compare(directory: Path, status: Status, recipe: Path, overrides: Sequence[s
     from .recompute import changes, foundation_changes
 
     plan = make_plan(load(recipe, overrides), directory)
-    refused = foundation_changes(status.foundation, plan.foundation)
+    refused = foundation_changes(status.foundation, plan)
     if refused:
-        return (f"It would be refused in this directory, which was made with another recipe: {'; '.join(refused)}.",)
+        return (f"It would be refused in this directory, whose run was begun otherwise: {'; '.join(refused)}.",)
     fingerprints = ingredients(plan.stages, plan.directory, plan.identities)
     settled = {stage.name: stage.done for stage in status.stages}
     found = list(changes(status.ingredients, fingerprints, settled))
