@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from petavox.pipeline.affinities import training
+from petavox.pipeline.affinities import training, training_settings
 from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 from petavox.pipeline.affinities.checkpoint import load_checkpoint
 from petavox.pipeline.affinities.sampling import PATCHES, TrainingVolume
@@ -69,7 +69,7 @@ def test_a_resumed_training_is_the_same_training(tmp_path):
         if step == 6:
             break
     resumed = trainer(tmp_path / "resumed")
-    assert resumed.next_step == 5
+    assert resumed.state.next_step == 5
     folders = trainer(tmp_path / "whole").run(), resumed.run()
     assert losses(tmp_path / "resumed") == losses(tmp_path / "whole")[5:]
     (config, network), (other_config, other) = map(load_checkpoint, folders)
@@ -98,9 +98,9 @@ def test_a_training_ends_with_its_minutes_and_the_rate_has_then_fallen(tmp_path,
     run.run()
     lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
     rates = [line["learning_rate"] for line in lines if "learning_rate" in line]
-    assert 5 < run.next_step < 100
+    assert 5 < run.state.next_step < 100
     assert rates[-1] < 0.05 * TRAINING.learning_rate < 0.9 * TRAINING.learning_rate < max(rates)
-    assert trainer(tmp_path, steps=10**6, minutes=0.1).seconds == run.seconds >= 6
+    assert trainer(tmp_path, steps=10**6, minutes=0.1).state.seconds == run.state.seconds >= 6
 
 
 def test_minutes_that_are_left_count_from_the_steps_where_these_are_farther():
@@ -113,7 +113,7 @@ def test_a_training_that_is_stopped_has_saved_its_last_step_and_goes_on_from_the
     stopped = trainer(tmp_path / "stopped")
     stopped.stop()
     stopped.run()
-    assert stopped.next_step == 1
+    assert stopped.state.next_step == 1
     trainer(tmp_path / "stopped").run()
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
 
@@ -123,12 +123,12 @@ def test_convolutions_have_the_precision_that_is_asked_for_and_losses_and_weight
     tmp_path, precision, dtype
 ):
     run = trainer(tmp_path, precision=precision, batch=2, steps=3)
-    seen = seen_by(run.model)
+    seen = seen_by(run.state.model)
     run.run()
     assert {answer.dtype for answer in seen} == {dtype}
     assert {len(answer) for answer in seen} == {2}
     assert all(answer.isfinite().all() for answer in seen)
-    assert all(weights.dtype == torch.float32 and weights.isfinite().all() for weights in run.model.parameters())
+    assert all(weights.dtype == torch.float32 and weights.isfinite().all() for weights in run.state.model.parameters())
     assert np.isfinite([loss for _, loss in losses(tmp_path)]).all()
     assert len(losses(tmp_path)) == 3
 
@@ -196,7 +196,7 @@ def test_a_compiled_network_is_trained_in_place_of_the_plain_one(tmp_path, monke
 
 def test_settings_may_not_change_on_resuming_but_for_the_length(tmp_path):
     trainer(tmp_path, steps=2).run()
-    assert trainer(tmp_path, steps=4).next_step == 2
+    assert trainer(tmp_path, steps=4).state.next_step == 2
     with pytest.raises(CheckpointError, match=r"\[training\] seed was 1"):
         trainer(tmp_path, seed=9)
 
@@ -205,7 +205,7 @@ def test_a_state_from_before_a_setting_is_continued_where_that_has_its_default(t
     run = trainer(tmp_path, steps=1)
     del run.settings["augmentation"]["exchange_z"], run.settings["volumes"]
     run.run()
-    assert trainer(tmp_path).next_step == 1
+    assert trainer(tmp_path).state.next_step == 1
     run.settings["augmentation"]["exchange_z"] = True
     run.save()
     with pytest.raises(CheckpointError, match="exchange_z was True"):
@@ -238,7 +238,7 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path, monkeypatch):
 
 def test_a_state_of_other_patches_is_not_continued(tmp_path, monkeypatch):
     trainer(tmp_path, steps=1).run()
-    monkeypatch.setattr(training, "PATCHES", PATCHES + 1)
+    monkeypatch.setattr(training_settings, "PATCHES", PATCHES + 1)
     with pytest.raises(CheckpointError, match=rf"\[sampling\] patches was {PATCHES} in"):
         trainer(tmp_path)
 

@@ -151,7 +151,7 @@ def test_a_training_can_start_from_a_checkpoint_which_stays_if_it_is_never_beate
     assert steps(tuned) == 0
     assert same(weights(tuned), weights(first))
     assert not same(weights(tmp_path / "tuned" / "last"), weights(first))
-    assert trainer(tmp_path / "tuned", Judge(), steps=2, start=first).next_step == 2
+    assert trainer(tmp_path / "tuned", Judge(), steps=2, start=first).state.next_step == 2
     with pytest.raises(CheckpointError, match=r"\[start\] weights_sha256 was"):
         trainer(tmp_path / "tuned", Judge(), steps=2)
 
