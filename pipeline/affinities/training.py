@@ -35,6 +35,7 @@ from .widening import widen
 STATE = "state.safetensors"
 CHECKPOINT = "checkpoint"
 LAST = "last"
+LONGER = "longer"
 
 
 class Trainer:
@@ -48,7 +49,8 @@ class Trainer:
         training: schedule of the training.
         volumes: volumes that the network is trained and validated on.
         directory: where state, log and checkpoint lie; a state in it is continued. `checkpoint/` holds the weights that
-            are kept, and if these are the best ones, `last/` the last.
+            are kept, and if these are the best ones, `last/` the last. A constant schedule that does not end has only
+            `last/` and `longer/`, the two averages of the weights.
         voxel_size: voxel size of the volumes, in nm (z, y, x), for the checkpoint.
         provenance: origin of the network, for the checkpoint.
         start: folder of the checkpoint whose weights are the first ones; those of feature maps that it lacks, or all
@@ -130,7 +132,7 @@ class Trainer:
             The folder of the checkpoint.
         """
         losses: list[Tensor] = []
-        began, before = time.perf_counter(), time.perf_counter() - self.state.seconds
+        began, before, saved = time.perf_counter(), time.perf_counter() - self.state.seconds, time.perf_counter()
         adopted = self.state.next_step == 0 and self.settings["start"]["weights_sha256"] is not None
         if self.judged is not None and adopted:
             self._log(step=0, **self.consider())  # what it started from may stay the best
@@ -149,10 +151,11 @@ class Trainer:
                 self._log(step=done, **self.validate(), **self.consider())
             if last:
                 break
-            if done % self.config.save_every == 0:
+            if done % self.config.save_every == 0 or self._is_save_due(saved):
                 self.save()
+                saved = time.perf_counter()
         self.save()  # even where no step was left: it may have stopped between the state and the checkpoint
-        return self.directory / CHECKPOINT
+        return self.directory / (CHECKPOINT if self.config.ends else LAST)
 
     def _agreed(self, seconds: float) -> float:
         """The first process's seconds, so that all of them end with the same step."""
@@ -160,6 +163,10 @@ class Trainer:
             return seconds
         mine = torch.tensor(seconds if self.processes.first else 0.0, device=self.config.device, dtype=torch.float64)
         return float(self.processes.total(mine))
+
+    def _is_save_due(self, saved: float) -> bool:
+        minutes = self.config.save_minutes
+        return minutes is not None and time.perf_counter() - saved >= 60 * minutes
 
     def _out_of_time(self) -> bool:
         return self.config.minutes is not None and self.state.seconds >= 60 * self.config.minutes
@@ -190,10 +197,7 @@ class Trainer:
         (loss * self.processes.count).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.state.model.parameters(), self.config.clip)
         self.state.optimiser.step()
-        # A young average would remember the random first weights for a thousand steps.
-        decay = min(self.config.average, (1 + step) / (10 + step))
-        self.state.averaged.update(1 - decay)
-        self.state.next_step = step + 1
+        self.state.finish_step()
         return self.processes.total(loss.detach())
 
     def _loss(self, examples: list[Example]) -> Tensor:
@@ -250,8 +254,11 @@ class Trainer:
         if not self.processes.first:
             return
         self.state.save(self.directory / STATE, self.settings)
-        last, best = self.state.average.state_dict(), self.state.best
-        if best is None:
+        last, longer, best = self.state.average.state_dict(), self.state.longer, self.state.best
+        if longer is not None and not self.config.ends:
+            self._keep(LAST, last, self.state.next_step)
+            self._keep(LONGER, longer.state_dict(), self.state.next_step)
+        elif best is None:
             self._keep(CHECKPOINT, last, self.state.next_step)
         else:
             self._keep(CHECKPOINT, best.weights, best.step, validation_score=best.score)

@@ -16,7 +16,10 @@ from .validation import ScoringConfig
 Settings = dict[str, dict[str, Any]]
 """Plain values by table and name."""
 
-MAY_CHANGE = {"steps", "minutes", "threads", "device", "compile", "log_every", "validate_every", "save_every", "keep"}
+MAY_CHANGE = {
+    *("steps", "minutes", "anneal", "threads", "device", "compile", "keep"),
+    *("log_every", "validate_every", "save_every", "save_minutes"),
+}
 """Settings that a resumed run may have other values of than the run that it resumes."""
 
 TABLES = {

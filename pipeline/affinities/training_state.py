@@ -23,7 +23,7 @@ from .validation import Best
 
 
 class TrainingState:
-    """A network on its way: its weights, their moving average, the optimiser and the step that comes next.
+    """A network on its way: its weights, their moving averages, the optimiser and the step that comes next.
 
     The order in which it is built is part of the result: what is drawn from the seed is drawn first.
 
@@ -41,26 +41,40 @@ class TrainingState:
         first: Callable[[], ResidualSymmetricUNet],
         processes: Processes,
     ) -> None:
-        self._device = training.device
+        self._training = training
         torch.set_num_threads(training.threads)
         torch.manual_seed(training.seed)
         if training.device == "cuda":
             torch.backends.cudnn.benchmark = True  # patches have one shape, so the fastest kernels are looked for once
         self.model = self._placed(first()).train()
-        self.average = self._placed(ResidualSymmetricUNet(network)).eval().requires_grad_(False)
-        self.average.load_state_dict(self.model.state_dict())
+        self.average = self._copy(network)
         parallel = processes.parallel(self.model)
         self.forward: Callable[[Tensor], Tensor] = torch.compile(parallel) if training.compile else parallel
         fused = True if training.device == "cuda" else None
         self.optimiser = torch.optim.AdamW(
             self.model.parameters(), lr=0.0, weight_decay=training.weight_decay, fused=fused
         )
-        self.averaged = MovingAverage(self.average, self.model)
+        self.longer = self._copy(network) if training.schedule == "constant" else None
+        self._averages = [(MovingAverage(self.average, self.model), training.average)]
+        if self.longer is not None:
+            self._averages.append((MovingAverage(self.longer, self.model), training.longer_average))
         self.best: Best | None = None
         self.next_step, self.seconds = 0, 0.0
 
     def _placed(self, module: ResidualSymmetricUNet) -> ResidualSymmetricUNet:
-        return module.to(device=self._device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
+        return module.to(device=self._training.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
+
+    def _copy(self, network: NetworkConfig) -> ResidualSymmetricUNet:
+        copy = self._placed(ResidualSymmetricUNet(network)).eval().requires_grad_(False)
+        copy.load_state_dict(self.model.state_dict())
+        return copy
+
+    def finish_step(self) -> None:
+        """Moves the averages by the step that the optimiser has made, and counts it."""
+        young = (1 + self.next_step) / (10 + self.next_step)  # or random first weights stay for a thousand steps
+        for average, decay in self._averages:
+            average.update(1 - min(decay, young))
+        self.next_step += 1
 
     def save(self, path: Path, settings: Settings) -> None:
         """Writes a file to resume from, whole or not at all.
@@ -70,6 +84,8 @@ class TrainingState:
         """
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        if self.longer is not None:
+            tensors |= {f"longer.{name}": value for name, value in self.longer.state_dict().items()}
         for number, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
         described = {"next_step": str(self.next_step), "settings": json.dumps(settings), "seconds": repr(self.seconds)}
@@ -97,6 +113,8 @@ class TrainingState:
             parts = _parts(tensors)
             self.model.load_state_dict(parts["model"])
             self.average.load_state_dict(parts["average"])
+            if self.longer is not None:
+                self.longer.load_state_dict(parts["longer"])
             self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": _moments(parts["optimiser"])})
             self.next_step = int(described["next_step"])
             self.seconds = float(described.get("seconds", 0.0))
@@ -110,7 +128,7 @@ class TrainingState:
 
 def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Groups tensors by the first word of their names."""
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}, "best": {}}
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in ("model", "average", "longer", "optimiser", "best")}
     for name, tensor in tensors.items():
         part, rest = name.split(".", 1)
         parts[part][rest] = tensor

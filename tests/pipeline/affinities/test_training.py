@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from petavox.pipeline.affinities import training, training_settings
 from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
@@ -261,3 +262,59 @@ def test_the_rate_rises_then_falls_to_zero():
     assert rates[9] == rates[10] == max(rates) == TRAINING.learning_rate
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[50] < 1e-9
+
+
+ENDLESS = {"schedule": "constant", "learning_rate": 1e-3, "warm_up": 2, "average": 0.5, "longer_average": 0.9}
+
+
+def test_a_constant_rate_stays_and_falls_to_zero_over_the_steps_that_anneal():
+    config = TRAINING.model_copy(update={**ENDLESS, "steps": 50, "warm_up": 10, "anneal": 20})
+    rates = [learning_rate(step, config) for step in range(51)]
+    assert rates[:10] == sorted(rates[:10])
+    assert set(rates[9:31]) == {1e-3}
+    assert rates[30:] == sorted(rates[30:], reverse=True)
+    assert rates[40] == pytest.approx(0.5e-3)
+    assert rates[50] == 0
+    assert learning_rate(10**9, config.model_copy(update={"anneal": 0, "steps": 10**10})) == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"anneal": 5}, "constant"),
+        ({"schedule": "constant", "anneal": 11}, "11 of 10"),
+        ({"schedule": "constant", "anneal": 5, "minutes": 1.0}, "minutes"),
+    ],
+)
+def test_steps_that_anneal_are_the_last_ones_of_a_constant_schedule(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        TrainingConfig.model_validate({**TRAINING.model_dump(), **wrong})
+
+
+def test_a_training_that_does_not_end_has_two_averages_and_no_checkpoint(tmp_path):
+    folder = trainer(tmp_path, **ENDLESS).run()
+    assert folder == tmp_path / "last"
+    assert not (tmp_path / "checkpoint").exists()
+    last, longer = (load_checkpoint(tmp_path / name)[1] for name in ("last", "longer"))
+    assert not all(torch.equal(a, b) for a, b in zip(last.parameters(), longer.parameters(), strict=True))
+
+
+def test_a_training_that_is_annealed_from_its_state_is_one_that_was_to_anneal_from_the_start(tmp_path):
+    expected = trainer(tmp_path / "known", **ENDLESS, steps=10, anneal=4).run()
+    trainer(tmp_path / "endless", **ENDLESS, steps=6).run()
+    folder = trainer(tmp_path / "endless", **ENDLESS, steps=10, anneal=4).run()
+    assert folder == tmp_path / "endless" / "checkpoint"
+    assert (folder / "weights.safetensors").read_bytes() == (expected / "weights.safetensors").read_bytes()
+    found, wanted = (load_file(tmp_path / name / STATE) for name in ("endless", "known"))
+    assert all(torch.equal(found[name], wanted[name]) for name in {**found, **wanted})
+
+
+def test_a_state_is_saved_after_so_many_minutes(tmp_path, monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))  # every look at it takes a second
+    run, saved = trainer(tmp_path, save_every=1000, save_minutes=0.1, steps=8), []
+    save = run.save
+    monkeypatch.setattr(run, "save", lambda: (saved.append(run.state.next_step), save()))
+    run.run()
+    assert saved[-1] == 8
+    assert len(saved) > 2
