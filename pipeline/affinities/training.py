@@ -36,6 +36,8 @@ STATE = "state.safetensors"
 CHECKPOINT = "checkpoint"
 LAST = "last"
 LONGER = "longer"
+PAUSE = 1.0
+"""Seconds between two looks whether a pause is over."""
 
 
 class Trainer:
@@ -48,9 +50,9 @@ class Trainer:
         augmentation: changes that patches see.
         training: schedule of the training.
         volumes: volumes that the network is trained and validated on.
-        directory: where state, log and checkpoint lie; a state in it is continued. `checkpoint/` holds the weights that
-            are kept, and if these are the best ones, `last/` the last. A constant schedule that does not end has only
-            `last/` and `longer/`, the two averages of the weights.
+        directory: where state, log and checkpoint lie, from `begin` on; a state in it is continued. `checkpoint/` holds
+            the weights that are kept, and if these are the best ones, `last/` the last. A constant schedule that does
+            not end has only `last/` and `longer/`, the two averages of the weights.
         voxel_size: voxel size of the volumes, in nm (z, y, x), for the checkpoint.
         provenance: origin of the network, for the checkpoint.
         start: folder of the checkpoint whose weights are the first ones; those of feature maps that it lacks, or all
@@ -61,8 +63,7 @@ class Trainer:
         report: is given every line of the log.
 
     Raises:
-        CheckpointError: the directory holds a damaged state, or that of a run with other settings; or the start is no
-            checkpoint of such a network.
+        CheckpointError: the start is no checkpoint of such a network.
         RequestError: patch, volumes and network do not fit together, or there is no such device.
     """
 
@@ -108,35 +109,52 @@ class Trainer:
             return ResidualSymmetricUNet(network) if source is None else widen(source[1], network)
 
         self.state = TrainingState(network, training, first, self.processes)
-        self._stopping = False
-        self._begin(report)
+        self._report = report
+        self.log: TrainingLog | None = None
+        self._begun = self._stopping = False
 
-    def _begin(self, report: Callable[[dict[str, Any]], None] | None) -> None:
-        """Goes on where the directory's state ends, if there is one, and opens the log."""
+    def begin(self) -> None:
+        """Goes on where the directory's state ends, if there is one, and opens the log; nothing is written before.
+
+        Raises:
+            CheckpointError: the directory holds a damaged state, or that of a training with other settings.
+        """
+        self._begun = True
         self.directory.mkdir(parents=True, exist_ok=True)
         if (self.directory / STATE).exists():
             check = partial(check_unchanged, self.settings, directory=self.directory)
             self.state.load(self.directory / STATE, check, with_best=self.judged is not None)
         done = self.state.next_step
-        self.log = TrainingLog(self.directory, done, report) if self.processes.first else None
+        if self.processes.first:
+            self.log = TrainingLog(self.directory, done, self._report)
         self._log(event="resume" if done else "start", next_step=done, **self.settings)
 
     def stop(self) -> None:
         """Ends `run` after the current step, with its state saved; for handlers of signals and other threads."""
         self._stopping = True
 
-    def run(self) -> Path:
+    def run(self, pause: Callable[[], bool] = lambda: False) -> Path:
         """Trains to the last step, to the end of the minutes, or until `stop` is called.
+
+        Args:
+            pause: tells before each step whether to wait.
 
         Returns:
             The folder of the checkpoint.
         """
+        if not self._begun:
+            self.begin()
         losses: list[Tensor] = []
         began, before, saved = time.perf_counter(), time.perf_counter() - self.state.seconds, time.perf_counter()
         adopted = self.state.next_step == 0 and self.settings["start"]["weights_sha256"] is not None
         if self.judged is not None and adopted:
             self._log(step=0, **self.consider())  # what it started from may stay the best
         for step, examples in () if self._out_of_time() else self._batches():
+            waited = self._wait(pause)
+            if waited > 0:
+                began, before = began + waited, before + waited
+                if self._stopping:
+                    break
             rate = learning_rate(step, self.config, self.state.seconds)
             losses.append(self._step(step, examples))
             done = step + 1
@@ -145,7 +163,8 @@ class Trainer:
             if last or done <= 10 or done % self.config.log_every == 0:
                 loss = float(torch.stack(losses).mean())  # waits for a GPU, which each step by itself does not
                 seconds = round((time.perf_counter() - began) / len(losses), 4)
-                self._log(step=done, loss=loss, learning_rate=rate, seconds_per_step=seconds)
+                total = round(self.state.seconds, 1)
+                self._log(step=done, loss=loss, learning_rate=rate, seconds_per_step=seconds, seconds=total)
                 losses, began = [], time.perf_counter()
             if self.validation and self.processes.first and (last or done % self.config.validate_every == 0):
                 self._log(step=done, **self.validate(), **self.consider())
@@ -156,6 +175,18 @@ class Trainer:
                 saved = time.perf_counter()
         self.save()  # even where no step was left: it may have stopped between the state and the checkpoint
         return self.directory / (CHECKPOINT if self.config.ends else LAST)
+
+    def _wait(self, pause: Callable[[], bool]) -> float:
+        """Waits, with its state saved, until a pause is over or the training is to stop; how many seconds."""
+        if not pause():
+            return 0.0
+        began = time.perf_counter()
+        self.save()
+        self._log(event="pause", next_step=self.state.next_step)
+        while not self._stopping and pause():
+            time.sleep(PAUSE)
+        self._log(event="go on", next_step=self.state.next_step)
+        return time.perf_counter() - began
 
     def _agreed(self, seconds: float) -> float:
         """The first process's seconds, so that all of them end with the same step."""

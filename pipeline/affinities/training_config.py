@@ -18,6 +18,9 @@ from pydantic import (
 
 from ..geometry import Triple
 
+ENDLESS = 10**9
+"""Steps from which on a training is one without an end."""
+
 
 class TrainingConfig(BaseModel):
     """Says how a network is trained.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
@@ -20,6 +21,33 @@ from .training_config import TrainingConfig
 from .training_settings import Settings
 from .unet import ResidualSymmetricUNet
 from .validation import Best
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Says where a training stood when it wrote its state.
+
+    Args:
+        next_step: number of steps done.
+        settings: settings of the training.
+    """
+
+    next_step: int
+    settings: Settings
+
+
+def read_progress(path: Path) -> Progress:
+    """Reads where a training stood when it wrote its state, without the weights.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            described = file.metadata()
+        return Progress(int(described["next_step"]), json.loads(described["settings"]))
+    except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+        raise _damaged(path, error) from error
 
 
 class TrainingState:
@@ -121,9 +149,11 @@ class TrainingState:
             if parts["best"] and with_best:
                 self.best = Best(float(described["best_score"]), int(described["best_step"]), parts["best"])
         except (OSError, KeyError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
-            raise CheckpointError(
-                f"The training state {path} is damaged ({error}). Remove it to start anew."
-            ) from error
+            raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(f"The training state {path} is damaged ({error}). Remove it to start anew.")
 
 
 def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

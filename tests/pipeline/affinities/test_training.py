@@ -35,7 +35,7 @@ def volume():
 
 
 def trainer(directory, network=NETWORK, start=None, **changes):
-    return Trainer(
+    made = Trainer(
         network,
         AugmentationConfig(displacement=4),
         TRAINING.model_copy(update=changes),
@@ -45,6 +45,8 @@ def trainer(directory, network=NETWORK, start=None, **changes):
         provenance={"made": "by a test"},
         start=start,
     )
+    made.begin()
+    return made
 
 
 def losses(directory):

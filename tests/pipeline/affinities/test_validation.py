@@ -59,7 +59,7 @@ def volume():
 
 
 def trainer(directory, judge, *, volumes=None, scoring=SCORING, start=None, network=NETWORK, **changes):
-    return Trainer(
+    made = Trainer(
         network,
         AugmentationConfig(displacement=2),
         TRAINING.model_copy(update=changes),
@@ -71,6 +71,8 @@ def trainer(directory, judge, *, volumes=None, scoring=SCORING, start=None, netw
         scoring=scoring,
         judge=judge,
     )
+    made.begin()
+    return made
 
 
 def steps(folder):
