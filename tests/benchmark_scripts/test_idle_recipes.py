@@ -1,4 +1,4 @@
-"""The recipes of the idle trainings: valid, from shipped networks, and without any label that is reported or chooses."""
+"""The recipes of the idle trainings: from shipped networks, and without any label that is reported or chooses."""
 
 from pathlib import Path
 

@@ -171,3 +171,11 @@ def test_a_box_without_labels_is_refused_before_anything_is_trained(tmp_path):
     with pytest.raises(RequestError, match=r"must hold labels where it is segmented: \[1:3, 0:16, 8:24\]"):
         trainer(tmp_path / "training", Judge(), volumes=[given])
     assert not (tmp_path / "training").exists()
+
+
+def test_the_best_of_a_constant_rate_may_beat_what_is_annealed_from_it(tmp_path):
+    endless = {"schedule": "constant", "steps": 4}
+    assert trainer(tmp_path, Judge(0.9, 0.1, 0.5, 0.3), **endless).run() == tmp_path / "last"
+    folder = trainer(tmp_path, Judge(0.2, 0.4), **{**endless, "steps": 6, "anneal": 2}).run()
+    assert folder == tmp_path / "checkpoint"
+    assert (steps(folder), steps(tmp_path / "last")) == (2, 6)
