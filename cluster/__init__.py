@@ -5,28 +5,28 @@ from __future__ import annotations
 from ..pipeline.errors import RequestError
 from .batch import DIALECTS
 from .executor import Completion, Executor, Function, PoolName
-from .place import Place, Pool
+from .spec import ClusterSpec, PoolSpec
 
-__all__ = ["Completion", "Executor", "Place", "Pool", "PoolName", "start"]
+__all__ = ["ClusterSpec", "Completion", "Executor", "PoolName", "PoolSpec", "start"]
 
 
-def start(place: Place, function: Function) -> Executor:
+def start(spec: ClusterSpec, function: Function) -> Executor:
     """Starts an executor; every call runs `function`, a top-level function of a module that workers can import.
 
     Raises:
-        RequestError: there is no such kind of place.
+        RequestError: there is no such kind of cluster.
     """
-    if place.kind == "serial":
+    if spec.kind == "serial":
         from .serial import Serial
 
         return Serial(function)
-    if place.kind == "local":
+    if spec.kind == "local":
         from .local import start as start_local
 
-        return start_local(place, function)
-    if place.kind in DIALECTS:
+        return start_local(spec, function)
+    if spec.kind in DIALECTS:
         from .batch.workforce import start as start_jobs
 
-        return start_jobs(place, function)
+        return start_jobs(spec, function)
     kinds = ", ".join(("serial", "local", *DIALECTS))
-    raise RequestError(f"Clusters are of one of the kinds {kinds}; found '{place.kind}'.")
+    raise RequestError(f"Clusters are of one of the kinds {kinds}; found '{spec.kind}'.")

@@ -14,7 +14,7 @@ _DAY = datetime.timedelta(days=1)
 
 
 def temporary() -> tuple[str, str]:
-    """A fresh key and its self-signed certificate, as PEM text.
+    """Returns a fresh key and its self-signed certificate, as PEM text.
 
     It has been valid for a day already: clocks of nodes differ.
     """

@@ -65,7 +65,7 @@ class _Call:
 
 
 class DaskExecutor:
-    """The executor over any workforce.
+    """Runs calls on the workers of any workforce.
 
     Args:
         workforce: its cluster's scheduler has the roster as a plugin.

@@ -18,9 +18,9 @@ from .dask_executor import SETTINGS, DaskExecutor
 from .executor import Function, PoolName, worker_name
 from .gpus import visible_gpus
 from .nanny import Nanny
-from .place import Place, Pool
 from .roster import Roster, Worker
 from .scratch import private_folder
+from .spec import ClusterSpec, PoolSpec
 
 _HOST = "127.0.0.1"
 # A worker whose restart takes longer is given up: on a busy machine, importing alone can take half a minute.
@@ -29,22 +29,22 @@ _PATIENCE = 600.0  # seconds without any worker
 _CURE = "`petavox doctor` shows what this machine has; --cluster serial does without workers."
 
 
-def start(place: Place, function: Function) -> DaskExecutor:
-    """An executor on this machine's cores and GPUs."""
+def start(spec: ClusterSpec, function: Function) -> DaskExecutor:
+    """Returns an executor on this machine's cores and GPUs."""
     roster = Roster()
-    workforce = LocalWorkers(place, roster)
+    workforce = LocalWorkers(spec, roster)
     return DaskExecutor(workforce, roster, function)
 
 
 class LocalWorkers:
-    """The workforce on this machine; everything listens on loopback, and trusts only what holds its key.
+    """Keeps workers on this machine; everything listens on loopback, and trusts only what holds its key.
 
     Args:
-        place: number and size of the workers of each pool.
+        spec: number and size of the workers of each pool.
         roster: hears of them.
     """
 
-    def __init__(self, place: Place, roster: Roster) -> None:
+    def __init__(self, spec: ClusterSpec, roster: Roster) -> None:
         self._roster = roster
         self._last_seen = self._last_kept = time.monotonic()
         self._settings = contextlib.ExitStack()
@@ -59,8 +59,8 @@ class LocalWorkers:
                 },
                 workers={
                     worker_name(pool, n): _worker(common, pool, size.memory, n // size.per_gpu)
-                    for pool, size in place.pools.items()
-                    if isinstance(size, Pool)
+                    for pool, size in spec.pools.items()
+                    if isinstance(size, PoolSpec)
                     for n in range(size.workers)
                 },
                 security=security,

@@ -23,7 +23,7 @@ _hidden: list[tuple[ModuleType, ModuleSpec | None]] = []  # once for each proces
 
 
 class Nanny(distributed.Nanny):  # type: ignore[misc]  # Dask has no types
-    """Dask's nanny: keeps a worker process alive and within its memory."""
+    """Keeps a worker process alive and within its memory; it is Dask's own nanny, with other limits."""
 
     async def instantiate(self) -> Status:
         """Start the worker process, at first and whenever it has died."""

@@ -20,7 +20,7 @@ _MEMORY = "worker-restart-memory"  # under which Dask tells of a worker that it 
 
 @dataclass
 class Worker:
-    """One worker process; named "cpu-…" or "gpu-…" after its pool.
+    """Describes one worker process; it is named "cpu-…" or "gpu-…" after its pool.
 
     Args:
         name: the same again after its process died and was replaced.
@@ -52,7 +52,7 @@ class Answer:
 
 
 class Roster(SchedulerPlugin):  # type: ignore[misc]  # Dask has no types
-    """The workers of one scheduler; safe to use from several threads.
+    """Knows the workers of one scheduler; it is safe to use from several threads.
 
     What happens is put on `events` in order: an Answer, a Worker that left, or None for one that joined.
     """

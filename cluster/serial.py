@@ -11,7 +11,7 @@ from .packing import pack, run_packed, unpack
 
 
 class Serial:
-    """The executor without processes: for debugging, for tests, and for volumes too small to share out."""
+    """Runs calls in this process: for debugging, for tests, and for volumes too small to share out."""
 
     dashboard: str | None = None
 

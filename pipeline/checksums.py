@@ -28,7 +28,7 @@ def of_columns(columns: Iterable[tuple[str, npt.NDArray[Any]]]) -> int:
 
 
 def packed(checksums: Sequence[int]) -> int:
-    """Up to two checksums in one number of 64 bits, the first one lowest."""
+    """Returns up to two checksums in one number of 64 bits, the first one lowest."""
     return sum(checksum << (BITS * place) for place, checksum in enumerate(checksums))
 
 

@@ -6,7 +6,7 @@ where, and the cure.
 
 
 class PetavoxError(Exception):
-    """Base of everything that petavox raises on purpose."""
+    """Is the base of everything that petavox raises on purpose."""
 
 
 class RequestError(PetavoxError):

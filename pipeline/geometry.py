@@ -17,7 +17,7 @@ Triple = tuple[int, int, int]
 
 
 def triple(values: Sequence[int]) -> Triple:
-    """Three integers in z, y, x order.
+    """Returns three integers in z, y, x order.
 
     Raises:
         RequestError: there are not three of them.
@@ -42,14 +42,14 @@ def unravel(shape: Triple, number: int) -> Triple:
 
 @dataclass(frozen=True, order=True)
 class Box:
-    """A half-open box of voxels: start ≤ p < stop on every axis. An empty box has stop == start somewhere."""
+    """Bounds voxels by a half-open box: start ≤ p < stop on every axis. An empty box has stop == start somewhere."""
 
     start: Triple
     stop: Triple
 
     @classmethod
     def of_shape(cls, shape: Sequence[int], start: Sequence[int] = (0, 0, 0)) -> Box:
-        """The box of a shape, from the origin unless a start is given."""
+        """Returns the box of a shape, from the origin unless a start is given."""
         begin, extent = triple(start), triple(shape)
         return cls(begin, triple([b + e for b, e in zip(begin, extent, strict=True)]))
 
@@ -67,7 +67,7 @@ class Box:
         return self.voxels == 0
 
     def intersect(self, other: Box) -> Box:
-        """The common part; an empty box where there is none."""
+        """Returns the common part; an empty box where there is none."""
         start = triple([max(a, b) for a, b in zip(self.start, other.start, strict=True)])
         stop = triple([min(a, b) for a, b in zip(self.stop, other.stop, strict=True)])
         return Box(start, triple([max(a, b) for a, b in zip(start, stop, strict=True)]))
@@ -78,7 +78,7 @@ class Box:
         )
 
     def grow(self, lower: Sequence[int], upper: Sequence[int] | None = None) -> Box:
-        """The box extended by `lower` voxels below and `upper` (the same unless given) above."""
+        """Returns the box extended by `lower` voxels below and `upper` (the same unless given) above."""
         above = lower if upper is None else upper
         return Box(
             triple([a - m for a, m in zip(self.start, lower, strict=True)]),
@@ -92,12 +92,12 @@ class Box:
         )
 
     def slices(self, origin: Sequence[int] = (0, 0, 0)) -> tuple[slice, slice, slice]:
-        """Slices of this box in an array whose first voxel lies at `origin`."""
+        """Returns slices of this box in an array whose first voxel lies at `origin`."""
         z, y, x = (slice(a - o, b - o) for a, b, o in zip(self.start, self.stop, origin, strict=True))
         return z, y, x
 
     def slabs(self, depth: int) -> Iterator[Box]:
-        """The box cut across z at the multiples of a depth, in order."""
+        """Returns the box cut across z at the multiples of a depth, in order."""
         (first, *start), (last, *stop) = self.start, self.stop
         cuts = [first, *range((first // depth + 1) * depth, last, depth), last]
         for a, b in itertools.pairwise(cuts):
@@ -109,7 +109,7 @@ class Box:
 
 @dataclass(frozen=True)
 class BlockGrid:
-    """Blocks of one shape over a volume or a region of it, anchored at the volume's origin, cut where that ends.
+    """Lays blocks of one shape over a volume or a region of it, anchored at the volume's origin, cut where that ends.
 
     Block (0, 0, 0) is the first one that touches the region.
 
@@ -138,7 +138,7 @@ class BlockGrid:
 
     @cached_property
     def covered(self) -> Box:
-        """The voxels that blocks cover."""
+        """Returns the voxels that blocks cover."""
         return Box.of_shape(self.volume) if self.region is None else self.region
 
     @cached_property
@@ -157,15 +157,15 @@ class BlockGrid:
         return z * y * x
 
     def indices(self) -> Iterator[Triple]:
-        """Every block's index, z slowest."""
+        """Returns every block's index, z slowest."""
         yield from itertools.product(*(range(n) for n in self.shape))
 
     def box(self, index: Triple) -> Box:
-        """The voxels of a block."""
+        """Returns the voxels of a block."""
         return self.box_of(Box.of_shape((1, 1, 1), index))
 
     def box_of(self, span: Box) -> Box:
-        """The voxels of a box of blocks, given in block indices."""
+        """Returns the voxels of a box of blocks, given in block indices."""
         corners = (
             triple([(i + f) * b for i, f, b in zip(corner, self.first, self.block, strict=True)])
             for corner in (span.start, span.stop)
@@ -173,15 +173,15 @@ class BlockGrid:
         return Box(*corners).intersect(self.covered)
 
     def linear(self, index: Triple) -> int:
-        """A block's place in `indices()`."""
+        """Returns a block's place in `indices()`."""
         return linear(self.shape, index)
 
     def unravel(self, number: int) -> Triple:
-        """The index whose place in `indices()` is `number`."""
+        """Returns the index whose place in `indices()` is `number`."""
         return unravel(self.shape, number)
 
     def touching(self, box: Box) -> Iterator[Triple]:
-        """The blocks that share at least one voxel with a box."""
+        """Returns the blocks that share at least one voxel with a box."""
         inside = box.intersect(self.covered)
         if inside.is_empty:
             return
@@ -192,7 +192,7 @@ class BlockGrid:
 
 @dataclass(frozen=True)
 class Octree:
-    """A tree over the blocks of a grid; level 0 is the blocks, the last one the whole volume.
+    """Builds a tree over the blocks of a grid; level 0 is the blocks, the last one the whole volume.
 
     Each level doubles nodes along the axes where they are shortest, in voxels, so that they have little surface: three
     times, which gives eight children, and for large nodes once, for the fewer children they have, the less they hold.
@@ -222,7 +222,7 @@ class Octree:
 
     @property
     def height(self) -> int:
-        """The level of the root."""
+        """Returns the level of the root."""
         return len(self.spans) - 1
 
     def shape(self, level: int) -> Triple:
@@ -230,17 +230,17 @@ class Octree:
         return triple([-(-n // span) for n, span in zip(self.grid.shape, self.spans[level], strict=True)])
 
     def children(self, level: int, index: Triple) -> Iterator[Triple]:
-        """The nodes of the level below that a node covers."""
+        """Returns the nodes of the level below that a node covers."""
         below, each = self.shape(level - 1), self.children_a_side(level)
         ranges = (range(k * i, min(k * i + k, n)) for i, k, n in zip(index, each, below, strict=True))
         yield from itertools.product(*ranges)
 
     def parent(self, level: int, index: Triple) -> Triple:
-        """The node of the level above that covers a node of a level."""
+        """Returns the node of the level above that covers a node of a level."""
         return triple([i // k for i, k in zip(index, self.children_a_side(level + 1), strict=True)])
 
     def siblings(self, level: int, index: Triple) -> Iterator[tuple[int, bool]]:
-        """The sides on which a node of a level meets another one of the same parent: (axis, whether it is above)."""
+        """Lists the sides on which a node meets another one of the same parent: (axis, whether it is above)."""
         shape, each = self.shape(level), self.children_a_side(level + 1)
         for axis in range(3):
             if index[axis] % each[axis] > 0:
@@ -249,27 +249,27 @@ class Octree:
                 yield axis, True
 
     def leaf_span(self, level: int, index: Triple) -> Box:
-        """The blocks that a node covers, as a box in block indices."""
+        """Returns the blocks that a node covers, as a box in block indices."""
         start = [i * span for i, span in zip(index, self.spans[level], strict=True)]
         return Box.of_shape(self.spans[level], start).intersect(Box.of_shape(self.grid.shape))
 
     def box(self, level: int, index: Triple) -> Box:
-        """The voxels that a node covers."""
+        """Returns the voxels that a node covers."""
         return self.grid.box_of(self.leaf_span(level, index))
 
     def open_surface(self, level: int, index: Triple) -> int:
-        """Voxels on those faces of a node that lie inside what blocks cover."""
+        """Returns voxels on those faces of a node that lie inside what blocks cover."""
         box, covered = self.box(level, index), self.grid.covered
         ends = zip(box.start, box.stop, covered.start, covered.stop, strict=True)
         planes = [(a > first) + (b < last) for a, b, first, last in ends]
         return sum(n * box.voxels // side for n, side in zip(planes, box.shape, strict=True))
 
     def surface_of_children(self, level: int, index: Triple) -> int:
-        """Voxels on the open surfaces of a node's children, all together."""
+        """Returns voxels on the open surfaces of a node's children, all together."""
         return sum(self.open_surface(level - 1, child) for child in self.children(level, index))
 
     def most_surface_of_children(self, level: int) -> int:
-        """The most that `surface_of_children` has at any node of a level.
+        """Returns the most that `surface_of_children` has at any node of a level.
 
         Along an axis nodes differ only by being first, last or in between, so one of each kind is looked at.
         """
@@ -277,7 +277,7 @@ class Octree:
         return max(self.surface_of_children(level, triple(index)) for index in itertools.product(*kinds))
 
     def inner_faces(self, level: int, index: Triple) -> Iterator[tuple[int, Triple]]:
-        """Faces between blocks that lie inside a node and inside none of its children.
+        """Returns faces between blocks that lie inside a node and inside none of its children.
 
         Yields (axis, block): the face between `block` and the block before it along `axis`.
         """

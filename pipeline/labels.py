@@ -18,7 +18,7 @@ _EXACT = {"float16": 2**11, "float32": 2**24, "float64": 2**53}
 
 
 def object_ids(labels: npt.NDArray[Any], name: str) -> Ids:
-    """Labels as unsigned ids; what is marked as unknown becomes 0.
+    """Returns labels as unsigned ids; what is marked as unknown becomes 0.
 
     Unknown are labels below 0, the largest ids of unsigned types, and in floats what is no number.
 
@@ -49,7 +49,7 @@ def unknown_voxels(labels: npt.NDArray[Any], mask: npt.NDArray[Any] | None = Non
 
 
 def unknown_labels(labels: npt.NDArray[Any]) -> npt.NDArray[np.bool_] | None:
-    """Where labels mark what is unknown; None where their type has no such marks."""
+    """Returns where labels mark what is unknown; None where their type has no such marks."""
     kind, size = labels.dtype.kind, labels.dtype.itemsize
     if kind == "i":
         return np.asarray(labels < 0)

@@ -1,15 +1,16 @@
 """The whole way from affinities to segments for arrays that fit in memory: one block, nothing stored.
 
 1. `oversegment` labels supervoxels and sums up the contacts between them.
-2. `SegmentGraph` is what of that the merging needs; small supervoxels have joined in it.
-3. `recuts` merges it by many rules, each with its contingency table, without touching a voxel again.
+2. `SegmentGraph` holds the supervoxels, after small ones have joined, and their contacts.
+3. `falling_thresholds` merges that graph by many rules, each with its contingency table, without touching a voxel
+   again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +18,18 @@ import numpy.typing as npt
 from .affinities.nearest import quantise
 from .agglomeration.block_graph import grow_leaf
 from .agglomeration.contacts import Contacts, Int64s, interior_contacts
-from .agglomeration.greedy_merging import merge_closed
-from .agglomeration.rules import AgglomerationRule, MergeRule, Thresholded
+from .agglomeration.linkages import merge_by
+from .agglomeration.rules import AgglomerationRule, Thresholded
 from .agglomeration.small_supervoxels import JoinRule
 from .errors import AffinityError, RequestError
-from .evaluation.contingency import Contingency, Labels, count, total
+from .evaluation.contingency import Contingency, Labels, count
 from .evaluation.scores import Scores, score
 from .geometry import Box, triple
 from .segmentation.relabel import relabel
 from .segmentation.supervoxels import Fragments, label_fragments
 from .thresholds import Decimals, Threshold
+
+Rule = TypeVar("Rule", bound=AgglomerationRule)
 
 
 def segment(
@@ -77,7 +80,7 @@ def segment(
         RequestError: a threshold is no decimal in [0, 1], low is above high, or there are 2³¹ voxels or more.
     """
     if linkage not in get_args(Thresholded):
-        raise RequestError(f"linkage must be 'mean' or 'quantile'; found {linkage!r}.")
+        raise RequestError(f"linkage must be {' or '.join(map(repr, get_args(Thresholded)))}; found {linkage!r}.")
     rule = AgglomerationRule.of(
         linkage=linkage,
         quantile=quantile,
@@ -103,13 +106,13 @@ def segment_by(
     fragments, contacts = oversegment(grey, low, high, rule.histogram_levels)
     graph = SegmentGraph.of_fragments(fragments, contacts, join)
     del contacts
-    return relabel(fragments.labels, graph.segments(rule.merge_rule(), rule.dust_size))
+    return relabel(fragments.labels, graph.segments(rule))
 
 
 def oversegment(
     affinities: npt.NDArray[np.uint8], low: Threshold, high: Threshold, levels: int = 0
 ) -> tuple[Fragments, Contacts]:
-    """The supervoxels of an array, before any small one joins, and the contacts between them.
+    """Returns the supervoxels of an array, before any small one joins, and the contacts between them.
 
     Args:
         affinities: (3, Z, Y, X), see `segment`.
@@ -128,7 +131,7 @@ def oversegment(
 
 @dataclass(frozen=True)
 class SegmentGraph:
-    """The segments of an array, as far as supervoxels have been merged, and the contacts between them.
+    """Holds the segments of an array, as far as supervoxels have been merged, and the contacts between them.
 
     Merging by one threshold and then by a lower one gives what merging by the lower one gives: the best eligible
     contact is always merged first. So a row of falling thresholds costs little more than the first of them.
@@ -147,26 +150,26 @@ class SegmentGraph:
 
     @classmethod
     def of_fragments(cls, fragments: Fragments, contacts: Contacts, join: JoinRule) -> SegmentGraph:
-        """The graph in which nothing is merged, but small fragments have joined their neighbours."""
+        """Returns the graph in which nothing is merged, but small fragments have joined their neighbours."""
         closed = np.zeros(len(fragments.ids), dtype=np.uint8)
         leaf, cluster_of = grow_leaf(fragments.ids, fragments.sizes.astype(np.int64), contacts, closed, join)
         return cls(cluster_of, leaf.ids, leaf.sizes, leaf.core)
 
-    def merged(self, rule: MergeRule) -> SegmentGraph:
-        """The graph after every merge that a rule allows; this one stays as it is."""
+    def merged(self, rule: AgglomerationRule) -> SegmentGraph:
+        """Returns the graph after every merge that a rule allows; this one stays as it is."""
         place, ids, sizes = self._merge(rule)
         return SegmentGraph(place[self.segment_of], ids, sizes, self.contacts.renamed(place))
 
-    def segments(self, rule: MergeRule, dust_size: int = 0) -> npt.NDArray[np.uint64]:
-        """(n + 1,) what a rule makes of each label of the fragments; of 0, and of segments with fewer voxels, 0."""
+    def segments(self, rule: AgglomerationRule) -> npt.NDArray[np.uint64]:
+        """Returns (n + 1,) the segment that a rule makes of each label; 0 of label 0 and of dust."""
         place, ids, sizes = self._merge(rule)
-        kept = np.where(sizes < dust_size, np.uint64(0), ids)
+        kept = np.where(sizes < rule.dust_size, np.uint64(0), ids)
         return np.concatenate([np.zeros(1, dtype=np.uint64), kept[place[self.segment_of]]])
 
-    def _merge(self, rule: MergeRule) -> tuple[Int64s, npt.NDArray[np.uint64], Int64s]:
+    def _merge(self, rule: AgglomerationRule) -> tuple[Int64s, npt.NDArray[np.uint64], Int64s]:
         """For each segment the index of the one that it becomes a part of; the ids and the sizes of these."""
         closed = np.zeros(len(self.ids), dtype=np.bool_)
-        node = merge_closed(self.contacts, self.sizes, closed, closed, rule).node
+        node = merge_by(rule)(self.contacts, self.sizes, closed, closed).node
         roots = np.flatnonzero(node == np.arange(len(node)))
         place = np.empty(len(node), dtype=np.int64)
         place[roots] = np.arange(len(roots))
@@ -175,48 +178,45 @@ class SegmentGraph:
         np.add.at(sizes, place, self.sizes)
         return place, self.ids[roots], sizes
 
-    def without_histograms(self) -> SegmentGraph:
-        """Returns the graph without its histograms, for linkages that need none."""
-        return replace(self, contacts=replace(self.contacts, histogram=self.contacts.histogram[:, :0]))
+    def as_fragments(self, table: Contingency) -> tuple[SegmentGraph, Contingency]:
+        """Returns the graph whose fragments are this graph's segments, numbered from 1, and the table of them.
 
-    def anew(self) -> SegmentGraph:
-        """Returns the graph with its segments as the new fragments, numbered in the order of `labels`."""
-        return replace(self, segment_of=np.arange(len(self.ids)))
-
-    def labels(self) -> npt.NDArray[np.uint64]:
-        """(n + 1,) 1 + the index of the segment of each label of the fragments; of 0, 0."""
-        return np.concatenate([np.zeros(1, dtype=np.uint64), self.segment_of.astype(np.uint64) + np.uint64(1)])
+        Args:
+            table: table of the truth and the labels of this graph's fragments.
+        """
+        number_of = self.segment_of.astype(np.uint64) + np.uint64(1)
+        graph = replace(self, segment_of=np.arange(len(self.ids)))
+        return graph, table.of_coarser_segments(np.concatenate([np.zeros(1, dtype=np.uint64), number_of]))
 
 
-def recuts(
-    graph: SegmentGraph, table: Contingency, rules: Iterable[MergeRule], dust_size: int = 0
-) -> Iterator[tuple[MergeRule, Contingency]]:
+def falling_thresholds(
+    graph: SegmentGraph, table: Contingency, rules: Iterable[Rule]
+) -> Iterator[tuple[Rule, Contingency]]:
     """Yields the contingency table that each rule gives on a graph, the highest threshold first.
 
-    Each rule goes on from what the one before has left, of the graph and of the table.
+    Each rule goes on from the graph and the table that the rule before has left:
+
+        >>> affinities = np.full((3, 1, 1, 6), 204, np.uint8)  # a row of six voxels: three supervoxels of two each
+        >>> affinities[2, 0, 0, 2], affinities[2, 0, 0, 4] = 128, 90  # and the two contacts between them
+        >>> fragments, contacts = oversegment(affinities, Threshold.parse("0.1"), Threshold.parse("0.9"))
+        >>> graph = SegmentGraph.of_fragments(fragments, contacts, JoinRule.parse(0, "0"))
+        >>> table = count(np.ones((1, 1, 6), np.uint64), fragments.labels)
+        >>> rules = [AgglomerationRule.of(threshold=threshold) for threshold in ("0.3", "0.4", "0.9")]
+        >>> [(str(rule.threshold), len(cut)) for rule, cut in falling_thresholds(graph, table, rules)]
+        [('0.9', 3), ('0.4', 2), ('0.3', 1)]
 
     Args:
         graph: graph in which nothing is merged.
         table: table of the truth and the labels of the graph's fragments.
-        rules: rules that differ in `threshold`, `small_size` and `small_threshold` alone.
-        dust_size: segments with fewer voxels become background.
+        rules: rules with thresholds that differ in `threshold`, `small_size` and `small_threshold` alone.
     """
-    for rule in sorted(rules, key=lambda rule: rule.threshold, reverse=True):
-        graph = graph.merged(replace(rule, small_size=0))
-        table = recount(table, graph.labels())
-        graph = graph.anew()
-        # What the small rule merges is not there for a lower threshold: it would have come after that one's merges.
-        yield rule, recount(table, graph.segments(rule, dust_size))
-
-
-def recount(table: Contingency, segments: npt.NDArray[np.uint64]) -> Contingency:
-    """Adds up the rows of a contingency table for a coarser segmentation.
-
-    Args:
-        table: table of the truth and the labels 0…n of fragments.
-        segments: (n + 1,) the segment of each label.
-    """
-    return total([replace(table, segment=segments[table.segment.astype(np.int64)])])
+    ordered = sorted(rules, key=lambda rule: rule.threshold, reverse=True)
+    if not any(rule.histogram_levels for rule in ordered):  # histograms would be renamed at every step, for nothing
+        graph = replace(graph, contacts=replace(graph.contacts, histogram=graph.contacts.histogram[:, :0]))
+    for rule in ordered:
+        graph, table = graph.merged(rule.model_copy(update={"small_size": 0})).as_fragments(table)
+        # The small rule's merges are not kept for a lower threshold: they would come after that one's own merges.
+        yield rule, table.of_coarser_segments(graph.segments(rule))
 
 
 def scores_at(
@@ -229,7 +229,7 @@ def scores_at(
     join_size: int,
     join_affinity: Decimals,
 ) -> tuple[Scores, ...]:
-    """The scores of segmentations by mean affinity, for each threshold, the highest first.
+    """Returns the scores of segmentations by mean affinity, for each threshold, the highest first.
 
     Args:
         thresholds: thresholds of agglomeration.
@@ -244,6 +244,6 @@ def scores_at(
     fragments, contacts = oversegment(affinities, Threshold.parse(low, "low"), Threshold.parse(high, "high"))
     join = JoinRule.parse(join_size, join_affinity)
     table = count(truth, fragments.labels)
-    rules = [MergeRule(Threshold.parse(threshold)) for threshold in thresholds]
-    merged = recuts(SegmentGraph.of_fragments(fragments, contacts, join), table, rules)
+    rules = [AgglomerationRule.of(threshold=threshold) for threshold in thresholds]
+    merged = falling_thresholds(SegmentGraph.of_fragments(fragments, contacts, join), table, rules)
     return tuple(score(found) for _, found in merged)

@@ -88,7 +88,7 @@ def read(path: str | Path, names: Iterable[str] | None = None) -> Arrays:
 
 
 def checksum(path: str | Path) -> int:
-    """The checksum of the arrays in storage, as `write` returned it; holds one array at a time.
+    """Returns the checksum of the arrays in storage, as `write` returned it; holds one array at a time.
 
     Raises:
         TableError: the file is missing, or damaged.

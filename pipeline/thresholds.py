@@ -16,7 +16,7 @@ Decimals = Decimal | float | str
 
 @dataclass(frozen=True, order=True)
 class Threshold:
-    """A decimal in [0, 1] with at most six places, held as millionths.
+    """Holds a decimal in [0, 1] with at most six places, as millionths.
 
     An affinity v of 0…255 passes t when v ≥ t · 255; a contact passes when sum ≥ t · 255 · count.
     """
@@ -41,7 +41,7 @@ class Threshold:
 
     @property
     def least_affinity(self) -> int:
-        """The smallest uint8 affinity that passes: 0…255."""
+        """Returns the smallest uint8 affinity that passes: 0…255."""
         return -(-self.millionths * 255 // SCALE)
 
     @property

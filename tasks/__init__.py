@@ -15,7 +15,7 @@ TASKS = ("predict", "supervoxels", "faces", "agglomerate", "assign", "relabel", 
 
 
 def load(name: str) -> ModuleType:
-    """The module of a task.
+    """Returns the module of a task.
 
     Raises:
         KeyError: there is no such task.

@@ -54,11 +54,12 @@ def resources(config: Config, density: Density) -> Resources:
         voxels = Box.of_shape(config.block).voxels
         return Resources(memory=_TABLES + round(voxels * (density.joined * contact + density.clusters * 100)))
     surface = Octree(config.grid).most_surface_of_children(config.level)
-    return Resources(memory=_TABLES + round(_PASSED_UP * density.crossing * surface * (contact + 100)))
+    passed_up = _PASSED_UP * density.crossing * surface
+    return Resources(memory=_TABLES + round(passed_up * (contact + 100)), grows_with="node")
 
 
 def work(config: Config, extent: Extent, growth: Growth) -> Work:
-    """A node merges the contacts that it is given."""
+    """Counts the contacts that a node is given, and merges."""
     return Work(extent.tasks(config.level), contacts=given_to_node(extent, config.level, growth))
 
 
@@ -106,7 +107,7 @@ def _given(config: Config, index: Triple) -> tuple[list[Region], Placement | Non
 
 
 def region_of_block(leaves: str, blocks: Triple, index: Triple, levels: int) -> tuple[Region, Placement]:
-    """The region of a block once its seams are sewn, from the tables of supervoxels and faces.
+    """Returns the region of a block once its seams are sewn, from the tables of supervoxels and faces.
 
     Args:
         leaves: folder of these tables.

@@ -33,16 +33,16 @@ class Config(GridConfig):
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """A node holds ids and segments of what its children, and those of its parent, pass up."""
+    """Returns a node holds ids and segments of what its children, and those of its parent, pass up."""
     octree = Octree(config.grid)
     surface = _GIVEN * octree.most_surface_of_children(config.level)
     if config.level < octree.height:
         surface += _KNOWN * octree.most_surface_of_children(config.level + 1)
-    return Resources(memory=round(surface * density.crossing))
+    return Resources(memory=round(surface * density.crossing), grows_with="block" if config.level == 0 else "node")
 
 
 def work(config: Config, extent: Extent, growth: Growth) -> Work:
-    """The clusters that a node had been given are as many as their contacts, up to a factor."""
+    """Counts the clusters of a node: as many as the contacts that it had been given, up to a factor."""
     return Work(extent.tasks(config.level), contacts=given_to_node(extent, config.level, growth))
 
 
@@ -68,7 +68,7 @@ def segments_of(tables: str, octree: Octree, level: int, index: Triple) -> tuple
 
 
 def segments_of_leaf(tables: str, octree: Octree, index: Triple) -> Ids:
-    """The segment of every cluster of a block's leaf."""
+    """Returns the segment of every cluster of a block's leaf."""
     homes = list(homes_of_leaf(tables, index))
     segments = np.empty(sum(len(clusters) for _, clusters, _ in homes), dtype=np.uint64)
     for block, clusters, nodes in homes:
@@ -85,11 +85,11 @@ def homes_of_leaf(tables: str, index: Triple) -> Iterator[tuple[Triple, Int64s, 
     number = -1 - placement.place[gone]
     face, there = placement.moved_face[number], placement.moved_to[number]
     for bit in np.unique(face).tolist():
-        block, through = beyond(index, bit), face == bit
+        block, through = block_across(index, bit), face == bit
         yield block, gone[through], block_tables.read_placement(tables, block).place[there[through]]
 
 
-def beyond(index: Triple, face: int) -> Triple:
+def block_across(index: Triple, face: int) -> Triple:
     """Returns the block beyond one of a block's faces, given by its bit."""
     axis, above = divmod(face.bit_length() - 1, 2)
     z, y, x = (i + (k == axis) * (2 * above - 1) for k, i in enumerate(index))

@@ -43,7 +43,7 @@ class Config(GridConfig):
 
 
 def resources(config: Config, _: Density) -> Resources:
-    """Segmentation and truth at 8 bytes a voxel, chunks, the mask and the truth under it, the halo of tolerance."""
+    """States segmentation and truth at 8 bytes a voxel, chunks, the mask and its truth, and the halo of tolerance."""
     masked = 0 if config.mask is None else 1 + 8
     tolerant = 0 if config.tolerance is None else 8 + 8
     voxels = min(Box.of_shape(config.block).voxels, Box(config.start, config.stop).voxels)
@@ -51,7 +51,7 @@ def resources(config: Config, _: Density) -> Resources:
 
 
 def work(config: Config, extent: Extent, _: Growth) -> Work:
-    """The voxels of the scored box are counted."""
+    """Counts the voxels of the scored box."""
     return Work(extent.tasks(), extent.voxels(Box(config.start, config.stop)))
 
 
@@ -74,12 +74,12 @@ def blocks(config: Config) -> Iterator[Triple]:
 
 
 def read_block(config: Config, index: Triple) -> Contingency:
-    """The table that `run` left for a block."""
+    """Returns the table that `run` left for a block."""
     return Contingency.from_arrays(tables.read(block_tables.path(config.tables, "contingency", index)))
 
 
 def count_block(config: Config, index: Triple) -> Contingency:
-    """The contingency table of a block; places are in voxels of the segmentation."""
+    """Returns the contingency table of a block; places are in voxels of the segmentation."""
     part = _part(config, index)
     truth = read_truth(config, part)
     table = count(truth.labels, open_volume(config.segmentation).read(part), mask=truth.mask, origin=part.start)
@@ -88,7 +88,7 @@ def count_block(config: Config, index: Triple) -> Contingency:
 
 @dataclass(frozen=True)
 class Truth:
-    """The truth over a box, as it is scored.
+    """Holds the truth over a box, as it is scored.
 
     Args:
         labels: (Z, Y, X) ids, 0 where nothing is scored.
@@ -102,7 +102,7 @@ class Truth:
 
 
 def read_truth(config: Config, part: Box) -> Truth:
-    """The truth over a part of the scored box."""
+    """Returns the truth over a part of the scored box."""
     in_truth = [-offset for offset in config.offset]
     truth_volume = config.truth.open()
     mask = None if config.mask is None else config.mask.open().read(part.shift(in_truth)) != 0

@@ -11,13 +11,13 @@ from ..pipeline.geometry import BlockGrid, Box, Triple
 
 
 class TaskConfig(BaseModel):
-    """Base of every task's config: frozen, and an unknown key is an error. Paths are absolute strings."""
+    """Is the base of every task's config: frozen, and an unknown key is an error. Paths are absolute strings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class GridConfig(TaskConfig):
-    """Base of the configs of tasks over blocks.
+    """Is the base of the configs of tasks over blocks.
 
     Args:
         volume: shape of the volume, voxels.
@@ -31,7 +31,7 @@ class GridConfig(TaskConfig):
 
     @property
     def grid(self) -> BlockGrid:
-        """The blocks."""
+        """Returns the blocks."""
         return BlockGrid(self.volume, self.block, self.region)
 
 
@@ -69,12 +69,17 @@ def at_level(task: str, level: int) -> str:
     return f"{task}-{level}"
 
 
+GrowsWith = Literal["block", "node", "scored box"]
+"""What the memory of a task grows with: its block, the contacts of its octree node, or all that is scored."""
+
+
 @dataclass(frozen=True)
 class Resources:
     """States the memory and the cores that one task needs while it runs.
 
     Args:
         memory: peak bytes of the process that the task adds, arrays and scratch.
+        grows_with: what makes the memory larger, so that a plan that lacks memory can name the cure.
         threads: cores that it can use.
         gpu: whether it runs on a GPU worker.
     """
@@ -82,6 +87,7 @@ class Resources:
     memory: int
     threads: int = 1
     gpu: bool = False
+    grows_with: GrowsWith = "block"
 
     def on_gpu(self) -> Resources:
         """Adds the memory of a GPU worker, whose driver and libraries take some besides."""

@@ -32,7 +32,7 @@ class Config(GridConfig):
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """The clusters of two blocks, the planes of the largest face, and the graph of what that cuts."""
+    """Returns the clusters of two blocks, the planes of the largest face, and the graph of what that cuts."""
     z, y, x = config.block
     surface, face = 2 * (z * y + z * x + y * x), max(z * y, z * x, y * x)
     clusters = 2 * (density.clusters * z * y * x + density.cut * surface)
@@ -41,7 +41,7 @@ def resources(config: Config, density: Density) -> Resources:
 
 
 def work(_: Config, extent: Extent, growth: Growth) -> Work:
-    """The voxels of faces are looked at, and the contacts through them."""
+    """Counts the voxels of faces, and the contacts through them."""
     return Work(extent.tasks(), extent.faces(), growth.across * extent.faces())
 
 

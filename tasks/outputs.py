@@ -17,7 +17,7 @@ from ..pipeline.volumes import Volume, open_volume
 
 
 class Piece(Protocol):
-    """One thing that one task leaves: the task's own, written by no other."""
+    """Stands for one thing that one task leaves: the task's own, written by no other."""
 
     @property
     def path(self) -> str: ...
@@ -41,8 +41,8 @@ class Piece(Protocol):
 
 
 @dataclass(frozen=True)
-class Part:
-    """A box of a volume, all channels; what was never written counts as the volume's fill value."""
+class VolumePart:
+    """Names a box of a volume, all channels; what was never written counts as the volume's fill value."""
 
     path: str
     box: Box
@@ -81,7 +81,7 @@ def write_part(volume: Volume, box: Box, voxels: npt.NDArray[np.generic]) -> Non
 
 @dataclass(frozen=True)
 class Table:
-    """A table, read column by column."""
+    """Names a table, compared column by column."""
 
     path: str
 
@@ -97,7 +97,7 @@ class Table:
 
 @dataclass(frozen=True)
 class File:
-    """A small file, as it is."""
+    """Names a small file, compared as it is."""
 
     path: str
 

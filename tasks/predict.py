@@ -41,7 +41,7 @@ from ..pipeline.volumes import (
     voxels_read,
 )
 from .contract import Density, Outcome, Resources, TaskConfig
-from .outputs import Part, Piece, write_part
+from .outputs import Piece, VolumePart, write_part
 from .work import Extent, Growth, Work
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def affinities_spec(raw: VolumeSpec, chunk: Triple, shard: Triple | None) -> Vol
 
 
 def resources(config: Config, _: Density) -> Resources:
-    """One block with its image, one batch of patches, and torch itself."""
+    """States one block with its image, one batch of patches, and torch itself."""
     checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
     volume = config.raw.open()
     raw = volume.spec
@@ -133,7 +133,7 @@ def resources(config: Config, _: Density) -> Resources:
 
 
 def work(config: Config, extent: Extent, _: Growth) -> Work:
-    """Patches are read and convolved, and the voxels of blocks written."""
+    """Counts voxels of patches that are read and convolved, and voxels of blocks that are written."""
     checkpoint = check_checkpoint_offsets(Path(config.checkpoint))
     network = ResidualSymmetricUNet(checkpoint.network)
     a_voxel = config.variants * operations_a_voxel(network, checkpoint.network.multiple)
@@ -192,7 +192,7 @@ def _predict(predictor: Predictor, config: Config, block: Box, wanted: Wanted) -
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
     block = BlockGrid(open_volume(config.affinities).spec.shape, config.block, config.region).box(index)
-    return (Part(config.affinities, block),)
+    return (VolumePart(config.affinities, block),)
 
 
 def _wanted(config: Config, raw: Volume, block: Box) -> Wanted:

@@ -12,7 +12,7 @@ from ..pipeline.volumes import CACHE_BYTES, open_volume
 from . import block_tables
 from .assign import segments_of_leaf
 from .contract import Density, GridConfig, Outcome, Resources
-from .outputs import Part, Piece, write_part
+from .outputs import Piece, VolumePart, write_part
 from .work import Extent, Growth, Work
 
 VERSION = 3
@@ -35,13 +35,13 @@ class Config(GridConfig):
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """Fragments (4 bytes a voxel), segments (8), their chunks while they are encoded (8), and the table."""
+    """States fragments (4 bytes a voxel), segments (8), their chunks while they are encoded (8), and the table."""
     z, y, x = config.block
     return Resources(memory=CACHE_BYTES + round(z * y * x * (4 + 8 + 8 + density.clusters * 60)))
 
 
 def work(_: Config, extent: Extent, growth: Growth) -> Work:
-    """Every voxel is looked up in a table whose size goes by the contacts between the blocks' clusters."""
+    """Counts voxels, looked up in a table whose size goes by the contacts between the blocks' clusters."""
     return Work(extent.tasks(), extent.voxels(), growth.joined * extent.voxels())
 
 
@@ -63,4 +63,4 @@ def run(config: Config, index: Triple) -> Outcome:
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    return (Part(config.segmentation, config.grid.box(index)),)
+    return (VolumePart(config.segmentation, config.grid.box(index)),)

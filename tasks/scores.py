@@ -31,14 +31,13 @@ class Config(TaskConfig):
 
 
 def resources(config: Config, _: Density) -> Resources:
-    """Adding and sorting take about four times the rows of the sum, at 100 bytes and one pair in 500 scored voxels."""
-    return Resources(
-        memory=4 * 100 * (1 << 16) + Box(config.contingency.start, config.contingency.stop).voxels * 4 // 5
-    )
+    """States four times the rows of the sum, for adding and sorting: 100 bytes, one pair in 500 scored voxels."""
+    voxels = Box(config.contingency.start, config.contingency.stop).voxels
+    return Resources(memory=4 * 100 * (1 << 16) + voxels * 4 // 5, grows_with="scored box")
 
 
 def work(config: Config, _: Extent, __: Growth) -> Work:
-    """The table of every block in the scored box is read, and their rows go by its voxels."""
+    """Counts the tables of the blocks in the scored box, whose rows go by its voxels."""
     scored = Box(config.contingency.start, config.contingency.stop)
     blocks = zip(scored.start, scored.stop, config.contingency.block, strict=True)
     return Work(prod(-(-stop // side) - start // side for start, stop, side in blocks), scored.voxels)
@@ -71,5 +70,5 @@ def write(path: str | Path, scores: Scores) -> None:
 
 
 def read(path: str | Path) -> Scores:
-    """The scores in a file that `write` made."""
+    """Returns the scores in a file that `write` made."""
     return Scores.from_json(json.loads(Path(path).read_text()))

@@ -31,7 +31,7 @@ from ..pipeline.thresholds import Threshold
 from ..pipeline.volumes import CACHE_BYTES, Volume, VolumeSource, open_volume, read_nearest_voxels, voxels_read
 from . import block_tables
 from .contract import Density, GridConfig, Outcome, Resources
-from .outputs import Part, Piece, write_part
+from .outputs import Piece, VolumePart, write_part
 from .work import Extent, Growth, Work
 
 VERSION = 4
@@ -73,7 +73,7 @@ class Config(GridConfig):
 
 
 def resources(config: Config, density: Density) -> Resources:
-    """Affinities as stored and as uint8 with their halo, labels, and the contacts while they are put in columns.
+    """States affinities as stored and as uint8 with their halo, labels, and contacts while they are put in columns.
 
     The mutex watershed sorts the edges of the whole block: measured, 32 bytes an edge and 7 a channel in each voxel.
     """
@@ -94,7 +94,7 @@ def resources(config: Config, density: Density) -> Resources:
 
 
 def work(_: Config, extent: Extent, growth: Growth) -> Work:
-    """Every voxel is labelled, and every contact put in columns."""
+    """Counts voxels that are labelled, and contacts that are put in columns."""
     return Work(extent.tasks(), extent.voxels(), growth.contacts * extent.voxels())
 
 
@@ -125,7 +125,9 @@ def run(config: Config, index: Triple) -> Outcome:
 
 
 def pieces(config: Config, index: Triple) -> tuple[Piece, ...]:
-    return Part(config.fragments, config.grid.box(index)), *block_tables.pieces(config.tables, "supervoxels", index)
+    return VolumePart(config.fragments, config.grid.box(index)), *block_tables.pieces(
+        config.tables, "supervoxels", index
+    )
 
 
 def _read(config: Config, source: Volume, box: Box) -> npt.NDArray[np.uint8]:

@@ -38,7 +38,7 @@ from ..pipeline.evaluation.foreground import foreground
 from ..pipeline.geometry import Box
 from ..pipeline.volumes import open_volume
 from .contract import GridConfig, Outcome, Resources
-from .outputs import Part
+from .outputs import VolumePart
 from .work import Work
 
 VERSION = 1
@@ -65,7 +65,7 @@ def run(config, index):
 
 
 def pieces(config, index):
-    return (Part(config.marked, config.grid.box(index)),)
+    return (VolumePart(config.marked, config.grid.box(index)),)
 '''
 STAGE = """
     def _foreground(self):

@@ -70,7 +70,7 @@ def test_the_first_page_does_what_it_says(monkeypatch, tmp_path):
     network = NetworkConfig(widths=(2, 3), stride=(1, 2, 2))
     config = CheckpointConfig(network=network, patch=(4, 8, 8), voxel_size=(30.0, 6.0, 6.0))
     save_checkpoint(tmp_path / "phantom", config, ResidualSymmetricUNet(network).state_dict())
-    serial = cluster.start(cluster.Place("serial"), attempt.perform)
+    serial = cluster.start(cluster.ClusterSpec("serial"), attempt.perform)
     monkeypatch.setattr(cluster, "start", lambda *_, **__: serial)
     monkeypatch.chdir(tmp_path)
 

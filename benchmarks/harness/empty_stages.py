@@ -39,7 +39,7 @@ def run(config: Config, index: Triple) -> Outcome:
     return Outcome(voxels=1)
 
 
-def perform(task: str, config: str, indices: Sequence[Triple], terms: attempt.Terms) -> attempt.Report:
+def perform(task: str, config: str, indices: Sequence[Triple], terms: attempt.Terms) -> attempt.CallReport:
     """What workers run: as always, but the task is in this module."""
     return attempt.measure(sys.modules[__name__], config, indices, terms)
 
@@ -107,13 +107,13 @@ def main() -> None:
     settings.directory.mkdir(parents=True, exist_ok=True)
     made = stages(settings.blocks)
     marks = {stage.name: FINGERPRINT for stage in made}
-    place = cluster.Place("local", {"cpu": cluster.Pool(settings.workers, 10**9)}, settings.directory)
+    spec = cluster.ClusterSpec("local", {"cpu": cluster.PoolSpec(settings.workers, 10**9)}, settings.directory)
     with Ledger(settings.directory / "ledger.sqlite") as ledger:
         ledger.begin()
         ledger.adopt((stage.name, len(stage), FINGERPRINT, {}) for stage in made)
         from . import empty_stages  # as a script this file is "__main__", which is another module in workers
 
-        executor = cluster.start(place, empty_stages.perform)
+        executor = cluster.start(spec, empty_stages.perform)
         try:
             loop = Loop(made, marks, ledger, Lines(settings.stop), hangs=settings.directory / "hangs")
             result = loop.run(executor)

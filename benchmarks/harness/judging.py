@@ -18,17 +18,17 @@ from petavox.pipeline.affinities.prediction import Inference, Predictor, batched
 from petavox.pipeline.affinities.sampling import TrainingVolume
 from petavox.pipeline.affinities.targets import affinity_targets
 from petavox.pipeline.affinities.unet import NetworkConfig, ResidualSymmetricUNet
-from petavox.pipeline.affinities.variants import Combine, look, variants_of
+from petavox.pipeline.affinities.variants import Combine, predict_variants, variants_of
 from petavox.pipeline.agglomeration.contacts import interior_contacts
 from petavox.pipeline.agglomeration.multicut import merge_multicut
-from petavox.pipeline.agglomeration.rules import MergeRule, MulticutRule
+from petavox.pipeline.agglomeration.rules import AgglomerationRule, MulticutRule
 from petavox.pipeline.agglomeration.small_supervoxels import JoinRule
 from petavox.pipeline.evaluation.contingency import Contingency, count
 from petavox.pipeline.evaluation.scores import Scores, score
 from petavox.pipeline.geometry import Box, Triple, triple
 from petavox.pipeline.networks.orientations import Count
 from petavox.pipeline.networks.read_ahead import reading
-from petavox.pipeline.segment import SegmentGraph, oversegment, recount, recuts
+from petavox.pipeline.segment import SegmentGraph, falling_thresholds, oversegment
 from petavox.pipeline.segmentation.mutex import label_mutex_fragments
 from petavox.pipeline.thresholds import Threshold
 
@@ -98,7 +98,7 @@ class Place:
                     patch[0] = self.volume.normalisation.apply(image.patch(grid.box(index)))
                 answers = Remembered(predictor.engine)
                 for (variants, combine), total in totals.items():
-                    found = look(answers.from_the_first(), patches, variants_of(variants), NEAREST, combine)
+                    found = predict_variants(answers.from_the_first(), patches, variants_of(variants), NEAREST, combine)
                     for affinities, index in zip(found, together, strict=False):
                         predictor.add(total, affinities, index, grid, self.box)
         grey_levels = {way: total.mul_(255).round_().clamp_(0, 255).to(torch.uint8) for way, total in totals.items()}
@@ -212,9 +212,9 @@ def by_linkage(affinities: Affinities, truth: NDArray[np.integer], high: str, qu
 
 
 def cuts(graph: SegmentGraph, table: Contingency, high: str, quantile: str | None) -> Iterator[Trial]:
-    wanted = None if quantile is None else Threshold.parse(quantile)
-    names = {MergeRule(Threshold.parse(threshold), quantile=wanted): threshold for threshold in THRESHOLDS}
-    for rule, found in recuts(graph, table, names):
+    linkage = {} if quantile is None else {"linkage": "quantile", "quantile": quantile, "levels": LEVELS}
+    names = {AgglomerationRule.of(threshold=threshold, **linkage): threshold for threshold in THRESHOLDS}
+    for rule, found in falling_thresholds(graph, table, names):
         yield high, names[rule], score(found)
 
 
@@ -226,7 +226,7 @@ def by_multicut(affinities: Affinities, truth: NDArray[np.integer], high: str) -
     for threshold in THRESHOLDS:
         merged = merge_multicut(graph.contacts, graph.sizes, closed, closed, MulticutRule(float(threshold)))
         segments = np.concatenate([[0], merged.node[graph.segment_of] + 1]).astype(np.uint64)
-        yield high, threshold, score(recount(table, segments))
+        yield high, threshold, score(table.of_coarser_segments(segments))
 
 
 def by_mutex(

@@ -16,8 +16,8 @@ from ...pipeline.errors import ClusterError, QueueError
 from .. import credentials
 from ..dask_executor import SETTINGS, DaskExecutor
 from ..executor import Function, PoolName, pool_and_number
-from ..place import Place
 from ..roster import Roster, Worker
+from ..spec import ClusterSpec
 from . import queue_of
 from .folder import Folder
 from .jobs import Jobs
@@ -32,17 +32,17 @@ _CLOSING = 30.0  # seconds for the queue to become empty
 log = logging.getLogger(__name__)
 
 
-def start(place: Place, function: Function) -> DaskExecutor:
+def start(spec: ClusterSpec, function: Function) -> DaskExecutor:
     """Starts an executor on the jobs of a cluster.
 
     Raises:
         RequestError: the batch system's commands are not there.
         ClusterError: it refuses the jobs.
     """
-    batch = queue_of(place.kind)
+    batch = queue_of(spec.kind)
     batch.check_available()
     roster = Roster()
-    return DaskExecutor(BatchWorkers(batch, place, roster), roster, function)
+    return DaskExecutor(BatchWorkers(batch, spec, roster), roster, function)
 
 
 class BatchWorkers:
@@ -50,15 +50,15 @@ class BatchWorkers:
 
     Args:
         queue: queue of the batch system.
-        place: its pools are `Jobs`; its directory is one that all nodes see.
+        spec: its pools are `Jobs`; its directory is one that all nodes see.
         roster: hears of the workers.
     """
 
-    def __init__(self, queue: BatchQueue, place: Place, roster: Roster) -> None:
+    def __init__(self, queue: BatchQueue, spec: ClusterSpec, roster: Roster) -> None:
         self._queue, self._roster = queue, roster
-        self._folder = Folder(place.directory)
+        self._folder = Folder(spec.directory)
         self._pools: dict[PoolName, Pool] = {
-            name: Pool(name, jobs) for name, jobs in place.pools.items() if isinstance(jobs, Jobs)
+            name: Pool(name, jobs) for name, jobs in spec.pools.items() if isinstance(jobs, Jobs)
         }
         self._names: dict[str, PoolName] = {job_name(self._folder.id, name): name for name in self._pools}
         self._gone: set[str] = set()
@@ -70,21 +70,21 @@ class BatchWorkers:
         self._clear_queue("left over from before")
         self._folder.cancel(False)
         key, certificate = credentials.temporary()
-        self.cluster = self._scheduler(place, key, certificate)
-        self._folder.open_session(self.cluster.scheduler_address, key, certificate, place.interface)
-        host, port = place.dashboard.rpartition(":")[0], self.cluster.scheduler_info["services"].get("dashboard")
+        self.cluster = self._scheduler(spec, key, certificate)
+        self._folder.open_session(self.cluster.scheduler_address, key, certificate, spec.interface)
+        host, port = spec.dashboard.rpartition(":")[0], self.cluster.scheduler_info["services"].get("dashboard")
         self.dashboard: str | None = f"http://{host}:{port}/status" if port else None
         self.grace_seconds = 1.0
         self._thread = threading.Thread(target=self._keep, name="batch", daemon=True)
         self._thread.start()
 
-    def _scheduler(self, place: Place, key: str, certificate: str) -> SpecCluster:
+    def _scheduler(self, spec: ClusterSpec, key: str, certificate: str) -> SpecCluster:
         security = credentials.security(key, certificate)
         options = {
-            "host": get_ip_interface(place.interface) if place.interface else get_ip(),
+            "host": get_ip_interface(spec.interface) if spec.interface else get_ip(),
             "protocol": "tls://",
             "security": security,
-            "dashboard_address": place.dashboard,
+            "dashboard_address": spec.dashboard,
             "plugins": [self._roster],
         }
         try:

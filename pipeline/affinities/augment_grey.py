@@ -17,7 +17,7 @@ GREY_RANGE = 3.0
 
 
 def change_appearance(image: Tensor, config: AugmentationConfig, random: np.random.Generator) -> Tensor:
-    """A normalised image (Z, Y, X) as another microscope might have taken it, changed in place, on its device."""
+    """Changes a normalised image (Z, Y, X), in place, to what another microscope might have taken, on its device."""
     if random.random() < config.defocus:
         defocus_sections(image, config, random)
     if random.random() < config.grey:

@@ -64,7 +64,7 @@ class Warp:
         return shape[0], int(sizes[0]), int(sizes[1])
 
     def apply(self, sample: Patch, shape: Triple) -> Patch:
-        """The patch of a shape around the middle of a sample of as many sections; its image is float32.
+        """Returns the patch of a shape around the middle of a sample of as many sections; its image is float32.
 
         What lies outside the sample is its mirror image, with unknown labels.
         """
@@ -91,7 +91,7 @@ class Warp:
 
 
 def draw_warp(shape: Triple, config: AugmentationConfig, random: np.random.Generator) -> Warp | None:
-    """A rotation, shear and stretch, a bend, both or neither."""
+    """Returns a rotation, shear and stretch, a bend, both or neither."""
     affine, elastic = random.random() < config.warp, random.random() < config.elastic
     if not affine and not elastic:
         return None
@@ -101,7 +101,7 @@ def draw_warp(shape: Triple, config: AugmentationConfig, random: np.random.Gener
 
 
 def affine_map(config: AugmentationConfig, random: np.random.Generator) -> NDArray[np.floating]:
-    """A rotation of a shear of a stretch, as a matrix for (y, x)."""
+    """Returns a rotation of a shear of a stretch, as a matrix for (y, x)."""
     angle = math.radians(random.uniform(-config.rotation, config.rotation))
     rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     shear = np.array([[1.0, random.uniform(-config.shear, config.shear)], [0.0, 1.0]])
@@ -113,7 +113,7 @@ def affine_map(config: AugmentationConfig, random: np.random.Generator) -> NDArr
 def displace_sections(
     volume: Patch, box: Box, shape: Triple, config: AugmentationConfig, random: np.random.Generator
 ) -> Patch:
-    """Sections of a shape out of a box of a volume: at one place, but for a slip and a step."""
+    """Returns sections of a shape out of a box of a volume: at one place, but for a slip and a step."""
     origins = section_origins(box.shape, shape, config, random) + box.start[1:]
     places = list(enumerate(origins.tolist(), start=box.start[0]))
 
@@ -137,7 +137,7 @@ def section_origins(
 
 
 def flip(patch: Patch, random: np.random.Generator) -> Patch:
-    """One of the 16 orientations of a patch that is square in the plane, or of the 8 of one that is not."""
+    """Returns one of the 16 orientations of a patch that is square in the plane, or of the 8 of one that is not."""
     axes = [axis for axis in range(3) if random.random() < HALF]
     exchange = patch.image.shape[1] == patch.image.shape[2] and random.random() < HALF
 
@@ -148,6 +148,6 @@ def flip(patch: Patch, random: np.random.Generator) -> Patch:
 
 
 def exchange_axes(patch: Patch, random: np.random.Generator) -> Patch:
-    """A patch that is a cube, with its axes in any order."""
+    """Returns a patch that is a cube, with its axes in any order."""
     order = random.permutation(3).tolist()
     return Patch(patch.image.permute(order).contiguous(), patch.labels.permute(order).contiguous())

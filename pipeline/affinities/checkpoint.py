@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Prediction(BaseModel):
-    """The patches that a network is used with, where they are others than it was trained on.
+    """Names the patches that a network is used with, where they are others than it was trained on.
 
     Args:
         overlap, rim: see `Patches`.
@@ -35,7 +35,7 @@ class Prediction(BaseModel):
 
 
 class CheckpointConfig(StoredNetwork[NetworkConfig]):
-    """Everything about an affinity network but its weights.
+    """Holds everything about an affinity network but its weights.
 
     Args:
         prediction: patches that it is used with; those of the training, overlapping by half, unless given.
@@ -63,12 +63,12 @@ def shipped_models() -> Path:
 
 
 def known_models() -> dict[str, tuple[Path, ...]]:
-    """Names that stand for models, in order, and their folders: more than one where a user has taken a shipped name."""
+    """Lists names that stand for models, and their folders: more than one where a user has taken a shipped name."""
     return models_by_name(shipped_models())
 
 
 def find_checkpoint(name: str | Path) -> Path:
-    """The folder of a checkpoint: a path, the name of one of the user's models, or a shipped name such as "snemi3d".
+    """Finds the folder of a checkpoint: a path, the name of a user's model, or a shipped name such as "snemi3d".
 
     Raises:
         CheckpointError: there is no such folder, with the names that there are; or the name stands for two models.

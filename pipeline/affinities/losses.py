@@ -18,12 +18,12 @@ Total = Callable[[Tensor], Tensor]
 
 
 def alone(found: Tensor) -> Tensor:
-    """The total of one process."""
+    """Returns the total of one process."""
     return found
 
 
 def balanced_loss(logits: Tensor, targets: Tensor, limit: float, total: Total = alone) -> Tensor:
-    """Sigmoid cross-entropy where the targets are known, either class of each channel with the same total weight.
+    """Computes sigmoid cross-entropy where targets are known, either class of a channel with the same total weight.
 
     An edge weighs 0.5 / frequency of its class in its channel, at most `limit`. With several processes this is what the
     patches of this one add to the loss of all.
@@ -45,7 +45,7 @@ def balanced_loss(logits: Tensor, targets: Tensor, limit: float, total: Total = 
 
 
 def maximin_loss(logits: Tensor, targets: Tensor, labels: Sequence[Tensor], total: Total = alone) -> Tensor:
-    """Sigmoid cross-entropy of nearest neighbours, weighed by the share of pairs of voxels that an edge decides.
+    """Computes sigmoid cross-entropy of neighbours, weighed by the share of pairs of voxels that an edge decides.
 
     Pairs of one object and pairs of two weigh the same. With several processes this is what the patches of this one
     add to the loss of all.
@@ -66,7 +66,7 @@ def maximin_loss(logits: Tensor, targets: Tensor, labels: Sequence[Tensor], tota
 
 
 def descriptor_loss(logits: Tensor, descriptors: Tensor, total: Total = alone) -> Tensor:
-    """Mean squared error where descriptors are known; with several processes what this one adds to it.
+    """Returns mean squared error where descriptors are known; with several processes what this one adds to it.
 
     Args:
         logits: (N, 10, Z, Y, X), of which the sigmoid is the answer.

@@ -23,7 +23,7 @@ def edges_inside(inside: Callable[[Box], Mask], box: Box) -> Mask:
 
 
 def lower_ends(box: Box) -> Box:
-    """The voxels of a box and those just before it, as far as the volume goes."""
+    """Returns the voxels of a box and those just before it, as far as the volume goes."""
     return Box(triple([max(0, a - 1) for a in box.start]), box.stop)
 
 

@@ -25,7 +25,7 @@ FINEST = 2**16 - 1
 def pairs_decided(
     affinities: npt.NDArray[np.floating], targets: npt.NDArray[np.uint8], labels: npt.NDArray[np.integer]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """The share of pairs that each edge decides.
+    """Returns the share of pairs that each edge decides.
 
     Args:
         affinities: (3, Z, Y, X), from 0 to 1, between a voxel and the one before it along z, y, x.

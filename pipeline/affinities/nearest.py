@@ -66,7 +66,7 @@ ROUNDING = 0.5 / 255
 
 
 def quantise(affinities: Affinities, where: str) -> npt.NDArray[np.uint8]:
-    """Affinities in grey levels: round(255 · a) of floats in [0, 1], or a rounding beside it; uint8 as it is.
+    """Returns affinities in grey levels: round(255 · a) of floats in [0, 1], or a rounding beside it; uint8 as it is.
 
     Args:
         affinities: any shape, uint8 or floating.
@@ -92,7 +92,7 @@ def quantise(affinities: Affinities, where: str) -> npt.NDArray[np.uint8]:
 def read_nearest(
     read: Callable[[Box, slice], Affinities], box: Box, volume: Triple, channels: Channels, name: str
 ) -> npt.NDArray[np.uint8]:
-    """The affinities of z, y and x over a box, each at the later voxel of its edge.
+    """Returns the affinities of z, y and x over a box, each at the later voxel of its edge.
 
     Args:
         read: reads a box of some channels as (C, Z, Y, X).

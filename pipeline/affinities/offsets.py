@@ -23,7 +23,7 @@ task."""
 
 
 def check_offsets(found: Sequence[Sequence[int]], needed: Offsets = NEAREST) -> Offsets:
-    """The offsets as triples, once they are known to begin with the needed ones.
+    """Returns the offsets as triples, once they are known to begin with the needed ones.
 
     Affinity channel c at voxel p belongs to the edge between p and p − offset[c].
 

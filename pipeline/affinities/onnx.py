@@ -32,7 +32,7 @@ def write_onnx(path: Path, config: CheckpointConfig, network: ResidualSymmetricU
 
 
 def read_onnx(path: Path) -> tuple[CheckpointConfig, dict[str, Tensor], str]:
-    """Config, weights and card of a checkpoint that was exported.
+    """Returns config, weights and card of a checkpoint that was exported.
 
     Raises:
         RequestError: the package onnx is not installed.

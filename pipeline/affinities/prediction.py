@@ -33,7 +33,7 @@ from ..networks.read_ahead import Read, reading
 from .network_config import NetworkConfig, check_patch
 from .offsets import NEAREST
 from .unet import ResidualSymmetricUNet
-from .variants import Combine, look, variants_of
+from .variants import Combine, predict_variants, variants_of
 
 CHANNELS = len(NEAREST)
 TOGETHER = 32
@@ -81,7 +81,7 @@ class Inference:
 
 
 class Predictor:
-    """A trained network, made ready for inference: normalisations folded, only the nearest channels left.
+    """Predicts affinities by a trained network whose normalisations are folded, nearest channels alone.
 
     Args:
         network: with the nearest offsets first; it is changed and belongs to the predictor from here on.
@@ -105,14 +105,14 @@ class Predictor:
         self._weights: dict[bytes, Tensor] = {}
 
     def predict(self, read: Read, volume: Triple, block: Box, depth: int) -> NDArray[np.uint8]:
-        """Affinities of a block (3, Z, Y, X) at once; see `slabs`."""
+        """Returns affinities of a block (3, Z, Y, X) at once; see `slabs`."""
         slabs = self.slabs(read, volume, block, depth, block.shape[0])
         return np.concatenate([arrived() for _, arrived in slabs], axis=1)
 
     def slabs(
         self, read: Read, volume: Triple, block: Box, depth: int, found_depth: int
     ) -> Iterator[tuple[Box, Callable[[], NDArray[np.uint8]]]]:
-        """Affinities of a block in slabs along z, each as soon as no patch that is left changes it.
+        """Returns affinities of a block in slabs along z, each as soon as no patch that is left changes it.
 
         Args:
             read: gives the grey values (Z, Y, X) of a box inside the volume; called for one slab after the other, in
@@ -153,7 +153,7 @@ class Predictor:
             image[0] = grey
         with torch.inference_mode():
             scaled = self.inference.normalisation.apply(images)
-            return look(self.engine, scaled, self.variants, NEAREST, self.inference.combine)
+            return predict_variants(self.engine, scaled, self.variants, NEAREST, self.inference.combine)
 
     def add(self, total: Tensor, affinities: Tensor, index: Triple, grid: PatchGrid, block: Box) -> None:
         """Adds the affinities (3, Z, Y, X) of a patch, as much as each voxel of it counts, to those of a block."""
@@ -183,7 +183,7 @@ def batched(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 
 
 def working_memory(network: NetworkConfig, inference: Inference, block: Triple, grey_bytes: int, depth: int) -> int:
-    """The most bytes that predicting a block takes, known in advance: the block, its image, and one batch of patches.
+    """Counts the most bytes that predicting a block takes: the block, its image, and one batch of patches.
 
     Args:
         network: network that is used.

@@ -30,7 +30,7 @@ ATTEMPTS = 1000
 
 @dataclass(frozen=True)
 class TrainingVolume:
-    """A labelled volume in memory.
+    """Holds a labelled volume in memory.
 
     Args:
         image: grey values (Z, Y, X).
@@ -61,7 +61,7 @@ class TrainingVolume:
                 raise RequestError(f"The box {box} lies outside the training volume of shape {self.image.shape}.")
 
     def read(self, box: Box) -> NDArray[np.generic]:
-        """The grey values of a box."""
+        """Returns the grey values of a box."""
         return self.image[box.slices()]
 
     def identity(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class Example:
     descriptors: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
-        """The arrays that there are."""
+        """Returns the arrays that there are."""
         found = (self.image, self.targets, self.labels, self.descriptors)
         return [tensor for tensor in found if tensor is not None]
 
@@ -157,7 +157,7 @@ class PatchSampler:
         self.erosion, self.erosion_depth = erosion, erosion_depth
 
     def draw(self, number: int) -> Example:
-        """Training patch number `number`."""
+        """Draws training patch number `number`."""
         random = np.random.default_rng([self.seed, number])
         which = int(random.choice(len(self.volumes), p=self.odds))
         patch = self._cut(self.volumes[which], self.masks[which], random)
@@ -195,7 +195,7 @@ class PatchSampler:
 def validation_examples(
     volumes: Sequence[TrainingVolume], shape: Triple, offsets: Offsets, limit: int
 ) -> list[Example]:
-    """Fixed, unchanged patches that tile the validation boxes, evenly thinned to at most `limit`.
+    """Returns fixed, unchanged patches that tile the validation boxes, evenly thinned to at most `limit`.
 
     Raises:
         RequestError: a validation box is smaller than a patch.

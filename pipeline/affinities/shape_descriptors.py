@@ -63,7 +63,7 @@ def gaussian_kernels(deviation: float, device: torch.device) -> Tensor:
 
 
 def gaussian_moments(mask: Tensor, kernels: list[Tensor]) -> Moments:
-    """The weighted sums of the products of offsets up to degree 2, by the powers of z, y and x, each (Z, Y, X)."""
+    """Sums products of offsets up to degree 2, weighted, by the powers of z, y and x, each (Z, Y, X)."""
     partial: dict[tuple[int, ...], Tensor] = {(): mask[None, None]}
     for axis, kernel in enumerate(kernels):
         reach = kernel.shape[1] // 2

@@ -23,7 +23,7 @@ LARGEST = 2**24 - 2
 
 
 def known_labels(labels: NDArray[np.integer], mask: NDArray[np.bool_]) -> Tensor:
-    """Labels as int32, `UNKNOWN` outside the mask and where labels mark it; renumbered, 0 staying 0, if too large."""
+    """Returns labels as int32, `UNKNOWN` outside the mask and where labels mark it; renumbered if too large."""
     unknown, ids = unknown_labels(labels), object_ids(labels, "labels")
     if ids.size and ids.max() > LARGEST:
         ids = np.unique(np.append(ids, ids.dtype.type(0)), return_inverse=True)[1][:-1].reshape(labels.shape)
@@ -33,7 +33,7 @@ def known_labels(labels: NDArray[np.integer], mask: NDArray[np.bool_]) -> Tensor
 
 
 def affinity_targets(labels: Tensor, offsets: Sequence[Triple]) -> Tensor:
-    """Affinities of labels, for every offset: 1 inside one object, 0 across a border or in background, else `MASKED`.
+    """Returns affinities of labels by offset: 1 inside one object, 0 across a border or in background, else `MASKED`.
 
     Channel c at p is the edge between p and p − offset[c]; it is masked where either end is `UNKNOWN` or lies outside
     the array. Label 0 is background, which has affinity 0 to everything.
@@ -57,7 +57,7 @@ def affinity_targets(labels: Tensor, offsets: Sequence[Triple]) -> Tensor:
 
 
 def erode_labels(labels: Tensor, steps: int, depth: int = 0) -> Tensor:
-    """Labels (Z, Y, X) with `steps` voxels of every border in the plane turned into background on either side.
+    """Returns labels (Z, Y, X) with `steps` voxels of every border in the plane turned into background on either side.
 
     So are `depth` voxels of borders along z. Where the neighbour is `UNKNOWN` there is no border, and what is unknown
     stays so.

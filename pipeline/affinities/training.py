@@ -41,7 +41,7 @@ PAUSE = 1.0
 
 
 class Trainer:
-    """A network on its way: weights, their moving average, the optimiser and the step that comes next.
+    """Trains a network: it holds the weights, their moving average, the optimiser and the next step.
 
     Where processes have been joined (`processes`), every one has a trainer, and the first one writes.
 
@@ -252,7 +252,7 @@ class Trainer:
             return model(images), targets
 
     def validate(self) -> dict[str, Any]:
-        """Loss and balanced accuracy of each channel, at threshold 0.5, with the averaged weights."""
+        """Measures loss and balanced accuracy of each channel, at threshold 0.5, with the averaged weights."""
         losses: list[float] = []
         right = torch.zeros(2, len(self.checkpoint.network.offsets), dtype=torch.float64)
         known = torch.zeros_like(right)
@@ -271,7 +271,7 @@ class Trainer:
         }
 
     def consider(self) -> dict[str, Any]:
-        """Scores of the averaged weights by the segmentation of the validation boxes; keeps the best weights."""
+        """Scores the averaged weights by the segmentation of the validation boxes, and keeps the best weights."""
         if self.judged is None:
             return {}
         weights = {name: value.cpu().clone() for name, value in self.state.average.state_dict().items()}

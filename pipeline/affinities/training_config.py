@@ -111,7 +111,7 @@ class TrainingConfig(BaseModel):
 
 
 def learning_rate(step: int, config: TrainingConfig, seconds: float = 0.0) -> float:
-    """The rate of a step, the first of which is number 0: a linear rise, then what the schedule says.
+    """Returns the rate of a step, counted from 0: a linear rise, then what the schedule says.
 
     Args:
         step: its number.

@@ -51,7 +51,7 @@ def read_progress(path: Path) -> Progress:
 
 
 class TrainingState:
-    """A network on its way: its weights, their moving averages, the optimiser and the step that comes next.
+    """Holds a network on its way: its weights, their moving averages, the optimiser and the step that comes next.
 
     The order in which it is built is part of the result: what is drawn from the seed is drawn first.
 

@@ -17,7 +17,7 @@ from .network_config import NetworkConfig
 
 
 class Module(nn.Module):
-    """Three convolutions with a skip from the first one's output to the sum before the last normalisation."""
+    """Computes three convolutions, with a skip from the first one's output to the sum before the last normalisation."""
 
     def __init__(self, inputs: int, outputs: int, config: NetworkConfig) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Enlarge(nn.Module):
 
 
 class ResidualSymmetricUNet(nn.Module):
-    """Grey values in, one logit of affinity a channel out, at the same resolution.
+    """Turns grey values into logits of affinities, one for each channel, at the same resolution.
 
     The input has the shape (N, 1, Z, Y, X) with Z, Y, X divisible by `config.multiple`; the output has the shape
     (N, C, Z, Y, X) with one channel an offset: the logit at p is that of the edge between p and p − offset. Logits of
@@ -102,7 +102,7 @@ class ResidualSymmetricUNet(nn.Module):
         return subvoxel_shuffle(self.head(x), self.config.stride)
 
     def fold(self, channels: int) -> ResidualSymmetricUNet:
-        """The network for inference, in place: normalisations inside their convolutions, the first channels only."""
+        """Folds the network for inference, in place: normalisations into their convolutions, first channels only."""
         self.eval().requires_grad_(False)
         for layer in (self.embed, self.unembed, *self.down, *self.up):
             layer.fold()
@@ -114,7 +114,7 @@ class ResidualSymmetricUNet(nn.Module):
 
 
 def subvoxel_shuffle(x: Tensor, stride: Triple) -> Tensor:
-    """Channels to voxels: (N, C · prod(stride), Z, Y, X) to (N, C, Z · stride z, Y · stride y, X · stride x)."""
+    """Turns channels into voxels: (N, C · prod(stride), Z, Y, X) to (N, C, Z · sz, Y · sy, X · sx)."""
     if stride == (1, 1, 1):
         return x
     (a, b, c), (n, _, z, y, x_) = stride, x.shape

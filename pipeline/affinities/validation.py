@@ -65,7 +65,7 @@ threshold, the highest first."""
 
 @dataclass(frozen=True)
 class Best:
-    """The weights with the best validation score so far.
+    """Keeps the weights with the best validation score so far.
 
     Args:
         score: validation score, see `SegmentationValidation`; 0 is perfect.
@@ -141,7 +141,7 @@ class SegmentationValidation:
 
 
 def middle(box: Box, shape: Triple) -> Box:
-    """The part of a shape, or what there is of it, in the middle of a box."""
+    """Returns the part of a shape, or what there is of it, in the middle of a box."""
     extent = [min(b, s) for b, s in zip(box.shape, shape, strict=True)]
     start = [a + (b - e) // 2 for a, b, e in zip(box.start, box.shape, extent, strict=True)]
     return Box.of_shape(extent, start)

@@ -23,10 +23,10 @@ Source = tuple[int, Triple]
 
 
 class Variant(Orientation):
-    """An orientation in which affinities are predicted."""
+    """Describes an orientation in which affinities are predicted."""
 
     def sources(self, offsets: Offsets) -> tuple[Source, ...]:
-        """For each channel: which of the network's channels holds its edges, and by how much that one is shifted.
+        """Finds for each channel the network's channel that holds its edges, and by how much that one is shifted.
 
         Args:
             offsets: offsets of the channels, the network's and the wanted ones.
@@ -56,11 +56,11 @@ class Variant(Orientation):
 
 
 def variants_of(count: Count) -> tuple[Variant, ...]:
-    """The variants of a patch, itself first: 4 flip y and x, 8 exchange them as well, 16 flip z as well."""
+    """Returns the variants of a patch, itself first: 4 flip y and x, 8 exchange them as well, 16 flip z as well."""
     return tuple(Variant(made.flips, made.transposed) for made in orientations(count))
 
 
-def look(
+def predict_variants(
     network: Callable[[Tensor], Tensor],
     patches: Tensor,
     variants: Sequence[Variant],

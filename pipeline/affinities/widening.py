@@ -21,7 +21,7 @@ def may_widen(old: NetworkConfig, new: NetworkConfig) -> bool:
 
 
 def widen(network: ResidualSymmetricUNet, config: NetworkConfig) -> ResidualSymmetricUNet:
-    """A network of a wider config whose output is that of a trained one.
+    """Returns a network of a wider config whose output is that of a trained one.
 
     Args:
         network: the trained one.

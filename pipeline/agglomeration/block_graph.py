@@ -24,7 +24,7 @@ FACES = tuple(1 << face for face in range(6))
 
 @dataclass(frozen=True)
 class Leaf:
-    """The graph of one block.
+    """Holds the graph of one block.
 
     Args:
         ids: (n,) clusters by their smallest voxel in the block, see `label_fragments`, increasing.
@@ -43,7 +43,7 @@ class Leaf:
 
 
 def grow_leaf(ids: Ids, sizes: Int64s, contacts: Contacts, faces: Faces, rule: JoinRule) -> tuple[Leaf, Int64s]:
-    """The graph of a block whose small supervoxels have joined as far as the block knows.
+    """Returns the graph of a block whose small supervoxels have joined as far as the block knows.
 
     Args:
         ids: (m,) of the fragments in the block, increasing.

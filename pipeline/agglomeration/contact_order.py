@@ -19,7 +19,7 @@ NORMAL, SMALL, SMALL_SIZE, VETO, VETO_SIZE, ANY_SIZES = range(6)
 
 @njit(nogil=True, cache=True)
 def product(a, b):  # type: ignore[no-untyped-def]
-    """High and low half of a 128-bit product."""
+    """Returns high and low half of a 128-bit product."""
     low32 = np.uint64(0xFFFFFFFF)
     half = np.uint64(32)
     a, b = np.uint64(a), np.uint64(b)
@@ -31,7 +31,7 @@ def product(a, b):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def compare(sum1, count1, sum2, count2):  # type: ignore[no-untyped-def]
-    """Sign of sum1 / count1 − sum2 / count2, exact for any 64-bit integers."""
+    """Returns sign of sum1 / count1 − sum2 / count2, exact for any 64-bit integers."""
     high1, low1 = product(sum1, count2)
     high2, low2 = product(sum2, count1)
     if high1 != high2:
@@ -54,7 +54,7 @@ def eligible(score, scale, size1, size2, limits):  # type: ignore[no-untyped-def
 
 @njit(nogil=True, cache=True)
 def quantile_level(histogram, count, quantile):  # type: ignore[no-untyped-def]
-    """The smallest level that at least this many millionths of the edges do not exceed."""
+    """Returns the smallest level that at least this many millionths of the edges do not exceed."""
     below = np.int64(0)
     for level in range(histogram.size):
         below += histogram[level]
@@ -85,7 +85,7 @@ def fill_rows(rows, a, b, total, count, best, histogram, quantile):  # type: ign
 
 @njit(nogil=True, cache=True)
 def score_of(row, levels):  # type: ignore[no-untyped-def]
-    """The score as a fraction: a mean, or with levels a quantile."""
+    """Returns the score as a fraction: a mean, or with levels a quantile."""
     if levels:
         return row[QUANTILE], np.int64(levels - 1)
     return row[SUM], row[COUNT]

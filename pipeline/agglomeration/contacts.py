@@ -26,7 +26,7 @@ MOST_EDGES = 2**32  # of one contact, where a histogram counts them
 
 @dataclass(frozen=True)
 class Contacts:
-    """Contacts between nodes that are named by their index; each pair once, a < b.
+    """Holds contacts between nodes that are named by their index; each pair once, a < b.
 
     Args:
         a, b: (n,) int64, the two nodes.
@@ -53,7 +53,7 @@ class Contacts:
 
     @property
     def best_affinity(self) -> Int64s:
-        """(n,) the largest affinity of each contact, 0…255."""
+        """Returns (n,) the largest affinity of each contact, 0…255."""
         return self.best >> EDGE_BITS
 
     def check_most_edges(self, most_edges: int) -> None:
@@ -75,7 +75,7 @@ class Contacts:
 
     @classmethod
     def concatenate(cls, parts: list[Contacts]) -> Contacts:
-        """All contacts of one part or more, pairs not yet combined; of parts that hold none nothing is copied."""
+        """Joins the contacts of one part or more, pairs not yet combined; of parts that hold none nothing is copied."""
         parts = [part for part in parts if len(part)] or parts[:1]
         if len(parts) == 1:
             return parts[0]
@@ -83,7 +83,7 @@ class Contacts:
         return cls(**joined)
 
     def select(self, keep: npt.NDArray[np.bool_] | Int64s) -> Contacts:
-        """Some of the contacts, by a mask or by their numbers; themselves where a mask keeps all."""
+        """Returns some of the contacts, by a mask or by their numbers; themselves where a mask keeps all."""
         if keep.dtype == np.bool_ and keep.all():
             return self
         return Contacts(**{name: getattr(self, name)[keep] for name in Contacts.__annotations__})
@@ -97,7 +97,7 @@ class Contacts:
 
 
 def level_of_affinity(levels: int) -> npt.NDArray[np.uint8]:
-    """(256,) the level of each affinity: of 0…levels − 1, the nearest to affinity / 255 · (levels − 1).
+    """Returns (256,) the level of each affinity: of 0…levels − 1, the nearest to affinity / 255 · (levels − 1).
 
     Raises:
         RequestError: levels is not 0 or 2…256.
@@ -110,7 +110,7 @@ def level_of_affinity(levels: int) -> npt.NDArray[np.uint8]:
 def interior_contacts(
     labels: npt.NDArray[np.uint32], affinities: npt.NDArray[np.uint8], block: Box, volume: Triple, levels: int = 0
 ) -> Contacts:
-    """Contacts over the voxel edges whose two ends lie in the block. Node i is label i + 1.
+    """Returns contacts over the voxel edges whose two ends lie in the block. Node i is label i + 1.
 
     Args:
         labels: (Z, Y, X) uint32, dense, 0 for background.
@@ -143,7 +143,7 @@ def face_contacts(
     axis: int,
     levels: int = 0,
 ) -> tuple[Contacts, npt.NDArray[np.int64]]:
-    """Contacts and links through the face between two blocks that follow one another along an axis.
+    """Returns contacts and links through the face between two blocks that follow one another along an axis.
 
     Args:
         before: 2-D labels of the last layer of the first block, in the order of the remaining two axes.
@@ -191,7 +191,7 @@ def _as_contacts(
 
 
 def combine(contacts: Contacts) -> Contacts:
-    """One contact for each unordered pair, sorted by (a, b) with a < b; contacts of a node with itself are dropped."""
+    """Combines contacts to one for each unordered pair, sorted, a < b; a node's contacts with itself are dropped."""
     if _are_combined(contacts.a, contacts.b):
         return contacts
     a, b = np.minimum(contacts.a, contacts.b), np.maximum(contacts.a, contacts.b)

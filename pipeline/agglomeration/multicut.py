@@ -36,7 +36,7 @@ _EXTREME = 1e-3  # of a probability: a mean affinity of 0 or 1 still has a finit
 
 
 def costs(contacts: Contacts, rule: MulticutRule) -> Costs:
-    """The cost of each contact: log(p / (1 − p)) + log((1 − bias) / bias), p its mean affinity in [0, 1].
+    """Returns the cost of each contact: log(p / (1 − p)) + log((1 − bias) / bias), p its mean affinity in [0, 1].
 
     Positive costs attract. p is clipped to [0.001, 0.999].
     """
@@ -46,7 +46,7 @@ def costs(contacts: Contacts, rule: MulticutRule) -> Costs:
 
 
 def energy(contacts: Contacts, labels: npt.NDArray[Any], rule: MulticutRule) -> float:
-    """The objective of a partition: the total cost of the contacts that it cuts; less is better.
+    """Returns the objective of a partition: the total cost of the contacts that it cuts; less is better.
 
     Args:
         contacts: between nodes 0…n − 1.
@@ -57,7 +57,7 @@ def energy(contacts: Contacts, labels: npt.NDArray[Any], rule: MulticutRule) -> 
 
 
 def solve(contacts: Contacts, nodes: int, rule: MulticutRule) -> Int64s:
-    """A partition of low energy: (nodes,) the cluster of each node. The same graph gives the same partition."""
+    """Returns a partition of low energy: (nodes,) the cluster of each node. The same graph gives the same partition."""
     return _solve(contacts, costs(contacts, rule), nodes, rule.solver)
 
 

@@ -30,13 +30,13 @@ ALL_FACES = 0b111111
 
 
 def face_bit(axis: int, above: bool) -> int:
-    """The bit of one of a block's six faces in a fragment's mask of faces that it touches."""
+    """Returns the bit of one of a block's six faces in a fragment's mask of faces that it touches."""
     return 1 << (2 * axis + above)
 
 
 @dataclass(frozen=True)
 class Region:
-    """The undecided part of a region's contact graph.
+    """Holds the undecided part of a region's contact graph.
 
     Args:
         ids: (n,) clusters by their smallest fragment id, increasing.
@@ -61,7 +61,7 @@ class Region:
         return replace(self, faces=self.faces & np.uint8(still_open))
 
     def open_faces(self) -> Faces:
-        """For each cluster the open faces that it touches."""
+        """Returns for each cluster the open faces that it touches."""
         touched = np.zeros(len(self.ids), dtype=np.uint8)
         np.bitwise_or.at(touched, self.clusters, self.faces)
         return touched
@@ -174,7 +174,7 @@ def _conclude(given: Region, graph: Region, node_of: Int64s, merges: Merges, dus
 
 
 def look_up(wanted: Ids, known: Ids, values: Ids) -> Ids:
-    """The values of some ids in a table sorted by id.
+    """Returns the values of some ids in a table sorted by id.
 
     Raises:
         TableError: an id is not in the table.

@@ -21,7 +21,7 @@ _STRIP = 64  # rows: what the edges of a strip need stays in the cache
 
 
 def empty_table(nodes: int, room: int, levels: int) -> tuple[npt.NDArray[Any], ...]:
-    """Chains, hash table, pairs, their sums and histograms. NumPy asks for huge pages where compiled code would not."""
+    """Allocates chains, hash table, pairs, their sums and histograms by NumPy, which asks for huge pages."""
     heads = np.full(nodes + 1, -1, dtype=np.int32)
     following = np.empty(room, dtype=np.int32)
     slots = np.full(1 << 12, -1, dtype=np.int32)
@@ -187,7 +187,7 @@ def add_face(table, before, behind, affinities, origin, rows, columns, axis, lev
 
 @njit(nogil=True, cache=True)
 def fill_columns(pairs, sums, columns):  # type: ignore[no-untyped-def]
-    """Pairs of labels and their sums → a, b, sum, count, best."""
+    """Turns pairs of labels and their sums into a, b, sum, count, best."""
     for i in range(columns.shape[1]):
         columns[0, i] = np.int64(pairs[i] >> np.uint64(32)) - 1
         columns[1, i] = np.int64(pairs[i] & np.uint64(0xFFFFFFFF)) - 1

@@ -69,7 +69,7 @@ class Joined:
 
     @property
     def roots(self) -> Int64s:
-        """The nodes that their clusters are named by, increasing."""
+        """Returns the nodes that their clusters are named by, increasing."""
         return np.flatnonzero(self.node == np.arange(len(self.node)))
 
     def gone(self, contacts: Contacts) -> Bools:
@@ -99,7 +99,7 @@ def join_small(contacts: Contacts, sizes: Int64s, faces: Faces, rule: JoinRule) 
 
 
 def linked(a: Int64s, b: Int64s, nodes: int) -> Int64s:
-    """For each node 0…n − 1 the smallest one that it is linked to, over any number of the links a – b."""
+    """Returns for each node 0…n − 1 the smallest one that it is linked to, over any number of the links a – b."""
     roots: Int64s = _linked(a, b, nodes)
     return roots
 

@@ -14,7 +14,7 @@ from .contingency import Labels
 
 
 def halo(tolerance: float, voxel_size: Sequence[float]) -> Triple:
-    """Voxels around a box that ignore_boundaries must see to treat the box as if it saw the whole volume.
+    """Returns voxels around a box that ignore_boundaries must see to treat the box as if it saw the whole volume.
 
     Args:
         tolerance: nm.
@@ -25,7 +25,7 @@ def halo(tolerance: float, voxel_size: Sequence[float]) -> Triple:
 
 
 def ignore_boundaries(truth: Labels, tolerance: float, voxel_size: Sequence[float]) -> Labels:
-    """Truth with background where a boundary of the same section is at most `tolerance` away.
+    """Returns truth with background where a boundary of the same section is at most `tolerance` away.
 
     As in the CREMI challenge: a voxel is on a boundary if one of its four neighbours in the section has another label
     (background is a label too, the edge of the array is not a boundary), and distances are Euclidean.

@@ -9,7 +9,7 @@ from .contingency import Labels
 
 
 def separate_components(truth: Labels) -> npt.NDArray[np.uint64]:
-    """Truth in which every connected component has an id of its own; 0 stays 0.
+    """Returns truth in which every connected component has an id of its own; 0 stays 0.
 
     A neuron can enter a cropped box twice, and no segmentation of that box can know that the two pieces belong
     together. The largest component keeps the object's id, the others get the smallest ids not in use. Voxels that

@@ -10,7 +10,7 @@ Scores need nothing else than such a table.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ Coordinates = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Contingency:
-    """Voxels shared by truth objects and segments, one row a pair, sorted by (truth, segment).
+    """Counts voxels shared by truth objects and segments, one row a pair, sorted by (truth, segment).
 
     Pairs with truth 0 are left out; segment 0 (voxels that the segmentation left unlabelled) is kept.
 
@@ -55,8 +55,16 @@ class Contingency:
     def __len__(self) -> int:
         return len(self.voxels)
 
+    def of_coarser_segments(self, segments: npt.NDArray[np.uint64]) -> Contingency:
+        """Returns the table that counting a coarser segmentation would give.
+
+        Args:
+            segments: (n + 1,) the coarser segment of each label 0…n of this table's segments.
+        """
+        return total([replace(self, segment=segments[self.segment.astype(np.int64)])])
+
     def to_arrays(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Named one-dimensional arrays, as tables.write takes them; coordinates are flattened."""
+        """Returns named one-dimensional arrays, as tables.write takes them; coordinates are flattened."""
         places = {name: getattr(self, name).reshape(-1) for name in ("place", "start", "stop")}
         pairs = {name: getattr(self, name) for name in ("truth", "segment", "voxels")}
         counts = {name: np.array([getattr(self, name)], np.int64) for name in ("scored", "unknown")}
@@ -64,7 +72,7 @@ class Contingency:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[np.generic]]) -> Contingency:
-        """The inverse of to_arrays."""
+        """Returns the inverse of to_arrays."""
         places = {name: arrays[name].astype(np.int64).reshape(-1, 3) for name in ("place", "start", "stop")}
         return cls(
             truth=arrays["truth"].astype(np.uint64),
@@ -79,7 +87,7 @@ class Contingency:
 def count(
     truth: Labels, segments: Labels, *, mask: Mask | None = None, origin: Sequence[int] = (0, 0, 0)
 ) -> Contingency:
-    """The contingency table of two label arrays.
+    """Returns the contingency table of two label arrays.
 
     Args:
         truth: (Z, Y, X) of any integer type, or floats of whole numbers, ids as sparse as you like; 0 and what
@@ -105,7 +113,7 @@ def count(
 
 
 def total(tables: Iterable[Contingency]) -> Contingency:
-    """The sum of the tables of disjoint boxes.
+    """Returns the sum of the tables of disjoint boxes.
 
     Tables are taken one by one and added whenever as many new rows wait as the sum has, so that memory follows the
     rows of the sum, not the number of tables, and the time is that of a few sorts.

@@ -14,7 +14,7 @@ from .rand import sums_by
 
 @dataclass(frozen=True)
 class VariationOfInformation:
-    """Two conditional entropies in bits; 0 is perfect.
+    """Holds two conditional entropies in bits; 0 is perfect.
 
     Args:
         split: H(segmentation | truth), grows with splits.
@@ -26,7 +26,7 @@ class VariationOfInformation:
 
 
 def variation_of_information(table: Contingency) -> VariationOfInformation:
-    """Variation of information (Meilă 2007) over the voxels inside truth objects; truth 0 is ignored.
+    """Computes the variation of information (Meilă 2007) over the voxels inside truth objects; truth 0 is ignored.
 
     Voxels that the segmentation left unlabelled (segment 0) count as one segment, as in the script of the CREMI
     challenge; the adapted Rand error counts the same voxels as singletons.
@@ -43,7 +43,7 @@ def variation_of_information(table: Contingency) -> VariationOfInformation:
 
 
 def cremi_score(information: VariationOfInformation, adapted_rand_error: float) -> float:
-    """The geometric mean of VOI split + merge and the adapted Rand error, by which CREMI ranks; 0 is perfect."""
+    """Returns the geometric mean of VOI and adapted Rand error, by which CREMI ranks; 0 is perfect."""
     return math.sqrt((information.split + information.merge) * adapted_rand_error)
 
 

@@ -13,7 +13,7 @@ from .contingency import Contingency
 
 @dataclass(frozen=True)
 class Split:
-    """A piece of a truth object that lies in another segment than the object's largest piece.
+    """Describes a piece of a truth object that lies in another segment than the object's largest piece.
 
     Args:
         truth: the object.
@@ -34,7 +34,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Merger:
-    """A piece of a segment that lies in another truth object than the segment's largest piece.
+    """Describes a piece of a segment that lies in another truth object than the segment's largest piece.
 
     Args:
         segment: the segment.

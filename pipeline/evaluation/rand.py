@@ -13,7 +13,7 @@ from .contingency import Contingency, check_scorable
 
 @dataclass(frozen=True)
 class AdaptedRand:
-    """Adapted Rand error and the two rates it is made of, all in [0, 1].
+    """Holds the adapted Rand error and the two rates that it is made of, all in [0, 1].
 
     Args:
         error: 1 − 2 · precision · recall / (precision + recall); 0 is perfect.
@@ -27,7 +27,7 @@ class AdaptedRand:
 
 
 def adapted_rand(table: Contingency) -> AdaptedRand:
-    """Adapted Rand error (Arganda-Carreras et al. 2015) as the SNEMI3D challenge computes it.
+    """Computes the adapted Rand error (Arganda-Carreras et al. 2015) as the SNEMI3D challenge computes it.
 
     Only voxels inside truth objects count. Those left unlabelled by the segmentation (segment 0) count as singletons:
     in the challenge's script each adds 1/n to the joined pairs, n being all voxels looked at, truth background
@@ -50,7 +50,7 @@ def adapted_rand(table: Contingency) -> AdaptedRand:
 
 
 def sums_by(ids: npt.NDArray[np.uint64], voxels: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Voxels of each id, in the order of the ids."""
+    """Returns voxels of each id, in the order of the ids."""
     order = np.argsort(ids, kind="stable")
     grouped = ids[order]
     heads = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]][: len(grouped)])
@@ -58,7 +58,7 @@ def sums_by(ids: npt.NDArray[np.uint64], voxels: npt.NDArray[np.int64]) -> npt.N
 
 
 def sum_of_squares(counts: npt.NDArray[np.int64]) -> int:
-    """Σ counts², exact at any size: in 64 bits where it surely fits, in integers without bound elsewhere."""
+    """Returns Σ counts², exact at any size: in 64 bits where it surely fits, in integers without bound elsewhere."""
     if len(counts) == 0:
         return 0
     if int(counts.max()) * int(counts.sum()) < 2**63:

@@ -57,7 +57,7 @@ class Scores:
     unknown_voxels: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """The scores as json.dump takes them: keys as the fields, places and boxes as lists z, y, x."""
+        """Returns the scores as json.dump takes them: keys as the fields, places and boxes as lists z, y, x."""
         return asdict(self)
 
     def _repr_html_(self) -> str:
@@ -69,14 +69,14 @@ class Scores:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Scores:
-        """The inverse of to_json."""
+        """Returns the inverse of to_json."""
         splits = tuple(Split(**_place(entry)) for entry in values["splits"])
         mergers = tuple(Merger(**_place(entry)) for entry in values["mergers"])
         return cls(**{**values, "splits": splits, "mergers": mergers})
 
 
 def score(table: Contingency) -> Scores:
-    """Every score of a contingency table.
+    """Computes every score of a contingency table.
 
     Raises:
         VolumeError: no voxel has a truth label.

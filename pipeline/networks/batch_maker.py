@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class HoldsTensors(Protocol):
-    """An example that can name its arrays."""
+    """Stands for an example that can name its arrays."""
 
     def tensors(self) -> list[Tensor]: ...
 

@@ -30,7 +30,7 @@ Network = TypeVar("Network", bound=BaseModel)
 
 
 class StoredNetwork(BaseModel, Generic[Network]):
-    """Everything about a network but its weights, whatever it computes.
+    """Holds everything about a network but its weights, whatever it computes.
 
     Args:
         network: config that builds the module.
@@ -93,7 +93,7 @@ def user_models() -> Path:
 
 
 def models_by_name(shipped: Path) -> dict[str, tuple[Path, ...]]:
-    """Names that stand for models, in order, and their folders: more than one where a user has taken a shipped name.
+    """Lists names that stand for models, and their folders: more than one where a user has taken a shipped name.
 
     Args:
         shipped: folder of the models that come with petavox.
@@ -106,7 +106,7 @@ def models_by_name(shipped: Path) -> dict[str, tuple[Path, ...]]:
 
 
 def find_folder(name: str | Path, shipped: Path, read: Callable[[Path], object]) -> Path:
-    """The folder of a checkpoint: a path, the name of one of the user's models, or a shipped name such as "snemi3d".
+    """Finds the folder of a checkpoint: a path, the name of a user's model, or a shipped name such as "snemi3d".
 
     Args:
         name: name of the model, or its folder.
@@ -134,7 +134,7 @@ def find_folder(name: str | Path, shipped: Path, read: Callable[[Path], object])
 
 
 def read_config(folder: Path, kind: type[Config]) -> Config:
-    """The config of a checkpoint of some kind of network, without its weights.
+    """Returns the config of a checkpoint of some kind of network, without its weights.
 
     Raises:
         CheckpointError: it is missing or damaged, or of another kind.

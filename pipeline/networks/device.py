@@ -28,7 +28,7 @@ def usable_device() -> Name:
 
 
 class Device:
-    """The CPU, or the GPU that this process sees.
+    """Stands for the CPU, or for the GPU that this process sees.
 
     Args:
         name: "cpu" or "cuda".
@@ -39,7 +39,7 @@ class Device:
         self._uploads: torch.cuda.Stream | None = torch.cuda.Stream() if name == "cuda" else None  # type: ignore[no-untyped-call]
 
     def uploading(self) -> AbstractContextManager[Any]:
-        """A context in which this thread's work waits for nothing that is being computed; it ends with `uploaded`."""
+        """Returns a context in which this thread's work waits for no computing; it ends with `uploaded`."""
         return contextlib.nullcontext() if self._uploads is None else torch.cuda.stream(self._uploads)
 
     def uploaded(self) -> None:

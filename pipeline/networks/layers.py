@@ -11,15 +11,15 @@ from ..geometry import Triple, triple
 
 
 class Foldable(Protocol):
-    """A network that can be made ready for inference."""
+    """Stands for a network that can be made ready for inference."""
 
     def fold(self, channels: int) -> nn.Module:
-        """The network for inference, in place: normalisations inside their convolutions, the first channels only."""
+        """Folds the network for inference, in place: normalisations into their convolutions, first channels only."""
         ...
 
 
 class NormalisedConvolution(nn.Module):
-    """Convolution and batch normalisation, without an activation."""
+    """Computes a convolution and a batch normalisation, without an activation."""
 
     def __init__(self, inputs: int, outputs: int, kernel: Triple, stride: Triple = (1, 1, 1)) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from torch import nn
 
 
 class MovingAverage:
-    """Weights that follow those of a network, all in one pass over them.
+    """Keeps weights that follow those of a network, all in one pass over them.
 
     Args:
         kept: the network of the averaged weights.

@@ -44,7 +44,7 @@ class Normalisation(BaseModel):
 
 
 def as_tensor(grey: NDArray[np.generic]) -> Tensor:
-    """Grey values as a contiguous tensor: bytes as bytes, all else as float32."""
+    """Returns grey values as a contiguous tensor: bytes as bytes, all else as float32."""
     import torch
 
     with np.errstate(over="ignore"):  # a value too large for float32 is infinite there, and treated as such
@@ -71,7 +71,7 @@ def estimate_normalisation(
     sample_shape: Triple = (4, 64, 64),
     seed: int = 0,
 ) -> Normalisation:
-    """Statistics of a volume from boxes drawn evenly over the whole of it, the same for the same seed.
+    """Estimates statistics from boxes drawn evenly over the whole of a volume, the same for the same seed.
 
     Values that are infinite or not a number do not count. Boxes are drawn until enough of their voxels hold image: an
     eighth of all that the first `samples` boxes have.

@@ -31,7 +31,7 @@ Config = TypeVar("Config", bound=StoredNetwork[Any])
 
 
 class LayerGraph:
-    """The nodes of a network's graph, added in the order of its `forward`; values are passed on by name.
+    """Collects the nodes of a network's graph, in the order of its `forward`; values are passed on by name.
 
     Args:
         network: whose weights the graph holds.
@@ -117,7 +117,7 @@ class LayerGraph:
 def read_checkpoint(
     path: Path, kind: type[Config], names: Callable[[Config], Iterable[str]]
 ) -> tuple[Config, dict[str, Tensor], str]:
-    """Config, weights and card of a checkpoint that was exported.
+    """Returns config, weights and card of a checkpoint that was exported.
 
     Args:
         path: path of the ONNX file.

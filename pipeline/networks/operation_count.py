@@ -11,7 +11,7 @@ from ..geometry import Triple
 
 
 def operations_a_voxel(network: nn.Module, patch: Triple) -> float:
-    """Floating-point operations of the convolutions for each voxel of a patch, a product and its addition being two.
+    """Counts floating-point operations of the convolutions for a voxel of a patch; product and addition are two.
 
     Args:
         network: takes (1, 1, Z, Y, X).

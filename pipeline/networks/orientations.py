@@ -27,7 +27,7 @@ class Orientation:
     transposed: bool = False
 
     def apply(self, patches: Tensor) -> Tensor:
-        """Patches (…, Z, Y, X) as the network is to see them."""
+        """Returns patches (…, Z, Y, X) as the network is to see them."""
         flipped = patches.flip([axis - 3 for axis in self.flips])
         return flipped.transpose(-2, -1) if self.transposed else flipped
 
@@ -50,6 +50,6 @@ def orientations(count: Count) -> tuple[Orientation, ...]:
 
 
 def exchanged(lengths: Triple) -> Triple:
-    """Lengths along z, y and x once y and x are exchanged."""
+    """Returns lengths along z, y and x once y and x are exchanged."""
     z, y, x = lengths
     return z, x, y

@@ -28,7 +28,7 @@ sums, are exact in float32."""
 
 
 class Axis(Hashable, Protocol):
-    """Patches along one axis, numbered from 0 in their order."""
+    """Lays patches along one axis, numbered from 0 in their order."""
 
     def start(self, patch: int) -> int:
         """Returns the first voxel of a patch; it may lie outside the volume."""
@@ -45,7 +45,7 @@ class Axis(Hashable, Protocol):
 
 @dataclass(frozen=True)
 class HalfOverlap:
-    """Patch k covers [(k − 1) · half, (k + 1) · half): every voxel lies in two patches.
+    """Lays patch k over [(k − 1) · half, (k + 1) · half): every voxel lies in two patches.
 
     Args:
         patch: length in voxels: even.
@@ -73,7 +73,7 @@ class HalfOverlap:
 
 @dataclass(frozen=True)
 class FreeOverlap:
-    """Each patch overlaps the next by so many voxels; at the volume's ends none reaches out by more than its rim.
+    """Lays patches that overlap by so many voxels; at the volume's ends none reaches out by more than its rim.
 
     Two neighbours blend linearly between their rims, and a patch counts alone where it has no neighbour. The last
     patch, which would reach out further, lies closer to the one before it, and does not count where that one counts
@@ -135,7 +135,7 @@ class FreeOverlap:
 
 @dataclass(frozen=True)
 class Patches:
-    """The shape of patches, and by how much they overlap.
+    """States the shape of patches, and by how much they overlap.
 
     Args:
         shape: in voxels.
@@ -167,7 +167,7 @@ class Patches:
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """Patches over a volume, anchored at its origin; a patch is named by its numbers along z, y and x.
+    """Lays patches over a volume, anchored at its origin; a patch is named by its numbers along z, y and x.
 
     Args:
         patch: shape, in voxels.
@@ -206,7 +206,7 @@ class PatchGrid:
         return Box(self.box(first).start, self.box(last).stop)
 
     def computed(self, block: Box) -> int:
-        """Voxels of all the patches that count in a block."""
+        """Returns voxels of all the patches that count in a block."""
         return prod(len(numbers) for numbers in self._ranges(block)) * prod(self.patch)
 
     def _ranges(self, block: Box) -> list[range]:
@@ -220,7 +220,7 @@ def _weights(axis: Axis, patch: int) -> NDArray[np.float32]:
 
 
 def blending_weights(length: int) -> NDArray[np.float32]:
-    """Weights of the voxels along one axis of a patch; those of two patches that overlap by half add up to 1.
+    """Returns weights of the voxels along one axis of a patch; those of two patches that overlap by half add up to 1.
 
     The bump log w = −(u (1 − u))^−1.5 with u = (i + 1) / (n + 1) of Lee et al. 2017 (arXiv 1706.00120), divided by its
     sum over the two patches. The bump of a patch is the product over its axes, and so is the sum over all the patches

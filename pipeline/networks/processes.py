@@ -54,7 +54,7 @@ class Processes:
         return range(self.number, batch, self.count)
 
     def total(self, found: Tensor) -> Tensor:
-        """The sum over all processes, through which no gradient flows."""
+        """Returns the sum over all processes, through which no gradient flows."""
         if self.count == 1:
             return found
         found = found.detach().clone()
@@ -62,7 +62,7 @@ class Processes:
         return found
 
     def parallel(self, network: nn.Module) -> nn.Module:
-        """The network so that its gradients are the means over all processes; itself where there is one."""
+        """Returns the network so that its gradients are the means over all processes; itself where there is one."""
         if self.count == 1:
             return network
         share_normalisation(network)
@@ -70,7 +70,7 @@ class Processes:
 
 
 def current_processes() -> Processes:
-    """The processes that have been joined, or this one alone."""
+    """Returns the processes that have been joined, or this one alone."""
     if not torch.distributed.is_initialized():
         return Processes()
     return Processes(torch.distributed.get_rank(), torch.distributed.get_world_size())
@@ -96,7 +96,7 @@ def joined_processes(device: str) -> Iterator[Processes]:
 
 
 class Sum(torch.autograd.Function):
-    """The sum of a tensor over all processes, each of which needs the gradients that all of them find for it."""
+    """Adds up a tensor over all processes, each of which needs the gradients that all of them find for it."""
 
     @staticmethod
     def forward(ctx: Any, found: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class Sum(torch.autograd.Function):
 
 
 class SharedBatchNorm(nn.BatchNorm3d):
-    """Batch normalisation by the patches of all processes, on any device; torch's SyncBatchNorm asks for a GPU.
+    """Normalises by the patches of all processes, on any device; torch's SyncBatchNorm asks for a GPU.
 
     All processes must have patches of one shape.
     """

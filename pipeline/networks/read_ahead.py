@@ -23,7 +23,7 @@ Places = NDArray[np.int64]
 
 
 class Image:
-    """Grey values of a box that may reach outside the volume, where they are mirrored; a patch is a view of them.
+    """Holds grey values of a box that may reach outside the volume, where they are mirrored; patches are views of them.
 
     Args:
         span: the box.
@@ -112,7 +112,7 @@ def reading(
     device: Device,
     fill_value: float | None = None,
 ) -> Iterator[Image]:
-    """An image that is being read.
+    """Returns an image that is being read.
 
     Args:
         read: gives the grey values (Z, Y, X) of a box inside the volume; called in another thread, for one slab after

@@ -30,7 +30,7 @@ def uniform(key: np.uint64, stream: int) -> float:
 
 @njit("UniTuple(float64, 3)(uint64)", cache=True, nogil=True)
 def signed_thirds(h: np.uint64) -> tuple[float, float, float]:
-    """Three numbers of [−1, 1) from three disjoint groups of 21 bits of one hash."""
+    """Returns three numbers of [−1, 1) from three disjoint groups of 21 bits of one hash."""
     scale = 2.0**-20
     return (
         float(h & _LOW21) * scale - 1.0,

@@ -104,7 +104,7 @@ def expose(
     grey: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """Grey levels as the camera gives them: contrast of the section, darkness of a fold, shot noise, uint8.
+    """Returns grey levels as the camera gives them: contrast of the section, darkness of a fold, shot noise, uint8.
 
     Args:
         light: gain, offset of the section. grey: with MARGIN pixels around `out`. y0, x0: pixel of out's first element.

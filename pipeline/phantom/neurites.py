@@ -325,7 +325,7 @@ def _spines(
 def capsules(
     seed: np.uint64, thickness: float, low: np.ndarray, high: np.ndarray, rows: np.ndarray, labels: np.ndarray
 ) -> int:
-    """Every capsule that comes into the region [low, high) of straight tissue space, always in the same order.
+    """Returns every capsule that comes into the region [low, high) of straight tissue space, always in the same order.
 
     Args:
         thickness: thickness of a slab, and so the side of the largest prism, nm.

@@ -80,7 +80,7 @@ def warp(
     ny: int,
     nx: int,
 ) -> np.ndarray:
-    """Straight tissue coordinates, nm, of a lattice of one section: (ny, nx, 6), the last three their change along z.
+    """Returns straight tissue coordinates, nm, of a lattice of a section: (ny, nx, 6), the last three by z.
 
     Args:
         rotation: (3, 3), rows t0, t1, n in z, y, x.
@@ -115,7 +115,7 @@ def warp(
 
 @njit(cache=True, nogil=True, inline="always")
 def fold_distance(section: np.ndarray, y: float, x: float) -> float:
-    """Signed distance, nm, from the wavy line of a section's fold; lines repeat every 40 µm."""
+    """Returns signed distance, nm, from the wavy line of a section's fold; lines repeat every 40 µm."""
     across = section[3] * y + section[4] * x - section[2]
     along = section[3] * x - section[4] * y
     across += 180.0 * math.sin(along / 1700.0) + 60.0 * math.sin(along / 520.0)

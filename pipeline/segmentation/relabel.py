@@ -14,7 +14,7 @@ from ..errors import TableError
 def relabel(
     labels: npt.NDArray[np.uint32], table: npt.NDArray[Any], out: npt.NDArray[Any] | None = None
 ) -> npt.NDArray[Any]:
-    """table[labels], checked.
+    """Returns table[labels], checked.
 
     Args:
         labels: dense labels of any shape, 0…n.

@@ -29,7 +29,7 @@ FOREGROUND = 8  # beside one bit a channel in the flags of `_pick`
 
 @dataclass(frozen=True)
 class Fragments:
-    """The part of a volume's supervoxels that lies in one block.
+    """Holds the part of a volume's supervoxels that lies in one block.
 
     Args:
         labels: (Z, Y, X) uint32, 0 for background, else 1…n dense in the block.
@@ -98,7 +98,7 @@ def label_fragments(
 
 
 def fragments_of(picked: npt.NDArray[np.uint8], block: Box, volume: Triple) -> Fragments:
-    """The components of picked voxel edges in a block.
+    """Returns the components of picked voxel edges in a block.
 
     Args:
         picked: (Z, Y, X) uint8 over the block: bit c where the edge of channel c is picked, `FOREGROUND` where the
@@ -118,7 +118,7 @@ def fragments_of(picked: npt.NDArray[np.uint8], block: Box, volume: Triple) -> F
 
 
 def linear_indices(inside: npt.NDArray[np.int64], block: Box, volume: Triple) -> npt.NDArray[np.uint64]:
-    """Linear indices in the volume of voxels given by their linear indices in a block."""
+    """Returns linear indices in the volume of voxels given by their linear indices in a block."""
     _, ny, nx = block.shape
     z = inside // (ny * nx) + block.start[0]
     y = inside // nx % ny + block.start[1]

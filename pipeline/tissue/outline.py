@@ -69,7 +69,7 @@ def outline(structure: npt.NDArray[np.float32], threshold: float | None = None, 
 
 
 def tell_apart(structure: npt.NDArray[np.float32]) -> float | None:
-    """The structure half way, in octaves, between typical cells of two sorts; None where there is one sort alone.
+    """Finds the structure half way, in octaves, between typical cells of two sorts; None if there is one sort.
 
     Otsu's method, on the logarithm, says which cells are of which sort. Typical are their medians, so that it does not
     matter how many there are of each, nor how many lie across the border.

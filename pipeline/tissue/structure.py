@@ -30,7 +30,7 @@ def cells_of(shape: Triple, cell: Triple) -> Triple:
 def structure_of_cells(
     grey: npt.NDArray[np.generic], cell: Triple, fill_value: float | None = None
 ) -> npt.NDArray[np.float32]:
-    """The structure of each cell of an array in grey levels, `NO_IMAGE` where a cell holds none.
+    """Returns the structure of each cell of an array in grey levels, `NO_IMAGE` where a cell holds none.
 
     Args:
         grey: (Z, Y, X), all voxels of some cells.

@@ -12,7 +12,7 @@ Where = tuple[slice, ...]
 
 
 class StoredArray(Protocol):
-    """An array in storage; indices count from 0 along every axis.
+    """Stands for an array in storage; indices count from 0 along every axis.
 
     Attributes:
         shape: of the array.
@@ -33,17 +33,17 @@ class StoredArray(Protocol):
     def shard(self) -> tuple[int, ...]: ...
 
     def read(self, where: Where) -> np.ndarray:
-        """The voxels of a box, in C order."""
+        """Returns the voxels of a box, in C order."""
 
     def write(self, where: Where, voxels: np.ndarray) -> None:
         """Put voxels into a box."""
 
     def arranged(self, order: Sequence[int], indices: Sequence[int]) -> StoredArray:
-        """The array with its axes in another order, of which the first are taken at one index each."""
+        """Returns the array with its axes in another order, of which the first are taken at one index each."""
 
 
 class TensorStoreArray:
-    """An array that TensorStore reads and writes."""
+    """Reads and writes an array by TensorStore."""
 
     def __init__(self, store: Any) -> None:
         import tensorstore as ts
@@ -88,7 +88,7 @@ class TensorStoreArray:
 
 @dataclass(frozen=True)
 class ReadArray:
-    """An array that a function reads, for reading only.
+    """Reads an array by a function; nothing is written.
 
     Args:
         shape, dtype, fill_value, chunk, shard: see `StoredArray`; the type in native byte order.
@@ -124,7 +124,7 @@ class ReadArray:
 
 @dataclass(frozen=True)
 class Opened:
-    """An array with what its store says of its axes.
+    """Holds an array with what its store says of its axes.
 
     Args:
         array: in its own order.

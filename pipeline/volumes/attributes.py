@@ -19,7 +19,7 @@ MOST_CHANNELS = 100
 
 
 def named_axes(attributes: Document, rank: int, *, x_first: bool = False) -> tuple[str, ...]:
-    """The axes that attributes name, in the array's own order; empty where they name none of this rank.
+    """Returns the axes that attributes name, in the array's own order; empty where they name none of this rank.
 
     Args:
         attributes: of the array.
@@ -34,7 +34,7 @@ def named_axes(attributes: Document, rank: int, *, x_first: bool = False) -> tup
 
 
 def unnamed_axes(shape: Sequence[int]) -> tuple[str, ...]:
-    """The axes that an array in C order is taken to have where nothing is said: z, y, x, or c, z, y, x.
+    """Returns the axes that an array in C order is taken to have where nothing is said: z, y, x, or c, z, y, x.
 
     Empty where four axes are rather z, y, x, c: a short last one, or a long first one.
     """
@@ -46,7 +46,7 @@ def unnamed_axes(shape: Sequence[int]) -> tuple[str, ...]:
 
 
 def attribute_frame(axes: tuple[str, ...], attributes: Document) -> Frame:
-    """A frame as funlib, Paintera, CREMI, N5 viewer, COSEM and ilastik write it.
+    """Returns a frame as funlib, Paintera, CREMI, N5 viewer, COSEM and ilastik write it.
 
     Keys are `voxel_size` or `resolution` (nm unless `units` or `unit` says otherwise), `pixelResolution`, `transform`,
     `element_size_um` and their relatives; `offset` or `translation` in the same unit. Values follow the axes.

@@ -24,7 +24,7 @@ PRECOMPUTED = re.compile(r"-?\d+--?\d+_-?\d+--?\d+_-?\d+--?\d+")
 
 
 def chunk_names(folder: Path, depth: int) -> list[str]:
-    """Paths of some files below a folder that may be chunks, relative to it, at most so many folders deep."""
+    """Returns paths of some files below a folder that may be chunks, relative to it, at most so many folders deep."""
     try:
         with os.scandir(folder) as scan:
             entries = list(itertools.islice((e for e in scan if re.match(r"-?\d|c$|c\.", e.name)), _LOOKED_AT))
@@ -38,7 +38,7 @@ def chunk_names(folder: Path, depth: int) -> list[str]:
 
 
 def styles_of(names: Iterable[str], rank: int) -> set[str]:
-    """The styles in which chunks of an array of so many axes are named; empty where there is none."""
+    """Returns the styles in which chunks of an array of so many axes are named; empty where there is none."""
     if rank < 2:
         return set()  # both separators give the same names
     patterns = {style: re.compile(pattern % (rank - 1)) for style, pattern in STYLES.items()}
@@ -47,11 +47,11 @@ def styles_of(names: Iterable[str], rank: int) -> set[str]:
 
 
 def packings_of(names: Iterable[str]) -> set[str]:
-    """The endings in `PACKED` that chunks have."""
+    """Returns the endings in `PACKED` that chunks have."""
     return {without_packing(name)[1] for name in names} - {""}
 
 
 def without_packing(name: str) -> tuple[str, str]:
-    """A chunk's name and the ending in `PACKED` that it has, or none."""
+    """Returns a chunk's name and the ending in `PACKED` that it has, or none."""
     ending = next((ending for ending in PACKED if name.endswith(ending)), "")
     return name.removesuffix(ending), ending

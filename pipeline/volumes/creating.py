@@ -13,7 +13,7 @@ from .metadata import SPATIAL
 from .ngff import ome_attributes
 from .opening import open_volume
 from .spec import VolumeSpec
-from .stores import FAILURES, Place, context, look, storage_error
+from .stores import FAILURES, Location, context, read_documents, storage_error
 from .volume import Volume
 
 LEVEL = "0"  # the full resolution of an OME-Zarr image
@@ -34,8 +34,8 @@ def create_volume(path: str | Path, spec: VolumeSpec) -> Volume:
     """
     import tensorstore as ts
 
-    place = Place.of(path)
-    found = look(place)
+    place = Location.of(path)
+    found = read_documents(place)
     if found.documents:
         volume = open_volume(path, writable=True)
         different = volume.spec.differences(spec)

@@ -14,7 +14,7 @@ TOLERANCE = 1e-3
 
 
 class Framed(Protocol):
-    """A volume as far as its frame goes: an open one, or one that is still to be made."""
+    """Stands for a volume as far as its frame goes: an open one, or one that is still to be made."""
 
     @property
     def path(self) -> str: ...
@@ -24,7 +24,7 @@ class Framed(Protocol):
 
 
 class Planned(NamedTuple):
-    """A volume that need not exist yet."""
+    """Describes a volume that need not exist yet."""
 
     path: str
     spec: VolumeSpec
@@ -72,7 +72,7 @@ def check_mask(mask: Framed, volume: Framed) -> None:
 
 
 def place_in(part: Framed, whole: Framed) -> Triple:
-    """Where the first voxel of a volume lies in another one, by the positions of both in nm: voxels z, y, x.
+    """Returns where the first voxel of a volume lies in another one, by the positions of both in nm: voxels z, y, x.
 
     Raises:
         VolumeError: it lies between voxels.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import PetavoxError
 from .ngff import images
-from .stores import DOCUMENTS, Found, Place, look
+from .stores import DOCUMENTS, Found, Location, read_documents
 
 MOST_NAMED = 12
 _DEEPEST = 4
@@ -16,7 +16,7 @@ _MOST_FOLDERS = 300
 
 
 def volumes_below(folder: Path) -> list[str]:
-    """Paths of OME-NGFF images and other arrays below a folder, with their shapes in storage; some of them if many.
+    """Lists OME-NGFF images and other arrays below a folder, with their shapes in storage; some of them if many.
 
     Only local folders are looked through, and no more than a few hundred of them.
     """
@@ -46,7 +46,7 @@ def _walk(folder: Path) -> Iterator[tuple[Path, Found]]:
         try:
             with os.scandir(path) as scan:
                 entries = [entry for entry, _ in zip(scan, range(1000), strict=False)]
-            found = look(Place(str(path))) if {e.name for e in entries} & set(DOCUMENTS) else None
+            found = read_documents(Location(str(path))) if {e.name for e in entries} & set(DOCUMENTS) else None
         except (OSError, PetavoxError):
             continue
         if found is not None and (found.array_format or images(found.attributes)):

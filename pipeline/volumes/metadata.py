@@ -39,12 +39,12 @@ class Frame:
 
     @property
     def voxel_size(self) -> Nanometres | None:
-        """nm, z y x; None where an axis is not known."""
+        """Returns nm, z y x; None where an axis is not known."""
         return _three(self.size)
 
     @property
     def origin(self) -> Nanometres:
-        """Position of the first voxel in nm, z y x; 0 where nothing is said."""
+        """Returns position of the first voxel in nm, z y x; 0 where nothing is said."""
         return _three(self.translation) or (0.0, 0.0, 0.0)
 
 
@@ -53,12 +53,12 @@ def _three(lengths: Mapping[str, float]) -> Nanometres | None:
 
 
 def axis_letters(names: Sequence[str]) -> tuple[str, ...]:
-    """Axis names in one letter each, lower case."""
+    """Returns axis names in one letter each, lower case."""
     return tuple(AXIS_NAMES.get(str(n).lower(), str(n).lower()) for n in names)
 
 
 def numbers(values: object) -> list[float] | None:
-    """Finite numbers out of a list of JSON, or None where it is something else."""
+    """Returns finite numbers out of a list of JSON, or None where it is something else."""
     if not isinstance(values, list) or not values:
         return None
     good = all(isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e300 for v in values)
@@ -68,7 +68,7 @@ def numbers(values: object) -> list[float] | None:
 def lengths_in_nm(
     axes: Sequence[str], values: Sequence[float], units: Mapping[str, object]
 ) -> tuple[dict[str, float], str]:
-    """Lengths along the spatial axes in nm, and why they are none, if so.
+    """Returns lengths along the spatial axes in nm, and why they are none, if so.
 
     Args:
         axes: names of the axes.
@@ -93,7 +93,7 @@ def _no_length(unit: object) -> str:
 
 
 def impossible(size: Mapping[str, float]) -> str:
-    """Why lengths cannot be those of a voxel; empty if they can."""
+    """Says why lengths cannot be those of a voxel; empty if they can."""
     wrong = [f"{length:g} nm along {name}" for name, length in size.items() if not 0 < length < math.inf]
     return f"it would be {', '.join(wrong)}" if wrong else ""
 
@@ -162,7 +162,7 @@ def _misfit(axes: tuple[str, ...], shape: Sequence[int], path: str, *, unique: b
 
 
 def affinity_offsets(attributes: Document, where: str) -> tuple[Triple, ...] | None:
-    """The offsets of affinity channels, in our convention: channel c at p is the edge of p and p − offset.
+    """Returns the offsets of affinity channels, in our convention: channel c at p is the edge of p and p − offset.
 
     Other tools (funlib, volara, affogato) write a neighbourhood that is added to p, so theirs change sign.
 

@@ -16,7 +16,7 @@ ARRAY_KEYS = ("dimensions", "blockSize", "dataType", "compression", "compression
 
 
 def n5_frame(axes: tuple[str, ...], name: str, own: Document, above: Sequence[Document], first: Document) -> Frame:
-    """The frame of an N5 array in its own attributes, or else in those of the groups above.
+    """Returns the frame of an N5 array in its own attributes, or else in those of the groups above.
 
     A level of a pyramid has the size of the full resolution times its `downsamplingFactors`, and its first voxel lies
     in the middle of the voxels that it was made of.

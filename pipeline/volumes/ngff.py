@@ -15,14 +15,14 @@ BEFORE_AXES = ("t", "c", "z", "y", "x")
 
 
 def images(attributes: Document) -> list[Document]:
-    """The multiscale images of a group that have a level; from version 0.5 on they lie under `ome`."""
+    """Returns the multiscale images of a group that have a level; from version 0.5 on they lie under `ome`."""
     ome = attributes.get("ome")
     found = _documents(ome.get("multiscales")) if isinstance(ome, dict) else []
     return [image for image in found or _documents(attributes.get("multiscales")) if levels(image)]
 
 
 def levels(image: Document) -> list[str]:
-    """The paths of an image's arrays, the finest first."""
+    """Returns the paths of an image's arrays, the finest first."""
     return [path.strip("/") for d in _documents(image.get("datasets")) if isinstance(path := d.get("path"), str)]
 
 
@@ -42,7 +42,7 @@ def finer_levels(image: Document) -> tuple[str, ...]:
 
 
 def ome_frame(image: Document, level: str, rank: int, named: tuple[str, ...] | None = None) -> Frame | None:
-    """The frame of one level of an image, or None if it has no such level.
+    """Returns the frame of one level of an image, or None if it has no such level.
 
     Args:
         image: an entry of `multiscales`.
@@ -163,7 +163,7 @@ def _name(value: object) -> str:
 
 
 def ome_attributes(spec: VolumeSpec, name: str) -> Document:
-    """The attributes of an OME-Zarr 0.5 group that holds a volume as its level `0`."""
+    """Returns the attributes of an OME-Zarr 0.5 group that holds a volume as its level `0`."""
     axes: list[Document] = [{"name": n, "type": "space", "unit": "nanometer"} for n in SPATIAL]
     size, translation = list(spec.voxel_size), list(spec.translation)
     if spec.channels is not None:

@@ -20,7 +20,7 @@ from .n5 import n5_frame
 from .ngff import finer_levels, images, levels, ome_frame
 from .plausible import size_remarks
 from .spec import DTYPES, Nanometres, VolumeSpec, nanometres
-from .stores import THREADS, Document, Found, Place, look, missing
+from .stores import THREADS, Document, Found, Location, missing, read_documents
 from .volume import Volume
 
 LARGEST_CHUNK = 1 << 32
@@ -60,7 +60,7 @@ def open_volume(
         VolumeError: nothing is there, or its axes, voxel size or type are missing or cannot be used.
         StorageError: the storage failed.
     """
-    target = _find(Place.of(path))
+    target = _find(Location.of(path))
     opened = open_array(target.array, writable=writable, threads=threads)
     _check_chunk(opened.array, target.named)
     named = None if axes is None else axis_letters(list(axes))
@@ -107,7 +107,7 @@ def _metadata(target: _Target, opened: Opened, axes: tuple[str, ...] | None) -> 
 
 
 def no_voxel_size(path: str, doubt: str = "") -> str:
-    """The message that asks for a voxel size, with why what is there is none."""
+    """Returns the message that asks for a voxel size, with why what is there is none."""
     why = f" ({doubt})" if doubt else ""
     return (
         f"{path} does not say its voxel size, or not its unit{why}. Say it in nm (z, y, x): in a recipe, beside the "
@@ -141,8 +141,8 @@ class _Target:
         return (self.array,) if self.group is None else (self.array, self.group)
 
 
-def _find(place: Place) -> _Target:
-    found = look(place)
+def _find(place: Location) -> _Target:
+    found = read_documents(place)
     if found.array_format is not None:
         return _with_groups(place, found)
     if not found.is_group:
@@ -151,7 +151,7 @@ def _find(place: Place) -> _Target:
     level = levels(of_group[0])[0] if of_group else "s0"
     if ".." in level.split("/"):
         raise VolumeError(f"The levels of an image lie inside its group; {place.path} names {level}.")
-    inner = look(place / level)
+    inner = read_documents(place / level)
     if inner.array_format is None:
         only = _only_image(found) if not of_group else None
         if only is not None:
@@ -167,7 +167,7 @@ def _raise(error: VolumeError) -> _Target:
     raise error
 
 
-def _no_level(place: Place, level: str | None) -> str:
+def _no_level(place: Location, level: str | None) -> str:
     meant = "it is not an OME-NGFF image and has no array s0" if level is None else f"its level {level} is missing"
     named = sentence(Path(place.path)) if place.is_local else ""
     return f"{place.path} is a group, but {meant}.{named or f' Name one of its arrays: {place.path}/…'}"
@@ -179,20 +179,20 @@ def _only_image(found: Found) -> str | None:
     ome = found.attributes.get("ome")
     if layout is None and not (isinstance(ome, dict) and "bioformats2raw.layout" in ome):
         return None
-    there = [name for name in ("0", "1") if images(look(found.place / name).attributes)]
+    there = [name for name in ("0", "1") if images(read_documents(found.place / name).attributes)]
     return there[0] if len(there) == 1 else None
 
 
-def _scale(place: Place) -> _Target | None:
+def _scale(place: Location) -> _Target | None:
     """A precomputed volume at the scale whose folder is named, as in em/12_12_30."""
     above = place.parent
-    found = look(above) if above is not None else None
+    found = read_documents(above) if above is not None else None
     if found is None or place.name not in found.scales:
         return None
     return _Target(place.path, replace(found, scale=place.name))
 
 
-def _with_groups(place: Place, found: Found) -> _Target:
+def _with_groups(place: Location, found: Found) -> _Target:
     """An array opened by its own path has its axes and voxel size perhaps in a group one or two folders above."""
     level, here, above = "", place, []
     for _ in range(_ABOVE):
@@ -201,7 +201,7 @@ def _with_groups(place: Place, found: Found) -> _Target:
             break
         here = parent
         try:
-            group = look(here)
+            group = read_documents(here)
         except (StorageError, VolumeError):  # the folder above may be closed to us, or be no group; the array is open
             break
         above.append(group)
@@ -233,12 +233,12 @@ def _frame(target: _Target, opened: Opened, axes: tuple[str, ...] | None) -> Fra
     return frame if group.voxel_size is None else replace(group, remarks=(said,))
 
 
-def _first_level(place: Place) -> Document:
+def _first_level(place: Location) -> Document:
     """The attributes of level s0 beside a level of an N5 pyramid."""
     if place.parent is None or place.name == "s0" or not place.name.startswith("s"):
         return {}
     try:
-        return look(place.parent / "s0").attributes
+        return read_documents(place.parent / "s0").attributes
     except (StorageError, VolumeError):
         return {}
 

@@ -25,7 +25,7 @@ ChunkName = Callable[[tuple[int, ...]], str]
 
 
 def packed_array(folder: Path, spec: Document, documents: dict[str, Document], name: ChunkName) -> ReadArray:
-    """An array whose chunks lie packed, as NAME.gz or gzipped under their own name; plain ones may lie among them.
+    """Opens an array whose chunks lie packed, as NAME.gz or gzipped under their own name; some may be plain.
 
     Args:
         folder: of the array's metadata.

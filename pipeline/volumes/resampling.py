@@ -15,7 +15,7 @@ _TIE = 1e-6
 
 
 def read_nearest_voxels(values: Volume, volume: Volume, box: Box) -> npt.NDArray[np.generic]:
-    """The values of a volume at the voxels of a box of another one, by physical position; no channels.
+    """Returns the values of a volume at the voxels of a box of another one, by physical position; no channels.
 
     The result at a voxel depends on its place alone, not on the box. Beyond its ends a volume goes on for one of its
     voxels as it ends; then there is 0.
@@ -90,7 +90,7 @@ def _extent(volume: Volume, box: Box, axis: int) -> tuple[float, float]:
 
 
 def coarse_centre(volume: Volume, factors: tuple[int, int, int]) -> Nanometres:
-    """The centre, in nm, of the first of the cells that so many voxels of a volume along each axis make up."""
+    """Returns the centre, in nm, of the first of the cells that so many voxels of a volume along each axis make up."""
     lengths = zip(volume.first_centre, volume.spec.voxel_size, factors, strict=True)
     z, y, x = (first + (factor - 1) / 2 * size for first, size, factor in lengths)
     return z, y, x

@@ -25,7 +25,7 @@ from ..errors import VolumeError
 from .ngff import images, levels
 from .opening import open_volume
 from .spec import nanometres
-from .stores import THREADS, Place, look
+from .stores import THREADS, Location, read_documents
 from .volume import Volume
 
 LAID_OVER = ("level", "voxel_size", "axes", "offset_nm", "offset_voxels", "channel")
@@ -33,7 +33,7 @@ LAID_OVER = ("level", "voxel_size", "axes", "offset_nm", "offset_voxels", "chann
 
 
 class VolumeSource(BaseModel):
-    """A volume by its path, and what counts instead of what its metadata say.
+    """Names a volume by its path, and what counts instead of what its metadata say.
 
     A path alone stands for one over which nothing is laid, in recipes, in configs, and where it is written down.
 
@@ -59,7 +59,7 @@ class VolumeSource(BaseModel):
 
     @classmethod
     def of(cls, named: str | Path | VolumeSource) -> VolumeSource:
-        """A path as a source; a source as it is."""
+        """Returns a path as a source; a source as it is."""
         return named if isinstance(named, VolumeSource) else cls(path=str(named))
 
     @model_validator(mode="before")
@@ -96,7 +96,7 @@ class VolumeSource(BaseModel):
         return {name: value for name, value in values if value is not None}
 
     def open(self, *, threads: int = THREADS) -> Volume:
-        """The volume, for reading.
+        """Returns the volume, for reading.
 
         Args:
             threads: see `open_volume`.
@@ -104,7 +104,7 @@ class VolumeSource(BaseModel):
         Raises:
             VolumeError, StorageError: see `open_volume`; or there is no such level.
         """
-        path = self.path if self.level is None else _level(Place.of(self.path), self.level)
+        path = self.path if self.level is None else _level(Location.of(self.path), self.level)
         volume = open_volume(path, voxel_size=self.voxel_size, axes=self.axes, channel=self.channel, threads=threads)
         size = volume.spec.voxel_size
         if self.offset_voxels is not None:
@@ -119,11 +119,11 @@ class VolumeSource(BaseModel):
 
 
 def absolute_path(path: str, folder: Path) -> str:
-    """A path that was written in a folder, absolute; a URL as it is."""
+    """Returns a path that was written in a folder, absolute; a URL as it is."""
     return path if "://" in path else os.path.normpath(folder / Path(path).expanduser())
 
 
-def _level(place: Place, level: int) -> str:
+def _level(place: Location, level: int) -> str:
     """The path of one array of an image pyramid."""
     names = level_names(place.path)
     if level >= len(names):
@@ -135,12 +135,12 @@ def _level(place: Place, level: int) -> str:
 
 
 def level_names(path: str | Path) -> list[str]:
-    """The arrays of an image pyramid, below its folder, the finest first; none where there is no pyramid.
+    """Returns the arrays of an image pyramid, below its folder, the finest first; none where there is no pyramid.
 
     They are those of an OME-NGFF image, the scales of a precomputed volume, or s0, s1 … of an N5 pyramid.
     """
-    place = Place.of(path)
-    found = look(place)
+    place = Location.of(path)
+    found = read_documents(place)
     if found.scales:
         return found.scales
     if found.array_format is not None:
@@ -148,6 +148,6 @@ def level_names(path: str | Path) -> list[str]:
     for image in images(found.attributes):
         return levels(image)
     names: list[str] = []
-    while look(place / f"s{len(names)}").array_format is not None:
+    while read_documents(place / f"s{len(names)}").array_format is not None:
         names.append(f"s{len(names)}")
     return names

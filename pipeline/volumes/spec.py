@@ -24,7 +24,7 @@ Nanometres = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class VolumeSpec:
-    """Shape, type, place in space and storage units of a volume; validated when made.
+    """States shape, type, place in space and storage units of a volume; validated when made.
 
     Args:
         shape: voxels along z, y, x.
@@ -80,32 +80,32 @@ class VolumeSpec:
 
     @property
     def write_unit(self) -> Triple:
-        """The spatial unit that only one writer may touch at a time: the shard, or else the chunk."""
+        """Returns the spatial unit that only one writer may touch at a time: the shard, or else the chunk."""
         return self.chunk if self.shard is None else self.shard
 
     @property
     def box(self) -> Box:
-        """All voxels."""
+        """Returns all voxels."""
         return Box.of_shape(self.shape)
 
     @property
     def array_shape(self) -> tuple[int, ...]:
-        """Shape of the whole array, channels first where there are any."""
+        """Returns shape of the whole array, channels first where there are any."""
         return self.shape if self.channels is None else (self.channels, *self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole array, uncompressed."""
+        """Returns bytes of the whole array, uncompressed."""
         return math.prod(self.array_shape) * np.dtype(self.dtype).itemsize
 
     def differences(self, other: VolumeSpec) -> list[str]:
-        """One line for each field in which another spec differs: name, this value, that value."""
+        """Returns one line for each field in which another spec differs: name, this value, that value."""
         pairs = ((name, getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__)
         return [f"{name} {mine} / {theirs}" for name, mine, theirs in pairs if mine != theirs]
 
 
 def nanometres(values: Sequence[float]) -> Nanometres:
-    """Three lengths as floats.
+    """Returns three lengths as floats.
 
     Raises:
         VolumeError: there are not three of them.
@@ -117,7 +117,7 @@ def nanometres(values: Sequence[float]) -> Nanometres:
 
 
 def default_chunks(block: Triple, volume: Triple) -> tuple[Triple, Triple]:
-    """Chunk and shard for a volume that is written block by block.
+    """Returns chunk and shard for a volume that is written block by block.
 
     The chunk comes as near to `CHUNK_TARGET` as whole divisions of the block allow; the shard is the block, or an
     equal part of it where the block has more than `SHARD_VOXELS` voxels. Where one block spans the whole axis,

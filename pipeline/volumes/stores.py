@@ -22,7 +22,7 @@ Document = dict[str, Any]
 
 @cache
 def context(threads: int = THREADS) -> Any:
-    """A TensorStore context of this process: a bounded cache, few threads, and retries that come to an end.
+    """Returns a TensorStore context of this process: a bounded cache, few threads, and retries that come to an end.
 
     Args:
         threads: that decode and encode chunks.
@@ -43,8 +43,8 @@ def context(threads: int = THREADS) -> Any:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A folder on a disk or a prefix on a server.
+class Location:
+    """Names a folder on a disk or a prefix on a server.
 
     Args:
         path: absolute path, or URL; no slash at its end.
@@ -53,8 +53,8 @@ class Place:
     path: str
 
     @classmethod
-    def of(cls, path: str | Path) -> Place:
-        """The place that a user names: a path or URL, with or without neuroglancer's prefix for the format."""
+    def of(cls, path: str | Path) -> Location:
+        """Returns the place that a user names: a path or URL, with or without neuroglancer's prefix for the format."""
         text = str(path)
         for prefix in ("precomputed://", "zarr://", "zarr2://", "zarr3://", "n5://"):
             text = text.removeprefix(prefix)
@@ -73,13 +73,13 @@ class Place:
         return self.path.rpartition("/")[2]
 
     @property
-    def parent(self) -> Place | None:
-        """The folder above; None at the top of a disk, bucket or server."""
+    def parent(self) -> Location | None:
+        """Returns the folder above; None at the top of a disk, bucket or server."""
         above, _, name = self.path.rpartition("/")
-        return None if not name or above.endswith(":/") else Place(above)
+        return None if not name or above.endswith(":/") else Location(above)
 
-    def __truediv__(self, name: str) -> Place:
-        return Place(f"{self.path}/{name.strip('/')}")
+    def __truediv__(self, name: str) -> Location:
+        return Location(f"{self.path}/{name.strip('/')}")
 
     @property
     def kvstore(self) -> Document | str:
@@ -87,7 +87,7 @@ class Place:
         return {"driver": "file", "path": self.path + "/"} if self.is_local else self.path + "/"
 
     def open(self) -> Any:
-        """The key-value store of this place."""
+        """Returns the key-value store of this place."""
         import tensorstore as ts
 
         return ts.KvStore.open(self.kvstore, context=context()).result()
@@ -95,7 +95,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Found:
-    """The metadata documents at a place, and the stamp of each: what changes when it is written anew.
+    """Holds the metadata documents at a place, and the stamp of each, which changes when the document is written anew.
 
     Args:
         place: the folder or prefix.
@@ -104,14 +104,14 @@ class Found:
         scale: key of the scale that is meant, of a precomputed volume; its first one unless given.
     """
 
-    place: Place
+    place: Location
     documents: dict[str, Document]
     stamps: dict[str, str]
     scale: str | None = None
 
     @property
     def array_format(self) -> str | None:
-        """TensorStore's name of the format if an array lies here."""
+        """Returns TensorStore's name of the format if an array lies here."""
         documents = self.documents
         if documents.get("zarr.json", {}).get("node_type") == "array":
             return "zarr3"
@@ -129,13 +129,13 @@ class Found:
 
     @property
     def array_document(self) -> Document:
-        """The metadata of the array itself."""
+        """Returns the metadata of the array itself."""
         names = {"zarr3": "zarr.json", "zarr": ".zarray", "n5": "attributes.json", "neuroglancer_precomputed": "info"}
         return self.documents.get(names.get(self.array_format or "", ""), {})
 
     @property
     def attributes(self) -> Document:
-        """Everything that users and tools wrote beside the array or group."""
+        """Returns everything that users and tools wrote beside the array or group."""
         if "zarr.json" in self.documents:
             written = self.documents["zarr.json"].get("attributes")
             return dict(written) if isinstance(written, dict) else {}
@@ -143,12 +143,12 @@ class Found:
 
     @property
     def scales(self) -> list[str]:
-        """Keys of the scales of a precomputed volume, the finest first."""
+        """Returns keys of the scales of a precomputed volume, the finest first."""
         found = self.documents.get("info", {}).get("scales")
         return [str(s.get("key")) for s in found if isinstance(s, dict)] if isinstance(found, list) else []
 
 
-def look(place: Place) -> Found:
+def read_documents(place: Location) -> Found:
     """Read whatever metadata documents lie at a place.
 
     Raises:
@@ -185,15 +185,15 @@ def _parse(text: bytes, where: str) -> Document:
     return document
 
 
-def _stamp(place: Place, name: str, result: Any) -> str:
+def _stamp(place: Location, name: str, result: Any) -> str:
     if not place.is_local:
         return str(result.stamp.generation.hex())
     status = Path(place.path, name).stat()
     return f"{status.st_mtime_ns} {status.st_size}"
 
 
-def missing(place: Place, below: str = "") -> VolumeError:
-    """The error for a place where no volume was found: what was looked for, and what has a similar name.
+def missing(place: Location, below: str = "") -> VolumeError:
+    """Returns the error for a place where no volume was found: what was looked for, and what has a similar name.
 
     Args:
         place: where it was looked for.
@@ -223,7 +223,7 @@ def _listing(path: Path) -> str:
 
 
 def storage_error(error: Exception, action: str, where: str) -> StorageError:
-    """TensorStore's or the system's error as ours: what was tried, where, what the storage said, and the cure."""
+    """Words TensorStore's or the system's error as ours: what was tried, where, what the storage said, and the cure."""
     said = reason(error)
     return StorageError(f"Could not {action} {where}: {said}. {_cure(said)}")
 

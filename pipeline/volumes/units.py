@@ -32,7 +32,7 @@ _PER_VOXEL = re.compile(r"\s*(?:/|per)\s*(?:pixel|px|pix|voxel|vox|vx)s?$", re.I
 
 
 def nanometres_of(unit: object) -> float | None:
-    """The length of a unit in nm, or None where it is no unit of length ("pixel", "", a word that nobody knows).
+    """Returns the length of a unit in nm; None where it is no unit of length ("pixel", "", a word nobody knows).
 
     Capitals count in symbols (Mm is a megametre) and not in names; names may be plural, British or American.
     """

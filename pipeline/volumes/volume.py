@@ -20,7 +20,7 @@ IDENTITY_FILES = 10_000  # files looked at, at most, to notice a rewritten volum
 
 
 class Volume:
-    """An open volume. Made by `open_volume` and `create_volume`; boxes are in voxels from the volume's own origin.
+    """Reads and writes an open volume. Made by `open_volume` and `create_volume`; boxes are in voxels from its origin.
 
     Attributes:
         path: where it lies: an absolute path, or a URL.
@@ -50,7 +50,7 @@ class Volume:
 
     @property
     def first_centre(self) -> Nanometres:
-        """Position in nm of the centre of voxel (0, 0, 0).
+        """Returns position in nm of the centre of voxel (0, 0, 0).
 
         Precomputed, and zarr with a voxel size among its own attributes, state the lower corner, all others the centre.
         """
@@ -62,7 +62,7 @@ class Volume:
         return z, y, x
 
     def read(self, box: Box, channels: slice | None = None) -> np.ndarray:
-        """The voxels of a box: (Z, Y, X), or (C, Z, Y, X) where the volume has channels. A new array.
+        """Returns the voxels of a box: (Z, Y, X), or (C, Z, Y, X) where the volume has channels. A new array.
 
         Args:
             box: inside the volume.
@@ -122,7 +122,7 @@ class Volume:
             )
 
     def identity(self) -> str:
-        """A hash that changes when the volume is replaced or rewritten, without reading a voxel.
+        """Returns a hash that changes when the volume is replaced or rewritten, without reading a voxel.
 
         It covers the address, the array's metadata, and the time stamps of the metadata (remote: the server's
         generation or etag). On a local disk also the name, time stamp and size of the data files, folder by folder

@@ -22,7 +22,7 @@ SAFE = frozenset(
 
 
 def codecs_of(document: Document) -> list[str]:
-    """The codecs and filters of an array's metadata, zarr or N5, inner ones of shards included."""
+    """Returns the codecs and filters of an array's metadata, zarr or N5, inner ones of shards included."""
     found = [document.get("compressor"), document.get("compression"), *_listed(document.get("filters"))]
     names = [str(codec.get("id", codec.get("type"))) for codec in found if isinstance(codec, dict)]
     for codec in _listed(document.get("codecs")):
@@ -34,12 +34,12 @@ def codecs_of(document: Document) -> list[str]:
 
 
 def unsafe_codecs(document: Document) -> list[str]:
-    """Those codecs that are not read."""
+    """Returns those codecs that are not read."""
     return [name for name in codecs_of(document) if name.removeprefix("numcodecs.") not in SAFE]
 
 
 def read_by_zarr_python(path: Path, codecs: list[str]) -> Opened:
-    """A local array by zarr-python.
+    """Returns a local array by zarr-python.
 
     Raises:
         ValueError, KeyError, and whatever else zarr-python raises where it cannot read it either.

@@ -24,8 +24,8 @@ ON_SLURM = pytest.param("slurm", marks=pytest.mark.slurm)
 
 
 def local_place(workers, gpus=0):
-    pools = {"cpu": cluster.Pool(workers, MEMORY), "gpu": cluster.Pool(gpus, MEMORY)}
-    return cluster.Place("local", {pool: size for pool, size in pools.items() if size.workers})
+    pools = {"cpu": cluster.PoolSpec(workers, MEMORY), "gpu": cluster.PoolSpec(gpus, MEMORY)}
+    return cluster.ClusterSpec("local", {pool: size for pool, size in pools.items() if size.workers})
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,9 @@ def started_jobs(slurm_environment, tmp_path_factory):
     size = {"memory": f"{MEMORY // 10**6}MB", "walltime": "1h"}
     cpu = Jobs(partition="cpu", minimum=WORKERS, maximum=WORKERS, **size)
     gpu = GpuJobs(partition="gpu", minimum=1, maximum=1, **size)
-    executor = cluster.start(cluster.Place("slurm", {"cpu": cpu, "gpu": gpu}, tmp_path_factory.mktemp("run")), call)
+    executor = cluster.start(
+        cluster.ClusterSpec("slurm", {"cpu": cpu, "gpu": gpu}, tmp_path_factory.mktemp("run")), call
+    )
     yield executor
     executor.close()
 
@@ -70,7 +72,7 @@ def pooled(request):
 @pytest.fixture(params=["serial", "local", ON_SLURM])
 def executor(request):
     if request.param == "serial":
-        yield cluster.start(cluster.Place("serial"), call)
+        yield cluster.start(cluster.ClusterSpec("serial"), call)
         return
     executor = request.getfixturevalue({"local": "started_local", "slurm": "started_jobs"}[request.param])
     yield with_all_workers(executor)
@@ -239,4 +241,4 @@ def test_a_driver_without_its_scheduler_says_so_and_how_to_go_on():
 
 def test_an_unknown_kind_is_refused_with_those_there_are():
     with pytest.raises(RequestError, match="serial, local, slurm; found 'cloud'"):
-        cluster.start(cluster.Place("cloud"), call)
+        cluster.start(cluster.ClusterSpec("cloud"), call)

@@ -22,7 +22,7 @@ from petavox import cluster
 
 with Path("imports.txt").open("a") as file:
     file.write(__name__ + " ")
-executor = cluster.start(cluster.Place("local", {"cpu": cluster.Pool(2, 600_000_000)}), call)
+executor = cluster.start(cluster.ClusterSpec("local", {"cpu": cluster.PoolSpec(2, 600_000_000)}), call)
 answers = {}
 for number, question in enumerate([("double", 3), ("die once", "marker"), ("die once", "marker"), ("double", 4)]):
     executor.submit(number, "cpu", *question)

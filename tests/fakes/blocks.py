@@ -55,7 +55,7 @@ def run(config: Config, index: Triple) -> Outcome:
     return Outcome(voxels=1, counts={"sum": number})
 
 
-def perform(task: str, config: str, indices: Sequence[Triple], terms: attempt.Terms) -> attempt.Report:
+def perform(task: str, config: str, indices: Sequence[Triple], terms: attempt.Terms) -> attempt.CallReport:
     return attempt.measure(sys.modules[__name__], config, indices, terms)
 
 

@@ -14,7 +14,7 @@ from petavox.cluster.batch.jobs import Jobs
 def main(folder: Path) -> None:
     # More jobs than there is room for: some of them wait.
     jobs = Jobs(partition="gpu", cores=4, memory="600MB", walltime="1h", minimum=2, maximum=2)
-    executor = cluster.start(cluster.Place("slurm", {"cpu": jobs}, folder), call)
+    executor = cluster.start(cluster.ClusterSpec("slurm", {"cpu": jobs}, folder), call)
     while not executor.capacity()["cpu"]:
         executor.completed(0.5)
     executor.submit(0, "cpu", "sleep", 600)

@@ -22,7 +22,7 @@ def main(folder: Path) -> None:
     with locked(folder) as lock, Ledger(folder / "ledger.sqlite", check=lock.check) as ledger:
         ledger.begin()
         ledger.adopt((stage.name, LENGTH, marks[stage.name], {}) for stage in stages)
-        executor = cluster.start(cluster.Place("local", {"cpu": cluster.Pool(2, 10**9)}), blocks.perform)
+        executor = cluster.start(cluster.ClusterSpec("local", {"cpu": cluster.PoolSpec(2, 10**9)}), blocks.perform)
         result = Loop(stages, marks, ledger, Lines(), backoff=0.1).run(executor)
         executor.close()
     sys.exit(result.failed)

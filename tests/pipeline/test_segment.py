@@ -1,32 +1,27 @@
 """Segmenting in memory equals the slow twin; wrong arrays are refused."""
 
+import doctest
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 import petavox
+from petavox.pipeline import segment
+from petavox.pipeline.agglomeration.rules import AgglomerationRule
 from petavox.pipeline.errors import AffinityError, RequestError
 from petavox.pipeline.evaluation.contingency import count
-from petavox.pipeline.segment import SegmentGraph, oversegment, recount, recuts
+from petavox.pipeline.segment import SegmentGraph, falling_thresholds, oversegment
 from petavox.pipeline.thresholds import SCALE, Threshold
 from twins import rules, segmentation, volumes_and_blocks
 
 
-@settings(deadline=None, max_examples=150)
-@given(volumes_and_blocks(), rules())
-def test_segmenting_in_memory_equals_the_slow_twin(case, rules):
-    merge, join = rules.merge, rules.join
-    assume(merge.quantile != Threshold(0))  # refused, as in recipes
-    found = petavox.segment(
-        case.affinities,
-        low=str(case.low),
-        high=str(case.high),
-        join_size=join.size,
-        join_affinity=str(join.affinity),
+def as_asked_for(rules):
+    """The rule as people state it."""
+    merge = rules.merge
+    return AgglomerationRule.of(
         linkage="mean" if merge.quantile is None else "quantile",
         quantile="0.5" if merge.quantile is None else str(merge.quantile),
         levels=rules.levels or 64,
@@ -37,6 +32,16 @@ def test_segmenting_in_memory_equals_the_slow_twin(case, rules):
         veto_threshold=str(merge.veto_threshold),
         dust_size=rules.dust_size,
     )
+
+
+@settings(deadline=None, max_examples=150)
+@given(volumes_and_blocks(), rules())
+def test_segmenting_in_memory_equals_the_slow_twin(case, rules):
+    assume(rules.merge.quantile != Threshold(0))  # refused, as in recipes
+    limits = {"low": str(case.low), "high": str(case.high)}
+    join = {"join_size": rules.join.size, "join_affinity": str(rules.join.affinity)}
+    wanted = as_asked_for(rules).model_dump(exclude={"bias", "by_size", "solver"})
+    found = petavox.segment(case.affinities, **limits, **join, **wanted)
     expected, _ = segmentation.segment(case.affinities, case.low, case.high, rules)
     assert np.array_equal(found, expected)
 
@@ -69,23 +74,21 @@ def test_other_shapes_and_types_are_refused():
 
 @settings(deadline=None, max_examples=50)
 @given(volumes_and_blocks(), rules(), st.lists(st.tuples(st.integers(0, 20), st.booleans()), min_size=1, max_size=4))
-def test_recuts_of_one_graph_are_what_each_rule_gives_alone(case, rules, tried):
+def test_falling_thresholds_give_what_each_rule_gives_alone(case, rules, tried):
     fragments, contacts = oversegment(case.affinities, case.low, case.high, rules.levels)
     graph = SegmentGraph.of_fragments(fragments, contacts, rules.join)
+    assume(rules.merge.quantile != Threshold(0))
     small = rules.merge.small_size
-    wanted = {replace(rules.merge, threshold=Threshold(k * SCALE // 20), small_size=small * on) for k, on in tried}
+    rows = [replace(rules.merge, threshold=Threshold(k * SCALE // 20), small_size=small * on) for k, on in tried]
+    wanted = {as_asked_for(replace(rules, merge=row)): row for row in rows}
     every_voxel = np.arange(1, fragments.labels.size + 1).reshape(fragments.labels.shape)
     table = count(every_voxel, fragments.labels)
-    for rule, found in recuts(graph, table, wanted, rules.dust_size):
-        expected, _ = segmentation.segment(case.affinities, case.low, case.high, replace(rules, merge=rule))
+    for rule, found in falling_thresholds(graph, table, wanted):
+        expected, _ = segmentation.segment(case.affinities, case.low, case.high, replace(rules, merge=wanted[rule]))
         assert np.array_equal(found.segment, expected.ravel())
 
 
-@given(arrays(np.uint32, (3, 4, 5), elements=st.integers(0, 6)), st.lists(st.integers(0, 3), min_size=7, max_size=7))
-def test_a_recount_is_the_count_of_the_coarser_segmentation(labels, segments):
-    table = np.array(segments, np.uint64)
-    truth = np.random.default_rng(0).integers(0, 4, labels.shape)
-    found, expected = recount(count(truth, labels), table), count(truth, table[labels])
-    assert all(
-        np.array_equal(a, b) for a, b in zip(found.to_arrays().values(), expected.to_arrays().values(), strict=True)
-    )
+def test_the_example_of_falling_thresholds_does_what_it_says():
+    (example,) = doctest.DocTestFinder().find(falling_thresholds, globs=vars(segment))
+    said: list[str] = []
+    assert doctest.DocTestRunner(verbose=False).run(example, out=said.append) == (0, 7), said

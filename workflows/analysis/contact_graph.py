@@ -24,7 +24,7 @@ from ...pipeline.geometry import BlockGrid, Box, Octree, Triple, triple
 from ...pipeline.volumes import open_volume
 from ...tasks import block_tables
 from ...tasks.agglomerate import region_of_block
-from ...tasks.assign import beyond, homes_of_leaf, segments_of
+from ...tasks.assign import block_across, homes_of_leaf, segments_of
 from ..recipes.segmentation_recipe import load
 from ..run_directory.affinities import region_of
 from ..run_directory.checks import check_segmentation
@@ -52,7 +52,7 @@ class _Graph:
 
 
 def contact_graph(run: str | Path, box: Box | Sequence[Sequence[int]]) -> networkx.Graph:
-    """The supervoxels that touch a box, once small ones have joined, and the contacts between them.
+    """Returns the supervoxels that touch a box, once small ones have joined, and the contacts between them.
 
     Memory is proportional to the box and to the blocks that its supervoxels reach or touch; of these only tables are
     read.
@@ -140,7 +140,7 @@ def _grown(run: _Run, blocks: set[Triple], inside: Ids) -> _Graph:
         wanted = _needed(region, np.isin(region.ids, look_up(inside, graph.given, graph.supervoxels)), run.rule)
         reaching = wanted[region.clusters]
         ends = zip(_blocks(run.grid, region.fragments[reaching]), region.faces[reaching].tolist(), strict=True)
-        around = {beyond(block, face) for block, faces in ends for face in FACES if face & faces}
+        around = {block_across(block, face) for block, faces in ends for face in FACES if face & faces}
         if not around:
             return graph
         blocks = blocks | around
@@ -150,7 +150,7 @@ def _together(run: _Run, regions: Mapping[Triple, Region]) -> _Graph:
     """The graph of some blocks, joined as far as these know."""
     parts, faces = [], []
     for block, region in regions.items():
-        there = {face for face in FACES if beyond(block, face) in regions}
+        there = {face for face in FACES if block_across(block, face) in regions}
         parts.append(region.with_faces(sum(set(FACES) - there)))
         axes = [axis for axis in range(3) if FACES[2 * axis] in there]
         faces += [block_tables.read_face(run.places.leaves, block, axis, levels=0) for axis in axes]

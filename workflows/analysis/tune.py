@@ -21,14 +21,14 @@ from ...pipeline.errors import RequestError
 from ...pipeline.evaluation.contingency import Contingency, check_scorable, count
 from ...pipeline.evaluation.scores import Scores, score
 from ...pipeline.geometry import Box, Triple, triple
-from ...pipeline.segment import SegmentGraph, oversegment, recount, recuts
+from ...pipeline.segment import SegmentGraph, falling_thresholds, oversegment
 from ...pipeline.segmentation.supervoxels import Fragments
 from ...pipeline.thresholds import Threshold
 from ...pipeline.volumes import VolumeSpec
 from ...tasks import contingency
 from ..progress import Progress
 from ..recipes.segmentation_recipe import Agglomeration, Input, Output, Recipe, Supervoxels, load
-from ..recipes.tuning_grid import Grid
+from ..recipes.tuning_grid import TuningGrid
 from ..run_directory import affinities as stored
 from ..run_directory.checks import check_affinities, check_run_directory
 from ..run_directory.layout import RECIPE
@@ -43,7 +43,7 @@ HALVES: tuple[Half, ...] = get_args(Half)
 
 @dataclass(frozen=True)
 class Trial:
-    """One choice of everything, and how wrong it is on the labels that choose.
+    """Holds one choice of everything, and how wrong it is on the labels that choose.
 
     Args:
         supervoxels, agglomeration: as a recipe has them.
@@ -63,8 +63,8 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A box, in voxels of the run's volume, and how wrong the chosen segmentation is there; None without a label."""
+class ScoredBox:
+    """Names a box of the run's volume, and how wrong the chosen segmentation is there; None without a label."""
 
     name: str
     box: Box
@@ -83,17 +83,17 @@ class Tuning:
         recipe: recipe of the run, with what was chosen, from the affinities on.
     """
 
-    grid: Grid
+    grid: TuningGrid
     trials: tuple[Trial, ...]
     chosen: Trial
-    parts: tuple[Part, ...]
+    parts: tuple[ScoredBox, ...]
     recipe: Recipe
 
 
 def tune(
     directory: Path,
     *,
-    grid: Grid,
+    grid: TuningGrid,
     progress: Progress,
     box: Box | None = None,
     split: Axis | None = None,
@@ -122,7 +122,7 @@ def tune(
     directory = directory.absolute()
     check_run_directory(directory)
     recipe = load(directory / RECIPE, ("output.until=segmentation", *overrides))  # affinities alone may be there
-    before, place = stored.origin(recipe, directory)
+    before, place = stored.original_run(recipe, directory)
     check_affinities(place)
     source = stored.affinities_of(before, place)
     assert source.affinities is not None
@@ -212,7 +212,7 @@ def _parts(whole: Box, split: Axis | None, half: Half) -> dict[str, Box]:
     return {chooses: halves.pop(chooses), **halves, "box": whole}
 
 
-def _trials(given: _Given, box: Box, recipe: Recipe, grid: Grid, progress: Progress) -> Iterator[Trial]:
+def _trials(given: _Given, box: Box, recipe: Recipe, grid: TuningGrid, progress: Progress) -> Iterator[Trial]:
     cuts, linkages = grid.cuts(), list(grid.linkages(recipe.agglomeration))
     if not cuts or not any(linkages):
         raise RequestError("No values go together: some low must not exceed some high, some small rule some threshold.")
@@ -225,9 +225,9 @@ def _trials(given: _Given, box: Box, recipe: Recipe, grid: Grid, progress: Progr
             check_scorable(table)
             for supervoxels in grid.supervoxels(recipe.supervoxels, low, high):
                 graph = SegmentGraph.of_fragments(fragments, contacts, _join(supervoxels))
-                joined = recount(table, graph.labels())
+                joined = graph.as_fragments(table)
                 for agglomerations in linkages:
-                    yield from _merge(graph.anew(), joined, supervoxels, agglomerations)
+                    yield from _merge(*joined, supervoxels, agglomerations)
             progress.advance("tune")
     finally:
         progress.close()
@@ -239,23 +239,21 @@ def _merge(
     """The trials of one graph, one linkage and one veto."""
     if not agglomerations:
         return
-    if not agglomerations[0].histogram_levels:
-        graph = graph.without_histograms()
-    asked = {agglomeration.merge_rule(): agglomeration for agglomeration in agglomerations}
-    for rule, cut in recuts(graph, table, asked, agglomerations[0].dust_size):
+    unlike = {agglomeration.merge_rule(): agglomeration for agglomeration in agglomerations}
+    for rule, cut in falling_thresholds(graph, table, unlike.values()):
         found = score(cut)
-        yield Trial(supervoxels, asked[rule], found.adapted_rand_error, found.voi_split, found.voi_merge)
+        yield Trial(supervoxels, rule, found.adapted_rand_error, found.voi_split, found.voi_merge)
 
 
-def _judge(given: _Given, boxes: dict[str, Box], chosen: Trial) -> Iterator[Part]:
+def _judge(given: _Given, boxes: dict[str, Box], chosen: Trial) -> Iterator[ScoredBox]:
     supervoxels, agglomeration = chosen.supervoxels, chosen.agglomeration
     limits = Threshold.parse(supervoxels.low), Threshold.parse(supervoxels.high)
     fragments, contacts = oversegment(given.affinities, *limits, agglomeration.histogram_levels)
     graph = SegmentGraph.of_fragments(fragments, contacts, _join(supervoxels))
-    segments = graph.segments(agglomeration.merge_rule(), agglomeration.dust_size)
+    segments = graph.segments(agglomeration)
     for name, box in boxes.items():
-        table = recount(given.count(box, fragments), segments)
-        yield Part(name, box, score(table) if len(table) else None)
+        table = given.count(box, fragments).of_coarser_segments(segments)
+        yield ScoredBox(name, box, score(table) if len(table) else None)
 
 
 def _join(supervoxels: Supervoxels) -> JoinRule:

@@ -39,7 +39,7 @@ def write_tuning(tuning: Tuning, folder: Path) -> None:
 
 
 def tuning_json(tuning: Tuning) -> dict[str, Any]:
-    """The choice and every trial as plain values."""
+    """Returns the choice and every trial as plain values."""
     return {
         "chosen": _plain(tuning.chosen),
         "parts": [
@@ -78,7 +78,7 @@ def curve(tuning: Tuning) -> bytes:
 
 
 def linkage_name(agglomeration: Agglomeration) -> str:
-    """The linkage for reading, with its quantile if it has one."""
+    """Returns the linkage for reading, with its quantile if it has one."""
     return f"quantile {agglomeration.quantile}" if agglomeration.linkage == "quantile" else agglomeration.linkage
 
 
@@ -93,7 +93,7 @@ def _line(trials: list[Trial]) -> list[tuple[float, float]]:
 
 
 def ends_of(tuning: Tuning) -> list[str]:
-    """The keys whose chosen value is the first or the last that was tried."""
+    """Returns the keys whose chosen value is the first or the last that was tried."""
     return tuning.grid.ends(tuning.chosen.supervoxels, tuning.chosen.agglomeration)
 
 

@@ -15,10 +15,10 @@ from ..recipes.segmentation_recipe import Recipe
 from ..run_directory.layout import directory_of
 
 RecipeLike = str | os.PathLike[str] | Mapping[str, Any]
-Model = TypeVar("Model", bound=BaseModel)
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
-def read(recipe: RecipeLike, model: type[Model], values: Mapping[str, Any]) -> Model:
+def read(recipe: RecipeLike, model: type[Parsed], values: Mapping[str, Any]) -> Parsed:
     """Checks a recipe and the values laid over it.
 
     Args:

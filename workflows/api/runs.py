@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ...pipeline.evaluation.scores import Scores
     from ...pipeline.geometry import Box
-    from ..runs.status import Look
+    from ..runs.status import RunStatus
 
 _STAGES: Columns = {
     "stage": str,
@@ -104,7 +104,7 @@ def run_to_end(recipe: Recipe, directory: Path, progress: bool, force: Sequence[
 
 
 class Report:
-    """The report of a run. A notebook shows the page itself."""
+    """Shows the report of a run; a notebook shows the page itself."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -125,7 +125,7 @@ class Status(Shown):
         found: the run as it was found.
     """
 
-    def __init__(self, found: Look) -> None:
+    def __init__(self, found: RunStatus) -> None:
         self._found = found
         rows = (
             (s.name, s.tasks, s.done, s.running, s.failed, s.aside, s.seconds, s.peak_memory)
@@ -149,7 +149,7 @@ class Status(Shown):
 
 
 class Run(Shown):
-    """A run directory: what the run has made, how far it is, and what can be made from it.
+    """Opens what a run directory holds: what the run has made, how far it is, and what can be made from it.
 
         >>> run = petavox.open_run("runs/recipe")
         >>> run.stages["stage"]
@@ -170,12 +170,12 @@ class Run(Shown):
 
     @property
     def recipe(self) -> str:
-        """The recipe with everything filled in, as TOML."""
+        """Returns the recipe with everything filled in, as TOML."""
         return (self.path / RECIPE).read_text(encoding="utf-8")
 
     @property
     def segmentation(self) -> Volume:
-        """The segments, (Z, Y, X) uint64.
+        """Returns the segments, (Z, Y, X) uint64.
 
         Raises:
             RequestError: they are not all there yet.
@@ -185,7 +185,7 @@ class Run(Shown):
 
     @property
     def affinities(self) -> Volume:
-        """The affinities that were segmented, (C, Z, Y, X).
+        """Returns the affinities that were segmented, (C, Z, Y, X).
 
         Raises:
             RequestError: they are not all there yet, or the run started from supervoxels.
@@ -197,7 +197,7 @@ class Run(Shown):
 
     @property
     def supervoxels(self) -> Volume:
-        """The supervoxels as blocks have found them, (Z, Y, X) uint64; one that crosses a face has an id on each side.
+        """Returns the supervoxels of blocks, (Z, Y, X) uint64; one that crosses a face has an id on each side.
 
         `run.cut(threshold=1)` is a segmentation of whole supervoxels.
 
@@ -210,13 +210,13 @@ class Run(Shown):
 
     @property
     def raw(self) -> Volume | None:
-        """The grey values that the run starts from; None where it starts from affinities or supervoxels."""
+        """Returns the grey values that the run starts from; None where it starts from affinities or supervoxels."""
         raw = self._recipe.input.raw
         return None if raw is None else Volume(raw.open())
 
     @property
     def scores(self) -> Scores | None:
-        """The scores; None where there was no truth, or where they are not computed yet."""
+        """Returns the scores; None where there was no truth, or where they are not computed yet."""
         from ...tasks import scores
 
         done = any(stage["stage"] == "scores" and stage["done"] for stage in self.stages)
@@ -224,7 +224,7 @@ class Run(Shown):
 
     @property
     def report(self) -> Report:
-        """The report, which a notebook shows as it is.
+        """Returns the report, which a notebook shows as it is.
 
         Raises:
             RequestError: none has been written yet.
@@ -236,7 +236,7 @@ class Run(Shown):
 
     @property
     def stages(self) -> Table:
-        """A row for each stage: tasks, done, running, failed, set aside, seconds of all, bytes of the largest."""
+        """Returns a row a stage: tasks, done, running, failed, set aside, seconds of all, bytes of the largest."""
         return self.status().stages
 
     def status(self) -> Status:
@@ -245,9 +245,9 @@ class Run(Shown):
         >>> petavox.open_run("runs/recipe").status().done
         True
         """
-        from ..runs.status import look
+        from ..runs.status import status_of
 
-        return Status(look(self.path))
+        return Status(status_of(self.path))
 
     def cut(
         self,

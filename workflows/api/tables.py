@@ -12,7 +12,7 @@ Columns = Mapping[str, Callable[[Any], str]]  # name, and what makes text of a v
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of values with named columns.
+    """Holds rows of values with named columns.
 
     `table["name"]` is a column, `table[0]` a row as a dict; `list(table)` is what `pandas.DataFrame` takes.
 
@@ -58,10 +58,10 @@ class Table:
 
 
 class Shown:
-    """Something that a notebook shows as paragraphs and tables, and a terminal as text."""
+    """Shows itself in a notebook as paragraphs and tables, and in a terminal as text."""
 
     def parts(self) -> Iterable[str | Table]:
-        """The paragraphs and tables, in order."""
+        """Returns the paragraphs and tables, in order."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -76,10 +76,10 @@ def _paragraph(text: str) -> str:
 
 
 def count(value: int) -> str:
-    """1234567 → "1,234,567"."""
+    """Writes 1234567 as "1,234,567"."""
     return f"{value:,}"
 
 
 def by(lengths: Sequence[float]) -> str:
-    """(30, 6, 6) → "30 × 6 × 6"."""
+    """Writes (30, 6, 6) as "30 × 6 × 6"."""
     return " × ".join(f"{length:g}" for length in lengths)

@@ -24,17 +24,17 @@ _AXES = "czyx"
 
 
 class Source(Protocol):
-    """Voxels, wherever they come from."""
+    """Stands for voxels, wherever they come from."""
 
     path: str
     spec: VolumeSpec
 
     def read(self, box: Box, channels: slice | None = None) -> npt.NDArray[Any]:
-        """The voxels of a box, (Z, Y, X) or (C, Z, Y, X)."""
+        """Returns the voxels of a box, (Z, Y, X) or (C, Z, Y, X)."""
 
 
 class Volume(Shown):
-    """A volume in storage. Indexing reads exactly the voxels that are asked for, as a NumPy array.
+    """Opens a volume in storage. Indexing reads exactly the voxels that are asked for, as a NumPy array.
 
         >>> volume = petavox.open("em.zarr")
         >>> volume.shape, volume.voxel_size
@@ -53,37 +53,37 @@ class Volume(Shown):
 
     @property
     def path(self) -> str:
-        """An absolute path, or a URL."""
+        """Returns an absolute path, or a URL."""
         return self._source.path
 
     @property
     def spec(self) -> VolumeSpec:
-        """Everything that is known of the volume before a voxel is read."""
+        """Returns everything that is known of the volume before a voxel is read."""
         return self._source.spec
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(Z, Y, X) or (C, Z, Y, X)."""
+        """Returns (Z, Y, X) or (C, Z, Y, X)."""
         return self.spec.array_shape
 
     @property
     def ndim(self) -> int:
-        """3, or 4 with channels."""
+        """Returns 3, or 4 with channels."""
         return len(self.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The NumPy type of a voxel."""
+        """Returns the NumPy type of a voxel."""
         return np.dtype(self.spec.dtype)
 
     @property
     def voxel_size(self) -> tuple[float, float, float]:
-        """Edge lengths of a voxel in nm, z, y, x."""
+        """Returns the edge lengths of a voxel in nm, z, y, x."""
         return self.spec.voxel_size
 
     @property
     def channels(self) -> int | None:
-        """The number of channels; None for a volume without a channel axis."""
+        """Returns the number of channels; None for a volume without a channel axis."""
         return self.spec.channels
 
     def __len__(self) -> int:
@@ -221,7 +221,7 @@ def convert(
 
 
 def as_box(box: Box | Sequence[Sequence[int]] | None) -> Box | None:
-    """A box from its first voxel (z, y, x) and its end, exclusive.
+    """Returns a box from its first voxel (z, y, x) and its end, exclusive.
 
     Raises:
         RequestError: it is something else.

@@ -161,7 +161,7 @@ def mask(
     channel: Annotated[int | None, typer.Option(metavar="N", help="Which of RAW's channels, from 0.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Where a raw volume shows tissue: without empty resin and borders, in coarse cells, as a mask for [input]."""
+    """Outline where a raw volume shows tissue, in coarse cells, as a mask for [input]."""
     from ..progress import on_standard_error
     from ..volumes.tissue_mask import make_tissue_mask
     from .show_mask import mask_json, mask_text

@@ -33,7 +33,7 @@ def examine() -> list[Finding]:
 
 
 def findings_table(findings: list[Finding]) -> Table:
-    """Findings for reading."""
+    """Shows findings for reading."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for finding in findings:
         table.add_row("ok" if finding.good else "!!", finding.name, finding.found, finding.advice)
@@ -71,7 +71,7 @@ def _gpu() -> Iterator[Finding]:
 
 
 def cudnn_version(number: int | None) -> str:
-    """The version of the library that computes convolutions on a GPU, from the number that torch has for it."""
+    """Returns the version of the library that computes convolutions on a GPU, from the number that torch has for it."""
     if number is None:
         return "none in this torch, which computes on CPUs alone"
     large = 10_000 if number >= 10_000 else 1_000  # 91002 is 9.10.2, and 8902 was 8.9.2

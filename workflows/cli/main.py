@@ -15,7 +15,7 @@ __all__ = ["app", "data_commands", "main", "model_commands", "run_commands"]
 
 
 def main() -> NoReturn:
-    """The entry point; exit status 0: done; 1: blocks failed; 2: the request or the disk must change; 130: stopped."""
+    """Runs a command; exit status 0: done; 1: blocks failed; 2: the request or the disk must change; 130: stopped."""
     signal.signal(signal.SIGTERM, _stop)
     if "--debug" in sys.argv:
         sys.argv.remove("--debug")

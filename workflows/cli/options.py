@@ -82,7 +82,7 @@ def parse_three(kind: Callable[[str], Number], text: str, option: str) -> list[N
 def raw_source(
     path: str, level: int | None, voxel_size: str | None, axes: str | None, channel: int | None
 ) -> VolumeSource:
-    """A volume with what the command line lays over it.
+    """Returns a volume with what the command line lays over it.
 
     Raises:
         RequestError: a value is wrong.

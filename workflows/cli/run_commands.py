@@ -146,7 +146,7 @@ def status(
     Of the folder of a training, show how far that is.
     """
     from ..models.training_status import is_training, training_status
-    from ..runs.status import look
+    from ..runs.status import status_of
     from .show_status import status_json, status_table
     from .show_training import training_json, training_text
 
@@ -154,7 +154,7 @@ def status(
         training = training_status(run)
         show_result(training_json(training) if as_json else training_text(training), as_json)
         return
-    found = look(run, recipe, overrides or ())
+    found = status_of(run, recipe, overrides or ())
     show_result(status_json(found) if as_json else status_table(found), as_json)
 
 

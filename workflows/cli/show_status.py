@@ -11,10 +11,10 @@ from ..run_directory.status_file import StageStatus, Status
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ..runs.status import Look
+    from ..runs.status import RunStatus
 
 
-def status_table(found: Look) -> RenderableType:
+def status_table(found: RunStatus) -> RenderableType:
     """Lays out the status of a run as a table."""
     from rich.console import Group
 
@@ -44,7 +44,7 @@ def status_table(found: Look) -> RenderableType:
     return Group(found.in_words(), "", table, *more)
 
 
-def status_json(found: Look) -> dict[str, Any]:
+def status_json(found: RunStatus) -> dict[str, Any]:
     """Returns the status of a run as plain values; seconds and bytes."""
     status = found.status
     return {

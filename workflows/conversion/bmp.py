@@ -14,7 +14,7 @@ _SAMPLES = {8: 1, 24: 3, 32: 4}
 
 
 def bmp_pixels(content: bytes) -> np.ndarray:
-    """The pixels of a BMP of 8 bits with grey values, or of 24 or 32: uint8 (Y, X) or (Y, X, 3).
+    """Returns the pixels of a BMP of 8 bits with grey values, or of 24 or 32: uint8 (Y, X) or (Y, X, 3).
 
     Raises:
         ValueError: it is another one, or was cut short.

@@ -8,7 +8,7 @@ from ...pipeline.errors import VolumeError
 
 
 def grey_of(image: np.ndarray, where: str, channel: int | None = None, *, alpha: bool = True) -> np.ndarray:
-    """A grey image (Y, X) of one that may have samples (Y, X, S).
+    """Returns a grey image (Y, X) of one that may have samples (Y, X, S).
 
     Three equal colours are one grey value, and transparency that is nowhere transparent is none.
 
@@ -43,12 +43,12 @@ def grey_of(image: np.ndarray, where: str, channel: int | None = None, *, alpha:
 
 
 def opaque(dtype: np.dtype) -> float:
-    """The value of transparency that lets nothing through."""
+    """Returns the value of transparency that lets nothing through."""
     return float(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 1.0
 
 
 def grey_table(table: np.ndarray) -> np.ndarray | None:
-    """The 8-bit grey value of each number of a colour table, or None where it has colours.
+    """Returns the 8-bit grey value of each number of a colour table, or None where it has colours.
 
     Args:
         table: (3, N) uint16, red, green and blue of each number, as TIFF keeps it.

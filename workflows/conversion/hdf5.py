@@ -96,7 +96,7 @@ def is_hdf5(path: Path) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """An attribute of HDF5 as JSON would have it."""
+    """Returns an attribute of HDF5 as JSON would have it."""
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, np.ndarray):

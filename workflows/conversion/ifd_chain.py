@@ -13,7 +13,7 @@ _MOST_TAGS = 4096
 
 
 def page_offsets(path: Path) -> list[int]:
-    """Where the directory of each page lies in a TIFF or BigTIFF file, in bytes, in the order of the chain.
+    """Returns where the directory of each page lies in a TIFF or BigTIFF file, in bytes, in the order of the chain.
 
     Raises:
         VolumeError: the file is none, or its chain leads out of it, in a circle, or into something else.

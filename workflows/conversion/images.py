@@ -51,7 +51,7 @@ class ImageKind:
 
 
 def format_of(path: Path) -> str | None:
-    """The format of an image by its first bytes; None of anything else.
+    """Returns the format of an image by its first bytes; None of anything else.
 
     Raises:
         StorageError: it cannot be opened.
@@ -78,7 +78,7 @@ def kind_of(path: Path, image_format: str) -> ImageKind:
 
 
 def read_image(path: Path, image_format: str) -> np.ndarray:
-    """Pixels (Y, X) or (Y, X, S).
+    """Returns pixels (Y, X) or (Y, X, S).
 
     Raises:
         StorageError: the file is damaged or cannot be read.

@@ -21,7 +21,7 @@ Extremes = tuple[float, float, int]
 
 @dataclass
 class Journal:
-    """The regions of a volume that are written, kept beside it on the disk while it is being made.
+    """Lists the regions of a volume that are written; it lies beside the volume on the disk while that is being made.
 
     Args:
         partial: where the volume is made; it gets its name when it is complete.
@@ -52,7 +52,7 @@ class Journal:
 
 @contextmanager
 def journal_for(target: Path, settings: dict[str, Any]) -> Iterator[Journal]:
-    """The journal of the conversion into a name, which nobody else may use meanwhile.
+    """Opens the journal of the conversion into a name, which nobody else may use meanwhile.
 
     When the block ends without an error, the volume gets its name and the journal goes; else both stay, so that a
     conversion with equal settings goes on.
@@ -83,7 +83,7 @@ def journal_for(target: Path, settings: dict[str, Any]) -> Iterator[Journal]:
 
 
 def partial_of(target: Path) -> Path:
-    """Where a volume is made that will get a name."""
+    """Returns where a volume is made that will get a name."""
     return target.with_name(f".{target.name}.partial")
 
 

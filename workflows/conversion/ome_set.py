@@ -18,7 +18,7 @@ AS_PAGES = "To take the pages of this file as they come, one section each, say -
 
 @dataclass(frozen=True)
 class OmePlanes:
-    """The planes of an image.
+    """Lists the planes of an image.
 
     Args:
         lengths: of the axes t, c, z, y, x, by name.
@@ -34,7 +34,7 @@ class OmePlanes:
 
 
 def read_ome(files: TiffFiles, description: str, wanted: str | None) -> OmePlanes:
-    """The planes of an OME-TIFF's image; files of a set are added.
+    """Returns the planes of an OME-TIFF's image; files of a set are added.
 
     Args:
         files: the file that was given, alone.

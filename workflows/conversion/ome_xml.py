@@ -21,7 +21,7 @@ _MOST_PLANES = 1 << 24
 
 @dataclass(frozen=True)
 class TiffData:
-    """A run of planes: the first one's place, and where it is stored.
+    """Describes a run of planes: the first one's place, and where it is stored.
 
     Args:
         first: place along c, z, t.
@@ -40,7 +40,7 @@ class TiffData:
 
 @dataclass(frozen=True)
 class OmeImage:
-    """One image of OME-XML.
+    """Describes one image of OME-XML.
 
     Args:
         name: for people; may be empty.
@@ -62,7 +62,7 @@ class OmeImage:
         return self.lengths["c"] * self.lengths["z"] * self.lengths["t"]
 
     def places(self, first: dict[str, int], count: int) -> Iterator[tuple[int, int, int]]:
-        """(c, z, t) of so many planes from one on, in the order in which they are stored."""
+        """Returns (c, z, t) of so many planes from one on, in the order in which they are stored."""
         ranges = [range(self.lengths[axis]) for axis in reversed(self.order)]
         start = 0
         for axis in reversed(self.order):
@@ -74,7 +74,7 @@ class OmeImage:
 
 @dataclass(frozen=True)
 class OmeDocument:
-    """The images of OME-XML, the identifier of the file that it is in, and the file that has the rest, if another."""
+    """Lists the images of OME-XML, the identifier of its file, and the file that has the rest, if another."""
 
     images: tuple[OmeImage, ...]
     uuid: str | None
@@ -82,7 +82,7 @@ class OmeDocument:
 
 
 def parse_ome(text: str, where: str) -> OmeDocument:
-    """The images of OME-XML.
+    """Returns the images of OME-XML.
 
     Raises:
         VolumeError: it is none.

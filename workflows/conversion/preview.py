@@ -48,7 +48,7 @@ def write_preview(volume: Volume, path: Path) -> None:
 
 
 def preview_of(volume: Volume) -> np.ndarray:
-    """The picture, uint8 (Y, X)."""
+    """Returns the picture, uint8 (Y, X)."""
     shape, size = volume.spec.shape, volume.spec.voxel_size
     middle = triple([n // 2 for n in shape])
     shown = Box.of_shape(shape).intersect(

@@ -25,7 +25,7 @@ _IRREGULAR = 0.25
 
 @dataclass(frozen=True)
 class Order:
-    """The order of some names.
+    """Puts names in an order.
 
     Args:
         indices: of the names, in order.
@@ -37,7 +37,7 @@ class Order:
 
 
 def order_of(names: Sequence[str], where: str) -> Order:
-    """The order of sections by the one number that differs in their names.
+    """Returns the order of sections by the one number that differs in their names.
 
     Args:
         names: without folders and endings.

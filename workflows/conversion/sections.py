@@ -27,7 +27,7 @@ ALIKE = "All sections must have one size and type"
 
 
 def section_files(folder: Path) -> list[Path]:
-    """The files of a folder that are sections; hidden ones, and what other programs leave beside them, are none.
+    """Lists the files of a folder that are sections; hidden ones, and what other programs leave, are none.
 
     Raises:
         VolumeError: one is a link to nothing, or no file.

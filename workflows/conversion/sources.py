@@ -33,7 +33,7 @@ _PREFIXES = ("precomputed://", "zarr://", "zarr2://", "zarr3://", "n5://")
 
 @dataclass(frozen=True)
 class Source:
-    """An array to be converted, seen as (C,) Z, Y, X.
+    """Reads an array to be converted, seen as (C,) Z, Y, X.
 
     Args:
         path: where it lies, for messages.
@@ -65,7 +65,7 @@ class Source:
 
     @property
     def box(self) -> Box:
-        """All voxels."""
+        """Returns all voxels."""
         return Box.of_shape(self.shape)
 
 
@@ -98,7 +98,7 @@ def open_source(path: str | Path, options: SourceOptions) -> Iterator[Source]:
 
 
 def find_source(path: str | Path) -> str | list[Path]:
-    """The address of a volume, or the file, folder or files that a path, pattern or URL means.
+    """Returns the address of a volume, or the file, folder or files that a path, pattern or URL means.
 
     Raises:
         VolumeError: a pattern fits nothing, or several volumes; or a server has a file that is not read from there.

@@ -19,7 +19,7 @@ ReadPlane = Callable[[int, slice, slice], np.ndarray]
 
 @dataclass(frozen=True)
 class Content:
-    """An array of a foreign format and what the format says of it.
+    """Holds an array of a foreign format and what the format says of it.
 
     Args:
         array: in its own order of axes.
@@ -46,7 +46,7 @@ def in_words(count: int, first: str, last: str) -> str:
 
 
 def stack_of(lengths: tuple[int, ...], plane: tuple[int, int], dtype: str, read: ReadPlane) -> ReadArray:
-    """An array of planes.
+    """Returns an array of planes.
 
     Args:
         lengths: of the axes before y and x; planes are numbered along them in C order.

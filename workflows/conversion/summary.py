@@ -13,7 +13,7 @@ from .journal import Extremes
 
 @dataclass(frozen=True)
 class Converted:
-    """A volume that was converted.
+    """Describes a volume that was converted.
 
     Args:
         volume: open for reading.
@@ -54,7 +54,7 @@ class Converted:
 
 
 def extremes_of(voxels: np.ndarray) -> Extremes:
-    """Least and greatest finite value, and how many are not finite."""
+    """Returns least and greatest finite value, and how many are not finite."""
     if voxels.dtype.kind != "f":
         return voxels.min().item(), voxels.max().item(), 0
     finite = np.isfinite(voxels)
@@ -66,7 +66,7 @@ def extremes_of(voxels: np.ndarray) -> Extremes:
 
 
 def both(one: Extremes, other: Extremes) -> Extremes:
-    """The extremes of two parts together."""
+    """Returns the extremes of two parts together."""
     lows = [low for low in (one[0], other[0]) if not math.isnan(low)]
     highs = [high for high in (one[1], other[1]) if not math.isnan(high)]
     return min(lows, default=math.nan), max(highs, default=math.nan), one[2] + other[2]

@@ -61,7 +61,7 @@ def open_tiff(path: Path, options: SourceOptions) -> Iterator[Content]:
 def content_of(
     files: TiffFiles, layout: Layout, page: Page, options: SourceOptions, remarks: tuple[str, ...]
 ) -> Content:
-    """The array of a layout whose pages are alike."""
+    """Returns the array of a layout whose pages are alike."""
     planes = layout.planes
     channel = options.channel if page.samples > 1 else None
 
@@ -81,7 +81,7 @@ def content_of(
 def check_alike(
     pages: Sequence[Page], names: Sequence[str], where: str, rule: str = "All pages must have one size and type"
 ) -> Page:
-    """The one kind that all pages are of.
+    """Returns the one kind that all pages are of.
 
     Args:
         pages: of a volume.
@@ -133,7 +133,7 @@ def page_remarks(page: Page) -> tuple[str, ...]:
 
 
 def tiff_layout(files: TiffFiles, options: SourceOptions) -> Layout:
-    """The planes of one file by whatever metadata it has, once that is known to agree with its pages.
+    """Returns the planes of one file by whatever metadata it has, once that is known to agree with its pages.
 
     Raises:
         VolumeError: it does not, or a page is damaged.
@@ -171,7 +171,7 @@ def _ome_frame(description: str) -> Frame:
 
 
 def ome_layout(found: OmePlanes) -> Layout:
-    """The planes of an OME image along those of its axes that are longer than 1."""
+    """Returns the planes of an OME image along those of its axes that are longer than 1."""
     axes = tuple(axis for axis in "tcz" if found.lengths[axis] > 1) or ("z",)
     return Layout(axes, tuple(found.lengths[axis] for axis in axes), found.planes, found.frame, found.remarks)
 
@@ -252,7 +252,7 @@ def _all_pages(own: TiffPages, frame: Frame, program: str | None, promise: Promi
 
 
 def full_pages(own: TiffPages) -> list[Plane]:
-    """The planes of all pages but smaller pictures of them."""
+    """Returns the planes of all pages but smaller pictures of them."""
     sizes = {page.shape for page in own.pages if not page.is_reduced}
     planes = [
         Plane(0, number, depth)

@@ -57,7 +57,7 @@ class Page:
 
 
 class TiffPages:
-    """The pages of an open TIFF file.
+    """Reads the pages of an open TIFF file.
 
     Attributes:
         path: of the file.
@@ -98,7 +98,7 @@ class TiffPages:
         self.file.close()
 
     def read(self, number: int, depth: int, rows: slice, columns: slice, channel: int | None) -> np.ndarray:
-        """Grey values (Y, X) of a box of one plane of a page.
+        """Returns grey values (Y, X) of a box of one plane of a page.
 
         Args:
             number: of the page.
@@ -124,7 +124,7 @@ class TiffPages:
         return grey_of(_looked_up(pixels, page), where, channel, alpha=alpha)
 
     def read_behind(self, number: int, rows: slice, columns: slice) -> np.ndarray:
-        """Grey values (Y, X) of the plane that lies so many planes behind the first page's in the file."""
+        """Returns grey values (Y, X) of the plane that lies so many planes behind the first page's in the file."""
         page = self.tiff_page(0)
         pixels = self._contiguous(page, page.dataoffsets[0] + number * page.nbytes, 0, rows, columns)
         if pixels is None:
@@ -136,7 +136,7 @@ class TiffPages:
         return self.tiff_page(0).samplesperpixel == 1 and count <= self.room()
 
     def room(self) -> int:
-        """For how many planes there are bytes from the first page's on; 0 where pages are compressed."""
+        """Returns for how many planes there are bytes from the first page's on; 0 where pages are compressed."""
         page = self.tiff_page(0)
         return int((self.file.filehandle.size - page.dataoffsets[0]) // page.nbytes) if _is_plain(page) else 0
 

@@ -17,7 +17,7 @@ _OPEN_FILES = 32
 
 @dataclass(frozen=True)
 class Plane:
-    """Where a plane lies.
+    """Says where a plane lies.
 
     Args:
         file: number of its file.
@@ -33,7 +33,7 @@ class Plane:
 
 
 class TiffFiles:
-    """The files of a volume; each is looked at when it is opened first.
+    """Reads the files of a volume; each is looked at when it is opened first.
 
     Args:
         paths: of the files, in the order of their numbers; more may be added.
@@ -68,7 +68,7 @@ class TiffFiles:
         return self._open[number]
 
     def add(self, path: Path) -> int:
-        """The number of a file, which may be a new one."""
+        """Returns the number of a file, which may be a new one."""
         if path not in self._numbers:
             self._numbers[path] = len(self.paths)
             self.paths.append(path)
@@ -87,14 +87,14 @@ class TiffFiles:
         return self.pages(plane.file)[plane.page]
 
     def read(self, plane: Plane, rows: slice, columns: slice, channel: int | None) -> np.ndarray:
-        """Grey values (Y, X) of a box of a plane; errors as of `TiffPages.read`."""
+        """Returns grey values (Y, X) of a box of a plane; errors as of `TiffPages.read`."""
         pages = self[plane.file]
         if plane.behind:
             return pages.read_behind(plane.behind, rows, columns)
         return pages.read(plane.page, plane.depth, rows, columns, channel)
 
     def name(self, plane: Plane) -> str:
-        """A plane's name for people."""
+        """Returns a plane's name for people."""
         number = plane.behind or plane.page
         alone = len(self.paths) > 1 and len(self.pages(plane.file)) == 1
         name = self.paths[plane.file].name if len(self.paths) > 1 else "page"

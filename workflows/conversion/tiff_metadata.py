@@ -11,7 +11,7 @@ from ...pipeline.volumes.metadata import SPATIAL, Frame, impossible, lengths_in_
 
 @dataclass(frozen=True)
 class Promise:
-    """The planes that metadata promises.
+    """Counts the planes that metadata promises.
 
     Args:
         axes: names of the axes before y and x, the slowest first; empty strings where they have none.
@@ -25,7 +25,7 @@ class Promise:
 
 
 def imagej_promise(file: Any, samples: int) -> Promise | None:
-    """The planes of an ImageJ hyperstack, or None where its numbers contradict one another or are none.
+    """Returns the planes of an ImageJ hyperstack, or None where its numbers contradict one another or are none.
 
     Args:
         file: tifffile's view of the file.
@@ -48,7 +48,7 @@ def imagej_promise(file: Any, samples: int) -> Promise | None:
 
 
 def imagej_frame(file: Any, page: Any) -> Frame:
-    """The voxel size that ImageJ states: a unit, the resolution in the plane and the spacing of the sections."""
+    """Reads the voxel size that ImageJ states: a unit, the resolution in the plane, the spacing of the sections."""
     said = file.imagej_metadata or {}
     unit = said.get("unit")
     x, y = (_pixels_a_unit(page, f"{axis}Resolution") for axis in "XY")
@@ -73,7 +73,7 @@ def _pixels_a_unit(page: Any, name: str) -> float | None:
 
 
 def shaped_promises(pages: list[tuple[str | None, tuple[int, ...]]]) -> list[tuple[int, Promise | None]]:
-    """The series that tifffile wrote one behind the other: (first page, its planes).
+    """Returns the series that tifffile wrote one behind the other: (first page, its planes).
 
     A page that belongs to no series is one of its own, with None.
 

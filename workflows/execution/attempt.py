@@ -93,7 +93,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Report:
+class CallReport:
     """Reports a call to the driver: its attempts, and the memory that they took.
 
     Args:
@@ -109,12 +109,12 @@ class Report:
     worker: str = ""
 
 
-def perform(task: str, config: str, indices: Sequence[Triple], terms: Terms) -> Report:
+def perform(task: str, config: str, indices: Sequence[Triple], terms: Terms) -> CallReport:
     """Run a task by its name, its config as JSON, and the indices of its blocks: the first one, and more in time."""
     return measure(tasks.load(task), config, indices, terms)
 
 
-def measure(module: ModuleType, config: str, indices: Sequence[Triple], terms: Terms) -> Report:
+def measure(module: ModuleType, config: str, indices: Sequence[Triple], terms: Terms) -> CallReport:
     """Run the task in a module."""
     _reset_peak_memory()
     started = time.perf_counter()
@@ -123,7 +123,7 @@ def measure(module: ModuleType, config: str, indices: Sequence[Triple], terms: T
         while len(attempts) < len(indices) and (not attempts or time.perf_counter() - started < terms.seconds):
             attempts.append(_attempt(module, config, indices[len(attempts)]))
     seconds = time.perf_counter() - started
-    return Report(tuple(attempts), seconds, _peak_memory(), f"{platform.node()}:{os.getpid()}")
+    return CallReport(tuple(attempts), seconds, _peak_memory(), f"{platform.node()}:{os.getpid()}")
 
 
 def _attempt(module: ModuleType, config: str, index: Triple) -> Attempt:

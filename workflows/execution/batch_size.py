@@ -14,7 +14,7 @@ GROWTH = 8
 
 
 class Pace:
-    """The size of the calls of one stage."""
+    """Chooses the size of the calls of one stage."""
 
     def __init__(self) -> None:
         self._size = self._largest = 1

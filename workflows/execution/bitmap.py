@@ -35,7 +35,7 @@ class Bitmap:
             self.count += 1
 
     def next_clear(self, start: int) -> int:
-        """The first place from `start` on whose bit is not set; `size` where there is none."""
+        """Returns the first place from `start` on whose bit is not set; `size` where there is none."""
         while start < self.size and self[start]:
             start += 1
             if start & 7 == 0:

@@ -25,7 +25,7 @@ from ..recipes.segmentation_recipe import Limits
 from ..run_directory.ledger import Ledger
 from ..run_directory.ledger_schema import Row, State
 from ..stages.stage import Stage
-from .attempt import Attempt, Failure, Report, Terms
+from .attempt import Attempt, CallReport, Failure, Terms
 from .batch_size import CALL_SECONDS, Pace
 from .crash_budget import CrashBudget
 from .ready_tasks import Readiness, Task
@@ -210,12 +210,12 @@ class Loop:
 
     # What has happened
 
-    def _ended(self, completion: Completion) -> tuple[_Call, Report]:
+    def _ended(self, completion: Completion) -> tuple[_Call, CallReport]:
         """Returns the worker's report, or, where it could send none, what the executor knows."""
         call = self._calls.pop(completion.key)
         self._in_flight[self._pools[call.stage]] -= 1
         if not completion.lost and completion.error is None:
-            report: Report = completion.value
+            report: CallReport = completion.value
             return call, report
         shared = len(call.numbers) > 1
         if completion.error is not None:
@@ -225,9 +225,9 @@ class Loop:
         else:
             why = completion.reason or "killed from outside, crashed, or above its memory limit"
             failure = Failure(f"its worker died: {why}", lost=True, shared=shared)
-        return call, Report(tuple(Attempt(None, 0.0, failure) for _ in call.numbers))
+        return call, CallReport(tuple(Attempt(None, 0.0, failure) for _ in call.numbers))
 
-    def _settle(self, ended: Sequence[tuple[_Call, Report]]) -> None:
+    def _settle(self, ended: Sequence[tuple[_Call, CallReport]]) -> None:
         """Write attempts down first; only then does anything follow from them."""
         rows = [
             self._row(Task(call.stage, number), attempt, report)
@@ -239,7 +239,7 @@ class Loop:
         for call, report in ended:
             self._follow(call, report)
 
-    def _follow(self, call: _Call, report: Report) -> None:
+    def _follow(self, call: _Call, report: CallReport) -> None:
         """Draws the consequences of a call: for its tasks, for those that wait for them, and for later calls."""
         tried = len(report.attempts)
         self._readiness.put_back(call.stage, call.numbers[tried:])
@@ -288,7 +288,7 @@ class Loop:
             return attempt.outcome.state
         return "aside" if attempt.failure is not None and self._retries.is_last(task, attempt.failure) else "failed"
 
-    def _row(self, task: Task, attempt: Attempt, report: Report) -> Row:
+    def _row(self, task: Task, attempt: Attempt, report: CallReport) -> Row:
         name = self._stages[task.stage].name
         outcome, failure = attempt.outcome, attempt.failure
         return Row(

@@ -36,7 +36,7 @@ class _Waiting(NamedTuple):
 
 
 class Readiness:
-    """The state of every task of a run.
+    """Follows the state of every task of a run.
 
     Args:
         stages: each after those that it needs.

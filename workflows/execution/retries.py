@@ -50,18 +50,18 @@ class Retries:
         heapq.heappush(self._waiting[pool], (due, task))
 
     def take(self, pool: PoolName) -> Task | None:
-        """The task of a pool whose retry is due first; None while none is due."""
+        """Returns the task of a pool whose retry is due first; None while none is due."""
         waiting = self._waiting.get(pool)
         if waiting and waiting[0][0] <= time.monotonic():
             return heapq.heappop(waiting)[1]
         return None
 
     def waiting(self) -> dict[PoolName, int]:
-        """The number of tasks of each pool that wait for a retry."""
+        """Returns the number of tasks of each pool that wait for a retry."""
         return {pool: len(waiting) for pool, waiting in self._waiting.items()}
 
     def next_due(self) -> float:
-        """The monotonic second at which the next retry is due; infinity where none waits."""
+        """Returns the monotonic second at which the next retry is due; infinity where none waits."""
         return min((waiting[0][0] for waiting in self._waiting.values() if waiting), default=float("inf"))
 
     def _tries(self, failure: Failure) -> dict[Task, int]:

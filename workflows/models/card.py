@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def read_card(folder: Path) -> str:
-    """The card of a model.
+    """Returns the card of a model.
 
     Raises:
         CheckpointError: it has none.
@@ -32,7 +32,7 @@ def read_card(folder: Path) -> str:
 
 
 def summary(card: str) -> str:
-    """The first line of a card that is no heading."""
+    """Returns the first line of a card that is no heading."""
     lines = (line.strip() for line in card.splitlines())
     return next((line for line in lines if line and not line.startswith("#")), "")
 

@@ -77,7 +77,7 @@ def list_models() -> tuple[list[Entry], list[CheckpointError]]:
 
 
 def describe(name: str) -> Entry:
-    """The model of a name or in a folder.
+    """Returns the model of a name or in a folder.
 
     Raises:
         CheckpointError: there is none, or it is damaged.

@@ -20,7 +20,7 @@ SCORES = {
 
 
 def training_curves(directory: Path) -> bytes:
-    """A PNG of losses against steps, and of the segmentation's scores, the best threshold's, where there are any.
+    """Draws a PNG of losses against steps, and of the best threshold's scores, where there are any.
 
     Args:
         directory: with the training's log.

@@ -23,7 +23,7 @@ SAME_SIZE = 0.05
 
 @dataclass(frozen=True)
 class LabelledVolume:
-    """Raw data and labels of one box of tissue.
+    """Holds raw data and labels of one box of tissue.
 
     Args:
         raw: grey values (Z, Y, X).

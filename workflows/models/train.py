@@ -103,8 +103,8 @@ def train(
         trainer = _trainer(recipe, name, folder, directory, title or directory.resolve().name, report, tell)
         lock = training_lock(directory, tell) if processes.first else contextlib.nullcontext()
         with lock, stopped_by_signals(trainer.stop) as interrupted:
-            for name in ("", CHECKPOINT, LAST, LONGER):
-                remove_partial(directory / name)
+            for part in ("", CHECKPOINT, LAST, LONGER):
+                remove_partial(directory / part)
             trainer.begin()
             checkpoint = trainer.run(pause)
             if processes.first and trainer.state.next_step:

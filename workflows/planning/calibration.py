@@ -68,7 +68,7 @@ class Calibration(Section):
             f"Measured on {list(self.window)} voxels at block {list(self.block)}; larger octree nodes are extrapolated:"
             f" they pass up {self.passed_up:.3g} contacts for each voxel of open surface, as those blocks did."
         )
-        now = made_from(recipe)
+        now = settings_that_count(recipe)
         for name in sorted(self.made_from.keys() | now.keys()):
             if self.made_from.get(name) != now.get(name):
                 yield f"Calibrated with other settings: {name} was {self.made_from.get(name)}, is {now.get(name)}."
@@ -105,7 +105,7 @@ def read(path: Path) -> Calibration:
         ) from error
 
 
-def made_from(recipe: Recipe) -> dict[str, str]:
+def settings_that_count(recipe: Recipe) -> dict[str, str]:
     """Lists the settings that a calibration depends on: data, network, blocks and the way they are segmented."""
     sections: dict[str, Any] = {"blocks": recipe.blocks, "supervoxels": recipe.supervoxels, "model": recipe.model}
     sections["agglomeration"] = recipe.agglomeration

@@ -30,18 +30,19 @@ from ...pipeline.geometry import BlockGrid, Box, Triple, triple
 from ...pipeline.volumes import Volume, VolumeSource, create_volume, default_chunks, read_nearest_voxels
 from ...tasks.work import AllTasks, Growth, OneTask
 from ..execution import attempt
-from ..execution.attempt import Report
+from ..execution.attempt import CallReport
 from ..recipes.segmentation_recipe import Evaluate, Input, Output, Recipe
 from ..run_directory.scratch import scratch_folder
 from ..stages.places import Places
 from ..stages.stage import Stage
-from .calibration import LEAF, Calibration, exceeds_blocks, made_from
+from .calibration import LEAF, Calibration, exceeds_blocks, settings_that_count
 from .estimate import work_of
 from .plan import WORKER_BYTES, Plan, make_plan
 from .unit_costs import Cost, Rates
 
 _LOOK: Triple = (16, 64, 64)  # voxels in the middle of a block that are looked at for data
 _WAIT = 1.0
+_LOADING = 20.0  # seconds beside which the loading of code does not matter
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ Runner = Callable[[Stage, Triple], Measured]
 Found = Mapping[str, Mapping[Triple, Measured]]  # by the stage's name and the task's index
 
 
-def measure(task: str, config: str, index: Triple) -> tuple[Report, float, int, int]:
+def measure(task: str, config: str, index: Triple) -> tuple[CallReport, float, int, int]:
     """Run a task in a worker; with the seconds that its process computed, and the bytes that it read and wrote."""
     before = _counters()
     report = attempt.perform(task, config, [index], attempt.Terms(seconds=0.0))
@@ -117,7 +118,7 @@ def calibrate(plan: Plan, rates: Rates, note: Callable[[str], None]) -> Calibrat
     stated = {rates.kind_of(stage): stage.resources.memory for stage in plan.stages if not exceeds_blocks(stage, grid)}
     fragments = sum(task.counts["fragments"] for task in found["supervoxels"].values())
     return Calibration(
-        made_from=made_from(recipe),
+        made_from=settings_that_count(recipe),
         block=block,
         window=window.grid.volume,
         fragments=fragments / math.prod(window.grid.volume),
@@ -136,24 +137,21 @@ class _Source:
 
 
 def _on_the_volume(recipe: Recipe, block: Triple, directory: Path, run: Runner, note: Callable[[str], None]) -> _Source:
-    """Predicts a block, if there are no affinities, and makes its supervoxels.
+    """Runs every stage up to the supervoxels on one block.
 
-    These are made twice, since code is loaded the first time. A network takes so long that its loading does not matter.
+    A stage is run twice, since code is loaded the first time, unless it takes so long that loading does not matter.
     """
     output = Output(chunk=recipe.output.chunk)
     plan = make_plan(recipe.model_copy(update={"output": output, "evaluate": None}), directory)
     for path, spec in plan.volumes.items():
         create_volume(path, spec)
-    measured = {}
-    for stage in plan.stages:
-        if stage.task == "predict":
-            note(f"Predicting block {list(block)}")
-            measured[stage.name] = stage, run(stage, block)
-        if stage.task == "supervoxels":
-            note(f"Measuring supervoxels on block {list(block)}")
-            for _ in range(2):
-                measured[stage.name] = stage, run(stage, block)
-    return _Source(_affinities(plan.places).open(), list(measured.values()))
+    measured = []
+    supervoxels = next(number for number, stage in enumerate(plan.stages) if stage.task == "supervoxels")
+    for stage in plan.stages[: supervoxels + 1]:
+        note(f"Measuring {stage.name} on block {list(block)}")
+        found = run(stage, block)
+        measured.append((stage, found if found.cost.seconds > _LOADING else run(stage, block)))
+    return _Source(_affinities(plan.places).open(), measured)
 
 
 def _window(grid: BlockGrid, block: Triple) -> Box:
@@ -301,7 +299,7 @@ def _scratch(directory: Path) -> contextlib.AbstractContextManager[Path]:
 @contextlib.contextmanager
 def one_worker(memory: int, folder: Path) -> Iterator[Runner]:
     """Starts a worker process on this machine, with so many bytes, that runs one task of a stage at a time."""
-    executor = cluster.start(cluster.Place("local", {"cpu": cluster.Pool(1, memory)}, folder), measure)
+    executor = cluster.start(cluster.ClusterSpec("local", {"cpu": cluster.PoolSpec(1, memory)}, folder), measure)
 
     def run(stage: Stage, index: Triple) -> Measured:
         executor.submit(index, "cpu", stage.task, stage.config.model_dump_json(), index)

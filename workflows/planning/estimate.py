@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ... import tasks
+from ...cluster import PoolName
 from ...pipeline.geometry import BlockGrid, Triple
 from ...tasks.work import AllTasks, Extent, Growth, LargestTask, Work
 from ..stages.stage import Stage
@@ -48,7 +49,7 @@ class StageEstimate:
 
     name: str
     grid: Triple
-    pool: Literal["cpu", "gpu"]
+    pool: PoolName
     workers: int
     seconds: float
     longest: float
@@ -125,7 +126,9 @@ class Estimate:
 def estimate(plan: Plan, rates: Rates, calibration: Calibration | None = None) -> Estimate:
     """Estimates a plan by a table of rates, corrected by a calibration where there is one."""
     growth = rates.growth(plan.density) if calibration is None else calibration.growth
-    stages = tuple(_stage(stage, plan, growth, rates, calibration) for stage in plan.stages)
+    stages = tuple(
+        _stage(stage, plan.grid, plan.workers(_pool(stage)), growth, rates, calibration) for stage in plan.stages
+    )
     disks: dict[str, float] = {str(plan.directory): sum(stage.tasks for stage in stages) * LEDGER_BYTES}
     for stage, costs in zip(plan.stages, stages, strict=True):
         disk = _disk(stage, plan.directory)
@@ -144,20 +147,25 @@ def work_of(stage: Stage, extent: Extent, growth: Growth) -> Work:
     return work
 
 
-def _stage(stage: Stage, plan: Plan, growth: Growth, rates: Rates, calibration: Calibration | None) -> StageEstimate:
-    kind, work = rates.kind_of(stage), work_of(stage, LargestTask(plan.grid), growth)
+def _pool(stage: Stage) -> PoolName:
+    return "gpu" if stage.resources.gpu else "cpu"
+
+
+def _stage(
+    stage: Stage, grid: BlockGrid, workers: int, growth: Growth, rates: Rates, calibration: Calibration | None
+) -> StageEstimate:
+    kind, work = rates.kind_of(stage), work_of(stage, LargestTask(grid), growth)
     factors = Cost(seconds=1, read=1, written=1, memory=1) if calibration is None else calibration.factors_of(kind)
-    total, largest = rates.cost(kind, work_of(stage, AllTasks(plan.grid), growth)), rates.cost(kind, work)
+    total, largest = rates.cost(kind, work_of(stage, AllTasks(grid), growth)), rates.cost(kind, work)
     memory = float(stage.resources.memory)
     if calibration is not None and largest.memory:
         # Stated from a sampled density; what blocks passed up says more. A process that merged a block is as large.
         memory = max(largest.memory, calibration.costs[LEAF].memory)
-    pool: Literal["cpu", "gpu"] = "gpu" if stage.resources.gpu else "cpu"
     return StageEstimate(
         name=stage.name,
         grid=stage.grid,
-        pool=pool,
-        workers=plan.workers(pool),
+        pool=_pool(stage),
+        workers=workers,
         seconds=total.seconds * factors.seconds,
         longest=largest.seconds * factors.seconds,
         read=total.read * factors.read,
@@ -165,7 +173,7 @@ def _stage(stage: Stage, plan: Plan, growth: Growth, rates: Rates, calibration: 
         most_written=largest.written * factors.written,
         memory=memory * factors.memory,
         contacts=work.contacts,
-        basis=_basis(stage, plan.grid, rates, calibration),
+        basis=_basis(stage, grid, rates, calibration),
     )
 
 

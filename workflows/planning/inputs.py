@@ -46,7 +46,7 @@ def with_normalisation(model: Model, source: Volume, mask: Volume | None) -> Mod
 
 
 def mask_of(recipe: Recipe, source: Volume) -> Volume | None:
-    """The mask that says where there are affinities, once it is known to cover what is computed."""
+    """Returns the mask that says where there are affinities, once it is known to cover what is computed."""
     if recipe.input.mask is None:
         return None
     mask = recipe.input.mask.open()
@@ -55,14 +55,14 @@ def mask_of(recipe: Recipe, source: Volume) -> Volume | None:
 
 
 def checkpoint_folder(model: Model) -> str:
-    """The folder of the checkpoint."""
+    """Returns the folder of the checkpoint."""
     from ...pipeline.affinities.checkpoint import find_checkpoint
 
     return str(find_checkpoint(model.checkpoint))
 
 
 def weights_identity(model: Model) -> str:
-    """The identity of a checkpoint: what its config says about predicting, the hash of its weights included."""
+    """Returns the identity of a checkpoint: what its config says about predicting, the hash of its weights included."""
     from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
 
     config = check_checkpoint_offsets(Path(checkpoint_folder(model)))
@@ -81,7 +81,7 @@ def patches_of(model: Model) -> Patches:
 
 
 def offsets_of(recipe: Recipe, source: Volume) -> tuple[Offsets, int]:
-    """The offsets of the channels of existing affinities, and the bytes of one of them."""
+    """Returns the offsets of the channels of existing affinities, and the bytes of one of them."""
     import numpy as np
 
     spec = source.spec

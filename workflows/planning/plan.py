@@ -32,7 +32,7 @@ LOOKED_THROUGH = 1 << 31
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe, checked and spelled out.
+    """Holds a recipe, checked and spelled out.
 
     Args:
         recipe: recipe as asked for, with the values that were found out added to it.
@@ -137,12 +137,11 @@ def look_through(plan: Plan) -> None:
     source = plan.recipe.input.affinities
     if source is None or plan.grid.covered.voxels > LOOKED_THROUGH:
         return
-    supervoxels = next(stage.config for stage in plan.stages if stage.task == "supervoxels").model_dump()
-    if supervoxels["bytes_per_affinity"] == 1:
+    volume = source.open()
+    if volume.spec.dtype == "uint8":
         return
-    volume, channels = source.open(), Channels(supervoxels["order"], supervoxels["signs"])
     for index in plan.grid.indices():
-        read_nearest(volume.read, plan.grid.box(index), plan.grid.volume, channels, volume.path)
+        read_nearest(volume.read, plan.grid.box(index), plan.grid.volume, plan.channels, volume.path)
 
 
 def _blocks(recipe: Recipe) -> dict[str, Any]:

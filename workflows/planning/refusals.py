@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ...cluster import PoolName
 from ...cluster.gpus import visible_gpus
 from ...cluster.quantities import in_bytes
 from ...pipeline.errors import RequestError
+from ...tasks.contract import GrowsWith
+from ..recipes.cluster_section import Cluster
 from ..stages.stage import Stage
 from .estimate import Estimate, StageEstimate, estimate
 from .plan import WORKER_BYTES, Plan
@@ -17,6 +19,23 @@ from .unit_costs import shipped
 
 _CERTAIN = 0.5
 """The part of what the table of rates says that a run takes in any case: real and phantom data differ by up to two."""
+
+_CURES: Mapping[GrowsWith, tuple[str, str]] = {
+    "block": (
+        "a block of {block}",
+        "Make blocks.shape smaller, or allow more with {more}, or use fewer workers.",
+    ),
+    "node": (
+        "a node at the top of the octree",
+        "Lower supervoxels.high or raise supervoxels.join_size, so that fewer contacts go up, or allow more with"
+        " {more}.",
+    ),
+    "scored box": (
+        "adding up what is scored",
+        "Score a part with evaluate.box, or allow more with {more}.",
+    ),
+}
+"""By the sort of memory: what takes it, and the cure."""
 
 
 def check(plan: Plan, *, new: bool) -> None:
@@ -36,51 +55,38 @@ def check(plan: Plan, *, new: bool) -> None:
 
 def refusals(plan: Plan, costs: Estimate, *, new: bool) -> list[str]:
     """Lists the reasons why a plan cannot work, one sentence or two each; none if it can."""
-    certain = [*_voxel_size(plan), *_memory(plan, costs), *_cores(plan), *_gpus(plan), *_contacts(costs)]
-    return [*certain, *(_disk(plan, costs) if new else ())]
-
-
-def _voxel_size(plan: Plan) -> Iterator[str]:
-    if plan.scale is not None and plan.scale.refusal is not None:
-        yield plan.scale.refusal
+    wanted = plan.recipe.cluster
+    scale = [] if plan.scale is None or plan.scale.refusal is None else [plan.scale.refusal]
+    workers = [*_memory(plan, costs), *_cores(plan.stages, wanted), *_gpus(plan.stages, wanted)]
+    return [*scale, *workers, *_contacts(costs), *(_disk(costs) if new else ())]
 
 
 def _memory(plan: Plan, costs: Estimate) -> Iterator[str]:
     """The worst stage of each sort, since each sort has another cure. What a task states counts at the least: it is
     what a run goes by.
     """
-    sorts: dict[str, tuple[float, StageEstimate, PoolName]] = {}
+    worst: dict[GrowsWith, tuple[float, StageEstimate, PoolName]] = {}
     for stage, found in zip(plan.stages, costs.stages, strict=True):
-        upper = stage.task in ("agglomerate", "assign") and found.tasks < len(plan.grid)
-        sort = "octree" if upper else "scores" if stage.task == "scores" else "block"
+        sort = stage.resources.grows_with
         needed = max(float(stage.resources.memory), found.memory) + WORKER_BYTES
-        if needed > plan.worker_memory(_pool(stage)) and needed > sorts.get(sort, (0.0,))[0]:
-            sorts[sort] = needed, found, _pool(stage)
-    for sort, (needed, found, pool) in sorts.items():
-        may = f"A worker may use {in_bytes(plan.worker_memory(pool))}"
+        if needed > plan.worker_memory(_pool(stage)) and needed > worst.get(sort, (0.0,))[0]:
+            worst[sort] = needed, found, _pool(stage)
+    for sort, (needed, found, pool) in worst.items():
         more = "cluster.memory" if plan.recipe.cluster.jobs(pool) is None else f"cluster.pools.{pool}.memory"
-        takes = f"takes up to {in_bytes(needed)} (stage {found.name})"
-        if sort == "block":
-            yield (
-                f"{may}; a block of {list(plan.grid.block)} {takes}. Make blocks.shape smaller, or allow more with"
-                f" {more}, or use fewer workers."
-            )
-        elif sort == "octree":
-            yield (
-                f"{may}; a node at the top of the octree {takes}. Lower supervoxels.high or raise"
-                f" supervoxels.join_size, so that fewer contacts go up, or allow more with {more}."
-            )
-        else:
-            yield f"{may}; adding up what is scored {takes}. Score a part with evaluate.box, or allow more."
+        what, cure = _CURES[sort]
+        yield (
+            f"A worker may use {in_bytes(plan.worker_memory(pool))}; {what.format(block=list(plan.grid.block))}"
+            f" takes up to {in_bytes(needed)} (stage {found.name}). {cure.format(more=more)}"
+        )
 
 
 def _pool(stage: Stage) -> PoolName:
     return "gpu" if stage.resources.gpu else "cpu"
 
 
-def _cores(plan: Plan) -> Iterator[str]:
-    for stage in plan.stages:
-        jobs = plan.recipe.cluster.jobs(_pool(stage))
+def _cores(stages: Sequence[Stage], wanted: Cluster) -> Iterator[str]:
+    for stage in stages:
+        jobs = wanted.jobs(_pool(stage))
         if jobs is not None and stage.resources.threads > jobs.cores:
             yield (
                 f"A task of {stage.name} uses {stage.resources.threads} cores; jobs of its pool have {jobs.cores}."
@@ -88,13 +94,12 @@ def _cores(plan: Plan) -> Iterator[str]:
             )
 
 
-def _gpus(plan: Plan) -> Iterator[str]:
-    place, names = plan.recipe.cluster, visible_gpus()
-    wanted = max(1, place.gpus)
-    local = place.kind == "local" and any(stage.resources.gpu for stage in plan.stages)
-    if local and names is not None and wanted > len(names):
+def _gpus(stages: Sequence[Stage], wanted: Cluster) -> Iterator[str]:
+    count, names = max(1, wanted.gpus), visible_gpus()
+    local = wanted.kind == "local" and any(stage.resources.gpu for stage in stages)
+    if local and names is not None and count > len(names):
         yield (
-            f"cluster.gpus must not exceed the GPUs that this process may see; found {wanted}, and"
+            f"cluster.gpus must not exceed the GPUs that this process may see; found {count}, and"
             f" {', '.join(names) or 'none'} in CUDA_VISIBLE_DEVICES or /dev. Lower it, or raise"
             " cluster.workers_per_gpu for more processes on each GPU."
         )
@@ -112,7 +117,7 @@ def _contacts(costs: Estimate) -> Iterator[str]:
         )
 
 
-def _disk(plan: Plan, costs: Estimate) -> Iterator[str]:
+def _disk(costs: Estimate) -> Iterator[str]:
     for place, needed in _on_disks(costs).items():
         folder = Path(place)
         free = shutil.disk_usage(folder).free

@@ -21,7 +21,7 @@ _SAMPLE = (32, 192, 192)
 
 
 def sample_density(affinities: Volume, within: Box, channels: Channels, wanted: Supervoxels) -> Density | None:
-    """The densest of three places on the diagonal of a box, by the watershed; None where all three are empty.
+    """Returns the densest of three places on the diagonal of a box, by the watershed; None where all three are empty.
 
     Args:
         affinities: any size; at most 3.5 M voxels are read.

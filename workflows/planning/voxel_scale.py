@@ -16,7 +16,7 @@ REFUSED = 1.5
 
 @dataclass(frozen=True)
 class VoxelScale:
-    """The voxel size of a network's training and that of the image which it is given, nm, z, y, x.
+    """Compares the voxel size of a network's training with that of the image which it is given, nm, z, y, x.
 
     Args:
         network: its name, as the recipe has it.
@@ -46,7 +46,7 @@ class VoxelScale:
 
     @property
     def refusal(self) -> str | None:
-        """Why the network is not used on this image, with the cure; None where it is."""
+        """Says why the network is not used on this image, with the cure; None where it is."""
         if self.ratio < REFUSED or self.accepted:
             return None
         return (
@@ -67,6 +67,6 @@ class VoxelScale:
 
 
 def scale_of(model: Model, source: Volume) -> VoxelScale:
-    """The voxel sizes of a model's checkpoint and of the raw data."""
+    """Returns the voxel sizes of a model's checkpoint and of the raw data."""
     trained = check_checkpoint_offsets(Path(checkpoint_folder(model))).voxel_size
     return VoxelScale(model.checkpoint, trained, source.path, source.spec.voxel_size, model.accept_voxel_size)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt, ValidationInfo, model_validator
 
-from ...cluster import Place, Pool, PoolName
+from ...cluster import ClusterSpec, PoolName, PoolSpec
 from ...cluster.batch import DIALECTS
 from ...cluster.batch.jobs import DriverJob, GpuJobs, Jobs
 from ...cluster.quantities import Size, parse_bytes
@@ -95,7 +95,7 @@ class Cluster(Section):
             return self.pools.gpu is not None
         return self.kind == "local" and self.gpus > 0
 
-    def place(self, directory: Path, memory: int, pools: set[PoolName]) -> Place:
+    def spec(self, directory: Path, memory: int, pools: set[PoolName]) -> ClusterSpec:
         """Describes the workers that are to be started for a run.
 
         Args:
@@ -104,10 +104,10 @@ class Cluster(Section):
             pools: pools that have anything to do.
         """
         sizes = {
-            pool: self.jobs(pool) or Pool(self.most_workers(pool), memory, self.workers_per_gpu)
+            pool: self.jobs(pool) or PoolSpec(self.most_workers(pool), memory, self.workers_per_gpu)
             for pool in sorted(pools)
         }
-        return Place(self.kind, sizes, directory, self.interface, self.dashboard)
+        return ClusterSpec(self.kind, sizes, directory, self.interface, self.dashboard)
 
     def jobs(self, pool: PoolName) -> Jobs | None:
         """Describes the jobs of a pool; None where there are none."""

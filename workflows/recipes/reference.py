@@ -21,7 +21,7 @@ from ...pipeline.volumes import VolumeSource
 from . import strict_toml
 from .segmentation_recipe import CheckpointName, InputPath, Overlap, Recipe, Shape, Voxels
 from .training_recipe import TrainingRecipe
-from .tuning_grid import Grid
+from .tuning_grid import TuningGrid
 
 _HEAD = """\
 # Reference: every key of a recipe
@@ -36,7 +36,7 @@ leaves out has its default. An unknown key is an error that names the nearest kn
 _PAGES: tuple[tuple[str, str, type[BaseModel]], ...] = (
     ("Recipe of a segmentation", "`petavox plan`, `run` and `submit` read it; see [running](running.md).", Recipe),
     ("Recipe of a training", "`petavox train` reads it; see [training](training.md).", TrainingRecipe),
-    ("Grid of thresholds", "`petavox tune --grid` reads it; see [choosing thresholds](tuning.md).", Grid),
+    ("Grid of thresholds", "`petavox tune --grid` reads it; see [choosing thresholds](tuning.md).", TuningGrid),
 )
 _VOLUME = """\
 ## Keys of a volume

@@ -109,12 +109,12 @@ class Input(Section):
 
     @property
     def source(self) -> VolumeSource | None:
-        """The raw data or the affinities; None where it starts from a run."""
+        """Returns the raw data or the affinities; None where it starts from a run."""
         return self.raw or self.affinities
 
     @property
     def region(self) -> Box | None:
-        """The box; None where all of the volume is computed."""
+        """Returns the box; None where all of the volume is computed."""
         return None if self.box is None else Box(*self.box)
 
 

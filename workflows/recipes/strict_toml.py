@@ -16,16 +16,16 @@ from ...pipeline.errors import RequestError
 
 
 class Section(BaseModel):
-    """Base of every table of a recipe: frozen, strict, and an unknown key is an error."""
+    """Is the base of every table of a recipe: frozen, strict, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-Model = TypeVar("Model", bound=BaseModel)
+Parsed = TypeVar("Parsed", bound=BaseModel)
 
 
-def read(path: str | Path, model: type[Model], overrides: Sequence[str] = ()) -> Model:
-    """A model from a TOML file, with `key=value` overrides laid over it.
+def read(path: str | Path, model: type[Parsed], overrides: Sequence[str] = ()) -> Parsed:
+    """Returns a model from a TOML file, with `key=value` overrides laid over it.
 
     Validators find the file's folder as `info.context["folder"]`, to resolve paths against.
 
@@ -58,7 +58,7 @@ def _text(content: bytes) -> str:
 
 
 def laid_over(content: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The content with "key=value" laid over it, keys dotted.
+    """Returns the content with "key=value" laid over it, keys dotted.
 
     Raises:
         RequestError: one of them is something else.
@@ -73,8 +73,8 @@ def as_override(key: str, value: Any) -> str:
     return f"{key}={literal(value)}"
 
 
-def parse(content: Mapping[str, Any], model: type[Model], *, where: str, folder: Path) -> Model:
-    """A model from a mapping as TOML gives it; `where` names its source in messages.
+def parse(content: Mapping[str, Any], model: type[Parsed], *, where: str, folder: Path) -> Parsed:
+    """Returns a model from a mapping as TOML gives it; `where` names its source in messages.
 
     Raises:
         RequestError: the content does not fit the model.
@@ -86,12 +86,12 @@ def parse(content: Mapping[str, Any], model: type[Model], *, where: str, folder:
 
 
 def dump(model: BaseModel) -> str:
-    """The TOML text that `parse` turns into the same model; keys that are None are left out."""
+    """Returns the TOML text that `parse` turns into the same model; keys that are None are left out."""
     return "\n".join(_lines(model.model_dump(exclude_none=True))).strip() + "\n"
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> Iterator[str]:
-    """One message for each thing that pydantic found wrong."""
+    """Returns one message for each thing that pydantic found wrong."""
     for problem in error.errors(include_url=False):
         keys = [part for part in problem["loc"] if isinstance(part, str)]
         key = ".".join(str(part) for part in problem["loc"])

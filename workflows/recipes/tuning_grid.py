@@ -24,7 +24,7 @@ def _decimals(*values: str) -> tuple[Decimal, ...]:
     return tuple(map(Decimal, values))
 
 
-class Grid(Section):
+class TuningGrid(Section):
     """Lists the values that are tried: every value of one key with every value of the others.
 
     Args:
@@ -95,12 +95,12 @@ class Grid(Section):
                 yield linkage, None
 
 
-def read_grid(path: Path | None, overrides: Sequence[str]) -> Grid:
-    """The grid in a TOML file, or the default one, with "threshold=[0.2, 0.3]" laid over it.
+def read_grid(path: Path | None, overrides: Sequence[str]) -> TuningGrid:
+    """Returns the grid in a TOML file, or the default one, with "threshold=[0.2, 0.3]" laid over it.
 
     Raises:
         RequestError: see `strict_toml.read`.
     """
     if path is not None:
-        return strict_toml.read(path, Grid, overrides)
-    return strict_toml.parse(strict_toml.laid_over({}, overrides), Grid, where="--try", folder=Path.cwd())
+        return strict_toml.read(path, TuningGrid, overrides)
+    return strict_toml.parse(strict_toml.laid_over({}, overrides), TuningGrid, where="--try", folder=Path.cwd())

@@ -39,7 +39,7 @@ class Ending:
 
     @property
     def report(self) -> Path:
-        """The page of the run."""
+        """Returns the page of the run."""
         return self.directory / "report.html"
 
     @property
@@ -48,7 +48,7 @@ class Ending:
 
 
 def ending_text(ending: Ending, again: str) -> str:
-    """The end of a run in a few lines: what failed, or where the results are."""
+    """Returns the end of a run in a few lines: what failed, or where the results are."""
     made = {"affinities": ending.affinities} if ending.segmentation is None else {"segmentation": ending.segmentation}
     places = [f"{name:14}{path}" for name, path in {**made, "report": ending.report}.items()]
     if not ending.failed:

@@ -47,7 +47,7 @@ class View:
 
     @classmethod
     def around(cls, centre: Triple, shape: Triple, voxel_size: tuple[float, float, float]) -> View:
-        """The window around a voxel, as large as WIDTH and DEPTH allow at one pixel for the finest voxel.
+        """Returns the window around a voxel, as large as WIDTH and DEPTH allow at one pixel for the finest voxel.
 
         A volume smaller than the window is enlarged by a whole number.
         """
@@ -60,7 +60,7 @@ class View:
 
     @property
     def planes(self) -> tuple[Box, Box, Box]:
-        """The planes xy, zy and xz."""
+        """Returns the planes xy, zy and xz."""
 
         def through(axis: int) -> Box:
             start, stop = list(self.box.start), list(self.box.stop)
@@ -76,7 +76,7 @@ class View:
         return triple([max(1, round(n * size / self.pixel)) for n, size in sizes])
 
     def panes(self, read: Read) -> tuple[Pane, Pane, Pane]:
-        """The planes of a volume, as pixels: xy (y, x), zy (y, z) and xz (z, x), channels last where there are any.
+        """Reads planes of a volume as pixels: xy (y, x), zy (y, z) and xz (z, x), channels last if there are any.
 
         Args:
             read: gives the voxels of a box, (Z, Y, X) or (C, Z, Y, X).
@@ -85,7 +85,7 @@ class View:
         return xy[0], zy[:, :, 0].swapaxes(0, 1), xz[:, 0]
 
     def compose(self, panes: Sequence[Pixels]) -> Pixels:
-        """One RGB picture of three RGB panes, white between them."""
+        """Returns one RGB picture of three RGB panes, white between them."""
         xy, zy, xz = panes
         height, width = xy.shape[0] + GAP + xz.shape[0], xy.shape[1] + GAP + zy.shape[1]
         picture = np.full((height, width, 3), 255, np.uint8)
@@ -105,7 +105,7 @@ class View:
 
 
 def grey(panes: Sequence[Pane]) -> list[Pixels]:
-    """Grey levels, stretched so that half a percent of the voxels is black and as much white; no number is 0."""
+    """Stretches grey levels so that half a percent of the voxels is black and as much white; no number is 0."""
     panes = [np.where(np.isfinite(pane), pane, 0) for pane in panes]
     low, high = np.percentile(np.concatenate([pane.ravel() for pane in panes]), (0.5, 99.5))
     scale = 255 / max(float(high - low), 1e-9)
@@ -113,12 +113,12 @@ def grey(panes: Sequence[Pane]) -> list[Pixels]:
 
 
 def overlay(under: Sequence[Pixels], labels: Sequence[Pane]) -> list[Pixels]:
-    """Segments as colours over grey levels, their outlines in full colour; label 0 shows the grey levels alone."""
+    """Draws segments as colours over grey levels, outlines in full colour; label 0 shows grey levels alone."""
     return [_tint(image, pane) for image, pane in zip(under, labels, strict=True)]
 
 
 def colours(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-    """A colour (N, 3) of 0…255 for each id, the same in every picture: hue, saturation and value from a hash of it."""
+    """Returns a colour (N, 3) of 0…255 for each id, the same in every picture, from a hash of the id."""
     from matplotlib.colors import hsv_to_rgb
 
     mixed = ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
@@ -131,7 +131,7 @@ def colours(ids: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
 
 
 def png(picture: Pixels) -> bytes:
-    """A picture (Y, X, 3) as a PNG file, by the standard library alone: a report must not fail for lack of a codec."""
+    """Encodes a picture (Y, X, 3) as PNG by the standard library: a report must not fail for lack of a codec."""
     height, width, _ = picture.shape
     values = picture.reshape(height, 3 * width)
     rows = np.full((height, 1 + 3 * width), _SUB, np.uint8)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Volumes:
-    """The volumes of a run, as far as there are any.
+    """Names the volumes of a run, as far as there are any.
 
     Args:
         segmentation: its path; it gives the frame of all scenes.
@@ -49,7 +49,7 @@ class Volumes:
 
 @dataclass(frozen=True)
 class Picture:
-    """A composed picture as the page shows it; lengths are shares of its width or height, in percent."""
+    """Holds a composed picture as the page shows it; lengths are shares of its width or height, in percent."""
 
     caption: str
     png: str
@@ -63,7 +63,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Scene:
-    """A place that a report shows.
+    """Describes a place that a report shows.
 
     Args:
         title: what is to be seen there.
@@ -78,7 +78,7 @@ class Scene:
 
 
 def draw_scenes(volumes: Volumes, scores: Scores | None) -> list[tuple[str, list[Picture]]]:
-    """The title and the pictures of each scene; three planes of a bounded window are read of each volume.
+    """Returns the title and the pictures of each scene; three planes of a bounded window are read of each volume.
 
     Raises:
         VolumeError, StorageError: a volume cannot be read.
@@ -89,7 +89,7 @@ def draw_scenes(volumes: Volumes, scores: Scores | None) -> list[tuple[str, list
 
 
 def worst_mistakes(scores: Scores | None) -> list[Scene]:
-    """The merger and the split that cost most voxels, as far as there is one."""
+    """Returns the merger and the split that cost most voxels, as far as there is one."""
     scenes = []
     for merger in () if scores is None else scores.mergers[:1]:
         title = (

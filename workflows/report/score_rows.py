@@ -12,7 +12,7 @@ UNKNOWN = "of the truth, labelled below 0 or with a largest id (−1, 2⁶⁴−
 
 
 def score_rows(scores: Scores) -> list[tuple[str, str, str]]:
-    """(name, value, what it tells) of each score."""
+    """Returns (name, value, what it tells) of each score."""
     unlabelled = scores.unlabelled_voxels / scores.truth_voxels
     return [
         (
@@ -36,7 +36,7 @@ def score_rows(scores: Scores) -> list[tuple[str, str, str]]:
 
 
 def mistake_tables(scores: Scores) -> dict[str, list[tuple[str, ...]]]:
-    """Title → rows of the largest splits and mergers; the first row names the columns."""
+    """Returns rows of the largest splits and mergers by their title; the first row names the columns."""
     splits: list[tuple[str, ...]] = [("true object", "mainly segment", "piece in segment", "voxels", "at z, y, x")]
     mergers: list[tuple[str, ...]] = [("segment", "mainly object", "piece of object", "voxels", "at z, y, x")]
     for split in scores.splits:

@@ -20,7 +20,7 @@ _BYTES_IN_MEMORY = 150
 """A voxel of a box that is segmented in memory: what the tasks of supervoxels and agglomeration state for a block."""
 
 
-def origin(recipe: Recipe, directory: Path) -> tuple[Recipe, Path]:
+def original_run(recipe: Recipe, directory: Path) -> tuple[Recipe, Path]:
     """Finds the recipe and the directory of a run; of a cut, those of the run that it was cut from."""
     if recipe.input.run is None:
         return recipe, directory
@@ -29,14 +29,14 @@ def origin(recipe: Recipe, directory: Path) -> tuple[Recipe, Path]:
 
 
 def region_of(recipe: Recipe) -> Box | None:
-    """The part of its volume that a run computes, None for all; of a cut, that of the run that it was cut from."""
+    """Returns the part of its volume that a run computes, None for all; of a cut, that of its run."""
     if recipe.input.run is not None:
         check_run_directory(Path(recipe.input.run))
-    return origin(recipe, Path())[0].input.region
+    return original_run(recipe, Path())[0].input.region
 
 
 def affinities_of(recipe: Recipe, directory: Path) -> Input:
-    """The affinities of a run that is no cut, as another recipe takes them."""
+    """Returns the affinities of a run that is no cut, as another recipe takes them."""
     wanted = recipe.input
     if wanted.affinities is not None:
         return wanted
@@ -44,7 +44,7 @@ def affinities_of(recipe: Recipe, directory: Path) -> Input:
 
 
 def read(source: Input, box: Box) -> npt.NDArray[np.uint8]:
-    """Affinities of z, y and x, (3, Z, Y, X), over a box of their volume, as the mask leaves them.
+    """Returns affinities of z, y and x, (3, Z, Y, X), over a box of their volume, as the mask leaves them.
 
     Raises:
         AffinityError: a channel is missing, or values lie outside [0, 1].

@@ -35,7 +35,7 @@ def check_run_directory(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def left_alone(directory: str | None) -> Iterator[None]:
+def keep_drivers_out(directory: str | None) -> Iterator[None]:
     """Keeps drivers out of a run, if there is one, while another run starts from what it has left.
 
     Raises:

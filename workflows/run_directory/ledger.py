@@ -30,7 +30,7 @@ _PIECE = 100_000
 
 
 class Ledger:
-    """An open ledger; a context manager.
+    """Opens a ledger; it is a context manager.
 
     Args:
         path: path of the SQLite file; made unless `readonly`.
@@ -161,7 +161,7 @@ class Ledger:
         """Lists the outputs of this run, by path: the fingerprint of the stage that each was made for."""
         return dict(self._db.execute("SELECT path, fingerprint FROM outputs"))
 
-    def made(self, path: str, stage: str, fingerprint: str) -> None:
+    def record_output(self, path: str, stage: str, fingerprint: str) -> None:
         """Note that an output has been made, empty, for a stage."""
         with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", (path, stage, fingerprint))
@@ -189,7 +189,7 @@ class Ledger:
         return done
 
     def checksums(self, stage: str, tasks: int, fingerprint: str) -> npt.NDArray[np.uint64]:
-        """The checksums of what a stage's tasks have left; 0 where they left nothing, or are not done."""
+        """Returns the checksums of what a stage's tasks have left; 0 where they left nothing, or are not done."""
         checksums = np.zeros(tasks, dtype=np.uint64)
         for numbers, values in self._settled(stage, tasks, fingerprint, "number", "COALESCE(checksum, 0)"):
             checksums[numbers] = values.view(np.uint64)
@@ -227,7 +227,7 @@ class Ledger:
             )
         self._on_recorded(rows)
 
-    def tell(self, listener: Callable[[Sequence[Row]], None]) -> None:
+    def notify(self, listener: Callable[[Sequence[Row]], None]) -> None:
         """Has a listener told of the rows that are recorded from now on."""
         self._on_recorded = listener
 

@@ -65,7 +65,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """A stage as the ledger knows it: counts of tasks, seconds of all that are done together, bytes of the largest."""
+    """Sums up a stage as the ledger knows it: tasks, seconds of all that are done, bytes of the largest."""
 
     name: str
     tasks: int

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Holder:
-    """A driver as it names itself in the lock.
+    """Names a driver as it names itself in the lock.
 
     Args:
         host: name of the machine.
@@ -79,7 +79,7 @@ class Holder:
 
 
 class Lock:
-    """A lock that this process holds, until it is let go or taken over.
+    """Holds the lock of this process, until it is let go or taken over.
 
     Args:
         directory: directory of the run.

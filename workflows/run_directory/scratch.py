@@ -13,7 +13,7 @@ from ...pipeline.errors import StorageError
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path, prefix: str, cure: str) -> Iterator[Path]:
-    """A new folder, removed with all that it holds in the end.
+    """Makes a new folder, removed with all that it holds in the end.
 
     Args:
         parent: where it is made; made itself if it is not there, and then kept.

@@ -174,7 +174,7 @@ class Bulletin:
         self._past: deque[tuple[float, dict[str, int]]] = deque()
         self._gpu_seconds = self._gpu_worker_seconds = 0.0
         self._writing = threading.Lock()
-        ledger.tell(self.recorded)
+        ledger.notify(self.recorded)
 
     def recount(self) -> None:
         """Begin anew from what the ledger has, after something that was done has been undone."""

@@ -25,7 +25,7 @@ from ..planning.plan import Plan, make_plan
 from ..progress import Progress
 from ..recipes.segmentation_recipe import load
 from ..report.ending import Ending
-from ..run_directory.checks import check_run_directory, left_alone
+from ..run_directory.checks import check_run_directory, keep_drivers_out
 from ..run_directory.layout import LEDGER, RECIPE
 from ..run_directory.ledger import Ledger
 from ..run_directory.ledger_backup import restore
@@ -116,7 +116,7 @@ def audit(
     restored = restore(directory) if repair else ""
     check_run_directory(directory)
     recipe = load(directory / RECIPE, overrides)
-    with left_alone(recipe.input.run):
+    with keep_drivers_out(recipe.input.run):
         plan = make_plan(recipe, directory)
         fingerprints = ingredients(plan.stages, plan.directory, plan.identities)
         if not repair:
@@ -142,7 +142,7 @@ def _inspect(
     done = {stage.name: ledger.done(stage.name, len(stage), fingerprints[stage.name][0]) for stage in plan.stages}
     findings = Findings()
     progress.begin([(f"audit {name}", int(mask.sum()), 0) for name, mask in done.items() if mask.any()])
-    executor = cluster.start(plan.recipe.cluster.place(plan.directory, plan.memory, {"cpu"}), look)
+    executor = cluster.start(plan.recipe.cluster.spec(plan.directory, plan.memory, {"cpu"}), look)
     try:
         for stage in plan.stages:
             mask = done[stage.name]

@@ -16,7 +16,7 @@ _MAY_DIFFER = {"agglomeration", "output", "evaluate", "cluster"}
 
 
 def plan_cut(run: Path, threshold: str, overrides: Sequence[str] = (), out: Path | None = None) -> tuple[Recipe, Path]:
-    """The recipe of a cut, and the directory for its run.
+    """Returns the recipe of a cut, and the directory for its run.
 
     Args:
         run: directory of a run whose supervoxels are done; of a cut, the run that it was cut from is taken.
@@ -44,7 +44,7 @@ def plan_cut(run: Path, threshold: str, overrides: Sequence[str] = (), out: Path
 
 
 def name_of(agglomeration: Agglomeration) -> str:
-    """A name for a folder: the threshold, and whatever else is not as it would be without a recipe."""
+    """Returns a name for a folder: the threshold, and whatever else is not as it would be without a recipe."""
     others = agglomeration.model_dump(exclude={"threshold"}, exclude_defaults=True)
     settings = {"threshold": agglomeration.threshold, **others}
     return "-".join(f"{name}={_plain(value)}" for name, value in settings.items())

@@ -119,10 +119,10 @@ def renew(ledger: Ledger, plan: Plan, fingerprints: Fingerprints, again: Collect
             elif known_as in made:
                 _remove(output)
             # Claimed before it is made, known as good after: an interruption between the two is mended here.
-            ledger.made(known_as, stage.name, "")
+            ledger.record_output(known_as, stage.name, "")
             if output in plan.volumes:
                 create_volume(output, plan.volumes[output])
-            ledger.made(known_as, stage.name, fingerprint)
+            ledger.record_output(known_as, stage.name, fingerprint)
 
 
 def _remove(path: str) -> None:

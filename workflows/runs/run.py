@@ -22,13 +22,14 @@ from ..recipes import strict_toml
 from ..recipes.segmentation_recipe import Recipe
 from ..report.ending import Ending
 from ..report.versions import versions
-from ..run_directory.checks import check_run_directory, left_alone
+from ..run_directory.checks import check_run_directory, keep_drivers_out
 from ..run_directory.layout import COPY, HANGS, LEDGER, LOG, RECIPE
 from ..run_directory.ledger import Ledger
 from ..run_directory.ledger_backup import keep_copy
 from ..run_directory.lock import Lock, locked
 from ..run_directory.status_file import Bulletin, recipe_digest
 from ..stages.fingerprint import ingredients
+from ..stages.stage import Stage
 from .recompute import Fingerprints, changes, check_foundation, check_outputs, forced, renew
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def run(
         StorageError: the disk is full, or refuses otherwise; what is done is kept.
         KeyboardInterrupt: likewise kept.
     """
-    with left_alone(recipe.input.run):
+    with keep_drivers_out(recipe.input.run):
         return _run(make_plan(recipe, Path(directory)), progress, backoff, force)
 
 
@@ -109,7 +110,7 @@ def _announce(ledger: Ledger, fingerprints: Fingerprints, again: Mapping[str, st
 
 @contextlib.contextmanager
 def session(plan: Plan, lock: Lock, ledger: Ledger, progress: Progress) -> Iterator[Bulletin]:
-    """A driver at work, told in the status file; how it ended is noted whatever happens."""
+    """Tells in the status file that a driver is at work; how it ended is noted whatever happens."""
     bulletin = Bulletin(plan.directory, lock.holder, ledger, plan.stages, recipe_digest(plan.directory, RECIPE))
     lock.with_every_beat(bulletin.publish)
     bulletin.publish()
@@ -131,7 +132,7 @@ def session(plan: Plan, lock: Lock, ledger: Ledger, progress: Progress) -> Itera
 
 @contextlib.contextmanager
 def opened(directory: Path) -> Iterator[tuple[Lock, Ledger]]:
-    """A run directory with its log, its lock and its ledger, and everybody else locked out of it."""
+    """Opens a run directory with its log, its lock and its ledger, and everybody else locked out of it."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(directory / LOG, encoding="utf-8")
@@ -176,7 +177,7 @@ def compute(
         return Result(0, 0)
     log.info("starting, %d tasks to do", loop.left)
     pools: set[cluster.PoolName] = {"gpu" if stage.resources.gpu else "cpu" for stage in plan.stages}
-    executor = cluster.start(wanted.place(plan.directory, plan.memory, pools), attempt.perform)
+    executor = cluster.start(wanted.spec(plan.directory, plan.memory, pools), attempt.perform)
     try:
         if executor.dashboard:
             progress.note(f"Dask dashboard: {executor.dashboard}")
@@ -213,7 +214,7 @@ def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
         scores=None if recipe.evaluate is None or result.failed else scores_task.read(places.scores),
     )
     write_report(
-        ReportData(ending, strict_toml.dump(recipe), _pictured(plan), _segment_sizes(ledger, plan), versions())
+        ReportData(ending, strict_toml.dump(recipe), _pictured(plan), _segment_sizes(ledger, plan.stages), versions())
     )
     return ending
 
@@ -235,12 +236,12 @@ def _pictured(plan: Plan) -> Volumes | None:
     )
 
 
-def _segment_sizes(ledger: Ledger, plan: Plan) -> tuple[int, ...]:
+def _segment_sizes(ledger: Ledger, stages: Sequence[Stage]) -> tuple[int, ...]:
     """Counts the segments that have 1, 2–3, 4–7 … voxels."""
     from ...tasks.agglomerate import segments_by_power
 
     sizes: Counter[int] = Counter()
-    for stage in plan.stages:
+    for stage in stages:
         if stage.task == "agglomerate":
             sizes.update(segments_by_power(ledger.counts(stage.name)))
     return tuple(sizes[power] for power in range(max(sizes, default=-1) + 1))

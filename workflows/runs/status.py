@@ -17,7 +17,7 @@ from ..run_directory.status_file import Status, from_ledger, read_bulletin, reci
 
 
 @dataclass(frozen=True)
-class Look:
+class RunStatus:
     """Holds a run as it was found.
 
     Args:
@@ -60,7 +60,7 @@ class Look:
             yield f"{name} task {number}, tried {tries} times: {why.splitlines()[0] if why else ''}"
 
 
-def look(directory: Path, recipe: Path | None = None, overrides: Sequence[str] = ()) -> Look:
+def status_of(directory: Path, recipe: Path | None = None, overrides: Sequence[str] = ()) -> RunStatus:
     """Finds out how far a run is. Writes nothing; works from every machine that sees the directory.
 
     Args:
@@ -80,7 +80,7 @@ def look(directory: Path, recipe: Path | None = None, overrides: Sequence[str] =
     if recipe is None and (overrides or (told is not None and told.recipe != recipe_digest(directory, RECIPE))):
         recipe = directory / RECIPE
     changes = () if recipe is None else compare(directory, status, recipe, overrides)
-    return Look(directory, status, driver, last_driver(directory) if driver is None else None, recipe, changes)
+    return RunStatus(directory, status, driver, last_driver(directory) if driver is None else None, recipe, changes)
 
 
 def _from_ledger(directory: Path, driver: Holder | None) -> Status:
@@ -91,7 +91,7 @@ def _from_ledger(directory: Path, driver: Holder | None) -> Status:
 
 
 def compare(directory: Path, status: Status, recipe: Path, overrides: Sequence[str]) -> tuple[str, ...]:
-    """Words which stages a recipe would compute again in a run directory, and why.
+    """Returns words which stages a recipe would compute again in a run directory, and why.
 
     Raises:
         RequestError: the recipe is wrong.

@@ -162,7 +162,7 @@ def verify(
 
 
 def other_blocks(block: Triple, volume: Triple) -> list[Triple]:
-    """Two block shapes, or one where a block has few voxels, that cut a volume elsewhere; neither takes more memory."""
+    """Returns two block shapes that cut a volume elsewhere, one if blocks are small; neither takes more memory."""
     whole = [min(b, v) for b, v in zip(block, volume, strict=True)]
     shares = ((0.5, 0.75, 1), (1, 0.5, 0.75))
     found = {triple([_part(length, share) for length, share in zip(whole, some, strict=True)]) for some in shares}
@@ -178,7 +178,7 @@ def _part(length: int, share: float) -> int:
 
 def _from_affinities(recipe: Recipe, directory: Path, box: Box | None) -> Recipe:
     """The recipe that segments a box of the affinities of a run, or of the run that this was cut from, and no more."""
-    source = stored.affinities_of(*stored.origin(recipe, directory))
+    source = stored.affinities_of(*stored.original_run(recipe, directory))
     source = source.model_copy(update={"box": None if box is None else (box.start, box.stop)})
     return recipe.model_copy(update={"input": source, "model": None, "output": Output(), "evaluate": None})
 

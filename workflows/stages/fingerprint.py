@@ -41,7 +41,7 @@ def ingredients(
 
 
 def digest(content: Any) -> str:
-    """A hash of anything that JSON can hold."""
+    """Returns a hash of anything that JSON can hold."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -61,7 +61,7 @@ def differences(old: Ingredients, new: Ingredients) -> Iterator[str]:
 
 
 def portable(path: str, directory: Path) -> str:
-    """A path as it is written down: relative to the run directory if it lies there, so that the directory may move."""
+    """Writes a path relative to the run directory if it lies there, so that the directory may move."""
     return f"<run>/{Path(path).relative_to(directory)}" if Path(path).is_relative_to(directory) else path
 
 

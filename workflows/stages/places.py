@@ -12,7 +12,7 @@ from ..recipes.segmentation_recipe import Recipe
 
 @dataclass(frozen=True)
 class Places:
-    """Where a run keeps things: volumes and folders of tables as absolute paths or URLs.
+    """Says where a run keeps things: volumes and folders of tables as absolute paths or URLs.
 
     Args:
         affinities: affinities that the run segments; None where it starts from the supervoxels of another run.
@@ -32,7 +32,7 @@ class Places:
 
     @classmethod
     def of(cls, recipe: Recipe, directory: Path) -> Places:
-        """The places of a run in an absolute directory."""
+        """Returns the places of a run in an absolute directory."""
         parent = recipe.input.run
         supervoxels = directory if parent is None else Path(parent)
         predicted = VolumeSource(path=_place(directory, recipe.output.affinities))
@@ -46,7 +46,7 @@ class Places:
         )
 
     def tables_of(self, stage: str) -> str:
-        """The folder of one stage's tables."""
+        """Returns the folder of one stage's tables."""
         return str(Path(self.tables) / stage)
 
 

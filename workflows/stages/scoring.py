@@ -34,7 +34,7 @@ def plan_contingency(
     box: Box | None = None,
     tolerance: float | None = None,
 ) -> contingency.Config:
-    """The config of the contingency tables, everything checked that can be before a label is read.
+    """Returns the config of the contingency tables, everything checked that can be before a label is read.
 
     Args:
         segmentation: path of the segmentation, which need not exist yet.

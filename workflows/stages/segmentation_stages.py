@@ -46,7 +46,7 @@ class SegmentationStages:
         self._geometry = {"volume": grid.volume, "block": grid.block, "region": grid.region}
 
     def build(self, predict: TaskConfig | None, contingency: TaskConfig | None) -> tuple[Stage, ...]:
-        """All stages: from raw data if there is a config to predict with, to scores if there is one to count with.
+        """Builds all stages: from raw data if there is a config to predict with, to scores if one counts them.
 
         Where the recipe ends with affinities, they are made and nothing else.
         """

@@ -83,7 +83,7 @@ class Stage:
         return unravel(self.grid, number)
 
     def depends(self, index: Triple) -> Iterator[tuple[str, Triple]]:
-        """The tasks that must be done before the one at `index`."""
+        """Returns the tasks that must be done before the one at `index`."""
         for stage, indices in self.needs.items():
             for needed in indices(index):
                 yield stage, needed

@@ -36,7 +36,7 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class TissueMask:
-    """A mask that was made.
+    """Describes a mask that was made.
 
     Args:
         path: where it lies.

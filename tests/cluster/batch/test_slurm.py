@@ -33,7 +33,9 @@ def slurm(slurm_environment):
 
 
 def start(folder, **jobs):
-    return cluster.start(cluster.Place("slurm", {"cpu": Jobs(**{"partition": "cpu", **SIZE, **jobs})}, folder), call)
+    return cluster.start(
+        cluster.ClusterSpec("slurm", {"cpu": Jobs(**{"partition": "cpu", **SIZE, **jobs})}, folder), call
+    )
 
 
 def jobs_of(folder):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from petavox.pipeline.affinities.offsets import LONG_RANGE, NEAREST
-from petavox.pipeline.affinities.variants import Variant, look, variants_of
+from petavox.pipeline.affinities.variants import Variant, predict_variants, variants_of
 from petavox.pipeline.errors import AffinityError
 
 ALL = variants_of(16)
@@ -43,7 +43,7 @@ def test_each_variant_finds_the_very_same_map(variant, offsets, patches):
     plain = network(patches)
     assert plain.nan_to_num().std() > 10
     for combine in ("mean", "min"):
-        found = look(network, patches, [ALL[0], variant], offsets, combine)
+        found = predict_variants(network, patches, [ALL[0], variant], offsets, combine)
         torch.testing.assert_close(found, plain, rtol=0, atol=0, equal_nan=True)
 
 
@@ -51,7 +51,7 @@ def test_each_variant_finds_the_very_same_map(variant, offsets, patches):
 @pytest.mark.parametrize("combine", ["mean", "min"])
 def test_so_do_all_of_them_together(count, combine, patches):
     network = equivariant(NEAREST)
-    found = look(network, patches, variants_of(count), NEAREST, combine)
+    found = predict_variants(network, patches, variants_of(count), NEAREST, combine)
     torch.testing.assert_close(found, network(patches), rtol=0, atol=0, equal_nan=True)
 
 
@@ -60,7 +60,7 @@ def test_a_flipped_edge_that_stayed_at_its_voxel_would_be_noticed(axis, patches,
     network = equivariant(NEAREST)
     in_place = tuple((channel, (0, 0, 0)) for channel in range(3))
     monkeypatch.setattr(Variant, "sources", lambda self, offsets: in_place)
-    found = look(network, patches, [ALL[0], Variant((axis,))], NEAREST, "mean")
+    found = predict_variants(network, patches, [ALL[0], Variant((axis,))], NEAREST, "mean")
     others = [channel for channel in range(3) if channel != axis]
     assert not torch.equal(found[:, axis].nan_to_num(), network(patches)[:, axis].nan_to_num())
     torch.testing.assert_close(found[:, others], network(patches)[:, others], rtol=0, atol=0, equal_nan=True)
@@ -69,7 +69,7 @@ def test_a_flipped_edge_that_stayed_at_its_voxel_would_be_noticed(axis, patches,
 def test_an_edge_without_a_value_in_a_variant_is_combined_from_the_others():
     """At the plane where a flip has nothing to say, the mean is that of the variants that have."""
     answers = iter([1.0, 5.0])
-    found = look(
+    found = predict_variants(
         lambda seen: torch.full((1, 3, 2, 3, 4), next(answers)),
         torch.zeros(1, 1, 2, 3, 4),
         [Variant(), Variant((1,))],
@@ -85,7 +85,7 @@ def test_the_least_of_all_variants_is_kept_where_that_is_asked_for():
     answers = iter([4.0, 2.0, 3.0])
     patches = torch.zeros(1, 1, 2, 4, 4)
     variants = [Variant(), Variant((2,)), Variant(transposed=True)]
-    found = look(lambda seen: torch.full((1, 3, 2, 4, 4), next(answers)), patches, variants, NEAREST, "min")
+    found = predict_variants(lambda seen: torch.full((1, 3, 2, 4, 4), next(answers)), patches, variants, NEAREST, "min")
     assert set(found[0, 2, ..., 0].flatten().tolist()) == {3.0}
     assert set(found[0, 2, ..., 1:].flatten().tolist()) == {2.0}
 
@@ -112,4 +112,4 @@ def test_variants_are_different_and_undone():
 )
 def test_channels_that_have_no_counterpart_are_refused(offsets, count, culprit, patches):
     with pytest.raises(AffinityError, match=f"none for {culprit}.*fewer variants"):
-        look(equivariant(offsets), patches, variants_of(count), offsets, "mean")
+        predict_variants(equivariant(offsets), patches, variants_of(count), offsets, "mean")

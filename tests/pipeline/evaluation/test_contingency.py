@@ -113,3 +113,10 @@ def test_truth_that_is_marked_as_unknown_is_not_scored_but_counted(unknown):
     assert (table.unknown, table.scored) == (2, 4)
     masked = count(marked, segments, mask=np.array([[[True, False, True, True]]]))
     assert (masked.unknown, masked.scored) == (1, 3)
+
+
+@given(truth_segments_mask(), st.lists(st.integers(0, 3), min_size=4, max_size=4))
+def test_a_table_of_coarser_segments_is_the_count_of_these(case, coarser):
+    truth, segments, mask = case
+    of = np.array(coarser, np.uint64)
+    assert_equal(count(truth, segments, mask=mask).of_coarser_segments(of), count(truth, of[segments], mask=mask))

@@ -58,7 +58,7 @@ def test_convolutions_have_the_precision_that_is_asked_for_and_answers_are_finit
     assert {answer.dtype for answer in seen} == {dtype}
     assert all(answer.isfinite().all() for answer in [*seen, found])
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, exact, atol=0.02 if dtype == torch.bfloat16 else 1e-6, rtol=0)
+    torch.testing.assert_close(found, exact, atol=0.06 if dtype == torch.bfloat16 else 1e-6, rtol=0)
     assert precision == "float32" or not torch.equal(found, exact)
 
 

@@ -21,7 +21,7 @@ from petavox.workflows.analysis.tune import tune
 from petavox.workflows.analysis.tuning_results import tuning_json, write_tuning
 from petavox.workflows.cli.show_tune import tuning_table
 from petavox.workflows.recipes.segmentation_recipe import load
-from petavox.workflows.recipes.tuning_grid import Grid, read_grid
+from petavox.workflows.recipes.tuning_grid import TuningGrid, read_grid
 from petavox.workflows.run_directory.ledger import Ledger
 from petavox.workflows.runs.cut import plan_cut
 from petavox.workflows.runs.run import run
@@ -182,7 +182,10 @@ def test_a_cut_is_tuned_from_the_affinities_of_its_run(finished, tmp_path):
 
 def test_a_choice_at_the_end_of_what_was_tried_is_told(finished):
     assert tuning_json(tuned(finished, grid=read_grid(None, ["threshold=[0.97, 0.98, 0.99]"])))["ends"]
-    assert Grid().ends(load(finished / "recipe.toml").supervoxels, load(finished / "recipe.toml").agglomeration) == []
+    assert (
+        TuningGrid().ends(load(finished / "recipe.toml").supervoxels, load(finished / "recipe.toml").agglomeration)
+        == []
+    )
 
 
 def test_the_command_prints_the_trials_and_leaves_recipe_and_curve(finished, tmp_path, monkeypatch, capfd):
@@ -205,7 +208,7 @@ def test_the_command_prints_the_trials_and_leaves_recipe_and_curve(finished, tmp
         ({"box": Box((0, 0, 0), (1, 9, 9)), "split": "z"}, RequestError, "has one voxel there"),
         ({"overrides": ["evaluate.truth=/nowhere"]}, VolumeError, "nowhere"),
         ({"overrides": ["supervoxels.method=mutex"]}, RequestError, "method=watershed"),
-        ({"grid": Grid(low=(0.9,), high=(0.8,))}, RequestError, "No values go together"),
+        ({"grid": TuningGrid(low=(0.9,), high=(0.8,))}, RequestError, "No values go together"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused(finished, options, error, said):
@@ -262,4 +265,8 @@ def test_a_veto_stays_that_of_the_recipe_unless_others_are_tried(finished):
 def test_a_grid_can_be_a_file(tmp_path):
     (tmp_path / "grid.toml").write_text("low = [0.1]\nsmall = [[9, 0.2]]\n")
     grid = read_grid(tmp_path / "grid.toml", ["low=[0.25]"])
-    assert (grid.low, grid.small, grid.high) == (Grid(low=(0.25,)).low, Grid(small=((9, 0.2),)).small, Grid().high)
+    assert (grid.low, grid.small, grid.high) == (
+        TuningGrid(low=(0.25,)).low,
+        TuningGrid(small=((9, 0.2),)).small,
+        TuningGrid().high,
+    )

@@ -23,7 +23,7 @@ from petavox.workflows.stages.fingerprint import ingredients
 
 
 def drive(folder, stages, executor=None, progress=None, **options):
-    executor = executor or cluster.start(cluster.Place("serial"), blocks.perform)
+    executor = executor or cluster.start(cluster.ClusterSpec("serial"), blocks.perform)
     marks = {name: mark for name, (mark, _) in ingredients(stages, folder, {}).items()}
     with Ledger(folder / "ledger.sqlite") as ledger:
         ledger.begin()
@@ -113,7 +113,7 @@ def test_storage_that_keeps_refusing_ends_the_run(tmp_path):
 
 def test_an_executor_that_cannot_run_anything_is_reported_with_what_it_said(tmp_path):
     stages = blocks.chain(tmp_path, 1, "a")
-    result, _ = drive(tmp_path, stages, cluster.start(cluster.Place("serial"), len))
+    result, _ = drive(tmp_path, stages, cluster.start(cluster.ClusterSpec("serial"), len))
     assert result.failed == 1
     with Ledger(tmp_path / "ledger.sqlite", readonly=True) as ledger:
         assert ledger.failures()[0][3].startswith("TypeError: len()")
@@ -242,7 +242,9 @@ def test_a_stage_for_which_the_executor_has_no_pool_is_refused(tmp_path):
 
 def test_a_task_that_hangs_is_ended_and_tried_again_and_the_log_has_where_it_was(tmp_path, caplog):
     stages = blocks.chain(tmp_path, 3, "a", a={"trouble": "hang", "at": 1, "times": 1})
-    executor = cluster.start(cluster.Place("local", {"cpu": cluster.Pool(2, 10**9)}, tmp_path), blocks.perform)
+    executor = cluster.start(
+        cluster.ClusterSpec("local", {"cpu": cluster.PoolSpec(2, 10**9)}, tmp_path), blocks.perform
+    )
     try:
         limits = Limits(task="1s")
         result, summaries = drive(tmp_path, stages, executor, limits=limits, hangs=tmp_path / "hangs")

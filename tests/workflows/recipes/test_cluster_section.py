@@ -81,6 +81,6 @@ def test_what_is_wrong_is_named_with_its_file(tmp_path, text, complaint):
 
 def test_tasks_on_gpus_have_a_pool_of_their_own(tmp_path):
     local = clusters(tmp_path, "workers = 3\ngpus = 2\n")
-    pools = local.place(tmp_path, 10**9, {"cpu", "gpu"}).pools
+    pools = local.spec(tmp_path, 10**9, {"cpu", "gpu"}).pools
     assert {name: pool.workers for name, pool in pools.items()} == {"cpu": 3, "gpu": 2}
-    assert local.place(tmp_path, 10**9, {"cpu"}).pools.keys() == {"cpu"}
+    assert local.spec(tmp_path, 10**9, {"cpu"}).pools.keys() == {"cpu"}

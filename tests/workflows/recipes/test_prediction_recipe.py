@@ -20,7 +20,7 @@ from petavox.workflows import cli
 from petavox.workflows.analysis.tune import tune
 from petavox.workflows.recipes.prediction_recipe import name_of, prediction
 from petavox.workflows.recipes.segmentation_recipe import Recipe
-from petavox.workflows.recipes.tuning_grid import Grid
+from petavox.workflows.recipes.tuning_grid import TuningGrid
 
 SHAPE = (4, 16, 32)
 
@@ -99,7 +99,7 @@ def test_thresholds_are_chosen_for_affinities_alone(folder, petavox):
     labels = create_volume(folder / "truth.zarr", VolumeSpec(SHAPE, "uint64", (30.0, 6.0, 6.0)))
     labels.write(labels.spec.box, np.random.default_rng(0).integers(0, 3, SHAPE).astype(np.uint64))
     truth = f"evaluate.truth={folder / 'truth.zarr'}"
-    tuning = tune(folder / "runs" / "affinities", grid=Grid(), progress=Silent(), split="none", overrides=[truth])
+    tuning = tune(folder / "runs" / "affinities", grid=TuningGrid(), progress=Silent(), split="none", overrides=[truth])
     assert tuning.chosen.adapted_rand_error < 1
 
 

@@ -21,7 +21,7 @@ from petavox.workflows.recipes.tuning_grid import read_grid
 from petavox.workflows.runs.audit import audit
 from petavox.workflows.runs.cut import plan_cut
 from petavox.workflows.runs.run import run
-from petavox.workflows.runs.status import look
+from petavox.workflows.runs.status import status_of
 from petavox.workflows.runs.verify import verify
 
 SHAPE = (10, 40, 36)
@@ -117,8 +117,8 @@ def test_an_audit_looks_at_the_box_alone_and_repairs_it(made, directory):
 
 
 def test_the_status_names_the_box_where_another_recipe_has_another_one(made, directory):
-    assert look(directory).status.stages[0].tasks == 6
-    (refused,) = look(directory, made / "recipe.toml", ["input.box=[[2, 7, 5], [10, 31, 36]]"]).changes
+    assert status_of(directory).status.stages[0].tasks == 6
+    (refused,) = status_of(directory, made / "recipe.toml", ["input.box=[[2, 7, 5], [10, 31, 36]]"]).changes
     assert "input.box is [[2, 7, 5], [10, 31, 36]], was [[2, 7, 5], [9, 31, 36]]" in refused
 
 

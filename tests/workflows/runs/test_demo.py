@@ -29,7 +29,7 @@ def small(monkeypatch, tmp_path):
     save_checkpoint(tmp_path / "network", config, ResidualSymmetricUNet(network).state_dict())
     monkeypatch.setattr(demo, "CHECKPOINT", str(tmp_path / "network"))
     monkeypatch.setattr(demo, "BLOCK", (6, 20, 20))
-    serial = cluster.start(cluster.Place("serial"), attempt.perform)
+    serial = cluster.start(cluster.ClusterSpec("serial"), attempt.perform)
     monkeypatch.setattr(cluster, "start", lambda *_, **__: serial)
 
 

@@ -14,7 +14,7 @@ SHAPE = (16, 128, 128)
 
 @pytest.mark.slow
 def test_a_small_phantom_is_segmented_with_an_error_below_five_percent(tmp_path, monkeypatch):
-    serial = cluster.start(cluster.Place("serial"), attempt.perform)
+    serial = cluster.start(cluster.ClusterSpec("serial"), attempt.perform)
     monkeypatch.setattr(cluster, "start", lambda *_, **__: serial)
     monkeypatch.setattr(demo, "BLOCK", SHAPE)
     scores = demo.run_demo(tmp_path, 1, Silent(), SHAPE).scores

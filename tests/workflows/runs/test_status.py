@@ -26,7 +26,7 @@ from petavox.workflows.run_directory.lock import Holder, locked
 from petavox.workflows.run_directory.status_file import Bulletin, read_bulletin
 from petavox.workflows.runs import status as statuses
 from petavox.workflows.runs.run import run
-from petavox.workflows.runs.status import look
+from petavox.workflows.runs.status import status_of
 from petavox.workflows.stages.stage import Stage
 
 SHAPE = (4, 16, 16)
@@ -58,21 +58,21 @@ def shown(found):
 
 
 def test_a_run_that_is_done_has_nothing_left_and_no_driver(directory):
-    found = status_json(look(directory))
+    found = status_json(status_of(directory))
     assert (found["driver"], found["lost_driver"], found["changes"]) == (None, None, [])
     assert [stage["left"] for stage in found["stages"]] == [0] * len(found["stages"])
     assert json.loads(json.dumps(found)) == found
-    assert "no driver is at work." in shown(look(directory))
+    assert "no driver is at work." in shown(status_of(directory))
 
 
 def test_what_another_recipe_would_do_is_told_with_field_and_values_and_nothing_is_done(directory):
     before = {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file()}
-    found = look(directory, overrides=["agglomeration.threshold=0.7"])
+    found = status_of(directory, overrides=["agglomeration.threshold=0.7"])
     assert found.changes[0] == "Computing agglomerate-0, agglomerate-1 again: threshold 0.5 → 0.7."
     assert found.changes[-1] == "6 tasks that are done would be done again, 4 kept."
     assert found.changes[1] in shown(found)
     assert before == {path: path.stat().st_mtime_ns for path in directory.rglob("*") if path.is_file()}
-    assert look(directory, directory / "recipe.toml").changes == (
+    assert status_of(directory, directory / "recipe.toml").changes == (
         "0 tasks that are done would be done again, 10 kept.",
     )
 
@@ -80,18 +80,18 @@ def test_what_another_recipe_would_do_is_told_with_field_and_values_and_nothing_
 def test_an_edited_recipe_is_noticed(directory):
     recipe = directory / "recipe.toml"
     recipe.write_text(recipe.read_text().replace("threshold = 0.5", "threshold = 0.6"))
-    assert look(directory).changes[0].endswith("threshold 0.5 → 0.6.")
+    assert status_of(directory).changes[0].endswith("threshold 0.5 → 0.6.")
 
 
 def test_a_recipe_that_this_directory_would_refuse_is_told_so(directory):
-    (change,) = look(directory, overrides=["blocks.shape=[4, 16, 16]"]).changes
+    (change,) = status_of(directory, overrides=["blocks.shape=[4, 16, 16]"]).changes
     assert change.startswith("It would be refused")
     assert "blocks.shape is [4, 16, 16], was [4, 8, 16]" in change
 
 
 def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(RequestError, match=r"holds a ledger\.sqlite"):
-        look(tmp_path)
+        status_of(tmp_path)
 
 
 def test_a_driver_that_was_killed_is_named(directory):
@@ -100,7 +100,7 @@ def test_a_driver_that_was_killed_is_named(directory):
         "with locked(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-P", "-c", code, str(directory)], check=False)
-    found = look(directory)
+    found = status_of(directory)
     assert found.driver is None
     assert f"the last, {found.lost}, ended without a word" in shown(found)
 
@@ -128,7 +128,7 @@ def test_everybody_sees_what_the_driver_tells_and_nobody_opens_the_ledger(driver
     ledger.record([row("a", 4, "masked"), row("b", 0, "done", 0.5)])
     bulletin.publish()
     monkeypatch.setattr(statuses, "Ledger", None)
-    found = look(tmp_path)
+    found = status_of(tmp_path)
     a, b = found.status.stages
     assert (a.done, a.running, a.failed, a.aside, a.left, a.attempts) == (3, 3, 1, 1, 6, 6)
     assert (b.done, b.left, b.gpu) == (1, 9, True)
@@ -145,8 +145,8 @@ def test_a_stage_that_has_not_begun_makes_the_time_left_unknown(driver, tmp_path
     ledger.record([row("a", 2, "done")])
     bulletin.watch(dict, lambda: {"cpu": 2, "gpu": 1})
     bulletin.publish()
-    assert look(tmp_path).status.time_left is None
-    assert "time left not known yet" in shown(look(tmp_path))
+    assert status_of(tmp_path).status.time_left is None
+    assert "time left not known yet" in shown(status_of(tmp_path))
 
 
 def test_what_another_driver_told_before_is_not_taken_for_what_this_one_tells(driver, tmp_path):
@@ -155,15 +155,15 @@ def test_what_another_driver_told_before_is_not_taken_for_what_this_one_tells(dr
     bulletin._status.driver = Holder("elsewhere", 1, "m", "1", "then", "another token")
     bulletin.publish()
     ledger.record([row("a", 5, "done")])
-    assert look(tmp_path).status.stages[0].done == 2, "read from the ledger"
+    assert status_of(tmp_path).status.stages[0].done == 2, "read from the ledger"
 
 
 def test_on_a_shared_disk_a_driver_that_has_told_nothing_yet_is_waited_for(driver, tmp_path, monkeypatch):
     monkeypatch.setattr(statuses, "is_local", lambda folder: False)
     with pytest.raises(RequestError, match=r"is just starting\. Ask again"):
-        look(tmp_path)
+        status_of(tmp_path)
     driver[1].publish()
-    assert look(tmp_path).status.stages[0].done == 1
+    assert status_of(tmp_path).status.stages[0].done == 1
 
 
 def test_a_status_file_in_other_words_is_nobodys(tmp_path):

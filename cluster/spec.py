@@ -11,7 +11,7 @@ from .executor import PoolName
 
 
 @dataclass(frozen=True)
-class Pool:
+class PoolSpec:
     """Describes workers of one sort.
 
     Args:
@@ -26,7 +26,7 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Place:
+class ClusterSpec:
     """Describes where calls are to run.
 
     Args:
@@ -38,7 +38,7 @@ class Place:
     """
 
     kind: str
-    pools: Mapping[PoolName, Pool | Jobs] = field(default_factory=dict)
+    pools: Mapping[PoolName, PoolSpec | Jobs] = field(default_factory=dict)
     directory: Path = Path()
     interface: str | None = None
     dashboard: str = "127.0.0.1:0"
