@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import time
@@ -31,3 +32,9 @@ def try_lock(file: IO[Any], how: int, tries: int = 4) -> Flock:
         else:
             return "held"
     return "refused"
+
+
+def unlock(file: IO[Any]) -> None:
+    """Lets go of a lock, if there is one."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)

@@ -25,6 +25,7 @@ from .losses import balanced_loss, descriptor_loss, maximin_loss
 from .network_config import NetworkConfig, check_patch
 from .offsets import NEAREST, check_offsets
 from .sampling import Example, PatchSampler, TrainingVolume, validation_examples
+from .training_clock import TrainingClock
 from .training_config import TrainingConfig, learning_rate
 from .training_settings import check_unchanged, settings_of
 from .training_state import TrainingState
@@ -144,49 +145,48 @@ class Trainer:
         """
         if not self._begun:
             self.begin()
+        clock = TrainingClock(self.state.seconds)
         losses: list[Tensor] = []
-        began, before, saved = time.perf_counter(), time.perf_counter() - self.state.seconds, time.perf_counter()
         adopted = self.state.next_step == 0 and self.settings["start"]["weights_sha256"] is not None
         if self.judged is not None and adopted:
             self._log(step=0, **self.consider())  # what it started from may stay the best
         for step, examples in () if self._out_of_time() else self._batches():
-            waited = self._wait(pause)
-            if waited > 0:
-                began, before = began + waited, before + waited
-                if self._stopping:
-                    break
+            if pause() and not self._goes_on_after(pause, clock):
+                break
             rate = learning_rate(step, self.config, self.state.seconds)
             losses.append(self._step(step, examples))
             done = step + 1
-            self.state.seconds = self._agreed(time.perf_counter() - before)
+            self.state.seconds = self._agreed(clock.seconds())
             last = done == self.config.steps or self._stopping or self._out_of_time()
             if last or done <= 10 or done % self.config.log_every == 0:
-                loss = float(torch.stack(losses).mean())  # waits for a GPU, which each step by itself does not
-                seconds = round((time.perf_counter() - began) / len(losses), 4)
-                total = round(self.state.seconds, 1)
-                self._log(step=done, loss=loss, learning_rate=rate, seconds_per_step=seconds, seconds=total)
-                losses, began = [], time.perf_counter()
+                self._log_losses(losses, rate, clock)
+                losses = []
             if self.validation and self.processes.first and (last or done % self.config.validate_every == 0):
                 self._log(step=done, **self.validate(), **self.consider())
             if last:
                 break
-            if done % self.config.save_every == 0 or self._is_save_due(saved):
+            if done % self.config.save_every == 0 or clock.is_due(self.config.save_minutes):
                 self.save()
-                saved = time.perf_counter()
+                clock.saved()
         self.save()  # even where no step was left: it may have stopped between the state and the checkpoint
         return self.directory / (CHECKPOINT if self.config.ends else LAST)
 
-    def _wait(self, pause: Callable[[], bool]) -> float:
-        """Waits, with its state saved, until a pause is over or the training is to stop; how many seconds."""
-        if not pause():
-            return 0.0
+    def _goes_on_after(self, pause: Callable[[], bool], clock: TrainingClock) -> bool:
+        """Waits, with the state saved, until a pause is over; tells whether the training was not stopped meanwhile."""
         began = time.perf_counter()
         self.save()
         self._log(event="pause", next_step=self.state.next_step)
         while not self._stopping and pause():
             time.sleep(PAUSE)
         self._log(event="go on", next_step=self.state.next_step)
-        return time.perf_counter() - began
+        clock.waited(time.perf_counter() - began)
+        return not self._stopping
+
+    def _log_losses(self, losses: list[Tensor], rate: float, clock: TrainingClock) -> None:
+        """Logs the steps since the last line."""
+        loss = float(torch.stack(losses).mean())  # waits for a GPU, which each step by itself does not
+        pace, total = round(clock.lap() / len(losses), 4), round(self.state.seconds, 1)
+        self._log(step=self.state.next_step, loss=loss, learning_rate=rate, seconds_per_step=pace, seconds=total)
 
     def _agreed(self, seconds: float) -> float:
         """The first process's seconds, so that all of them end with the same step."""
@@ -194,10 +194,6 @@ class Trainer:
             return seconds
         mine = torch.tensor(seconds if self.processes.first else 0.0, device=self.config.device, dtype=torch.float64)
         return float(self.processes.total(mine))
-
-    def _is_save_due(self, saved: float) -> bool:
-        minutes = self.config.save_minutes
-        return minutes is not None and time.perf_counter() - saved >= 60 * minutes
 
     def _out_of_time(self) -> bool:
         return self.config.minutes is not None and self.state.seconds >= 60 * self.config.minutes

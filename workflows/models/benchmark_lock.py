@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import IO
 
-from ...pipeline.file_lock import try_lock
+from ...pipeline.errors import StorageError
+from ...pipeline.file_lock import try_lock, unlock
 
 FOLDER = "PETAVOX_LOCKS"
 BENCHMARK, STEP = "benchmark", "step"
@@ -31,19 +32,29 @@ def lock_folder() -> Path:
 
 
 class BenchmarkPause:
-    """Tells a training before each of its steps whether a benchmark runs, and marks the step otherwise."""
+    """Tells a training before each of its steps whether a benchmark runs, and marks the step otherwise.
+
+    Raises:
+        StorageError: the files that are locked cannot be made.
+    """
 
     def __init__(self) -> None:
-        folder = lock_folder()
-        self._benchmark, self._step = (folder / BENCHMARK).open("a"), (folder / STEP).open("a")
+        try:
+            folder = lock_folder()
+            self._benchmark, self._step = (folder / BENCHMARK).open("a"), (folder / STEP).open("a")
+        except OSError as error:
+            raise StorageError(
+                f"An idle training locks files of the user's own; {error.filename} cannot be made: {error.strerror}. "
+                f"Set ${FOLDER} to another folder."
+            ) from error
 
     def __call__(self) -> bool:
         """Lets go of the step before; tells whether to wait, or marks the next step."""
-        fcntl.flock(self._step, fcntl.LOCK_UN)
+        unlock(self._step)
         if try_lock(self._step, fcntl.LOCK_SH) == "refused":
             return True
         busy = try_lock(self._benchmark, fcntl.LOCK_EX, tries=1) == "refused"
-        fcntl.flock(self._step if busy else self._benchmark, fcntl.LOCK_UN)
+        unlock(self._step if busy else self._benchmark)
         return busy
 
     def close(self) -> None:

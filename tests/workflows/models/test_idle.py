@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from petavox.pipeline.affinities import training
-from petavox.workflows.models.benchmark_lock import BenchmarkPause, pause_idle_trainings
+from petavox.pipeline.errors import StorageError
+from petavox.workflows.models.benchmark_lock import FOLDER, BenchmarkPause, pause_idle_trainings
 from petavox.workflows.models.idle import IDLE
 from petavox.workflows.models.train import train_from_recipe
 
@@ -70,6 +71,14 @@ def test_an_idle_training_waits_while_a_benchmark_runs(tmp_path):
     again.close()
     assert not pause()
     pause.close()
+
+
+def test_locks_that_cannot_be_made_are_told_with_the_cure(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(FOLDER, str(tmp_path / "file" / "locks"))
+    with pytest.raises(StorageError, match=f"Set .{FOLDER} to another folder"):
+        BenchmarkPause()
+    assert pause_idle_trainings() is None
 
 
 def test_a_benchmark_begins_when_no_step_is_under_way(tmp_path):
