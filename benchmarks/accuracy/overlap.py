@@ -64,7 +64,10 @@ PARTS = {
             Patches((30, 320, 320), (6, 48, 48), (2, 16, 16)),
             Patches((30, 320, 320), (8, 96, 96), (3, 32, 32)),
         ),
-        settings={"low": "0.05", "high": "0.95", "join_size": 300, "join_affinity": "0.1", "dust_size": 100},
+        settings={
+            "low": "0.02", "high": "0.95", "join_size": 300, "join_affinity": "0.1", "linkage": "quantile",
+            "quantile": "0.85", "dust_size": 100,
+        },
         thresholds=("0.2", "0.25", "0.3", "0.35", "0.4"),
     ),
     "fib25": Part(

@@ -24,7 +24,7 @@ from PIL import Image
 import petavox
 from petavox.pipeline.geometry import Box, Triple, triple
 from petavox.pipeline.volumes import open_volume
-from petavox.workflows.report.pictures import grey, overlay
+from petavox.workflows.report.drawing import grey, overlay
 
 PAGE = Path(__file__).parents[2] / "docs" / "start.md"
 RUN = Path("runs/recipe")

@@ -28,8 +28,8 @@ from petavox.pipeline.geometry import BlockGrid, Triple
 from petavox.pipeline.volumes import create_volume
 from petavox.tasks.work import AMOUNTS, Growth, OneTask, Work
 from petavox.workflows.planning.calibration_run import Found, Measured, growth_of, one_worker, run_all
-from petavox.workflows.planning.estimate import work_of
 from petavox.workflows.planning.plan import make_plan
+from petavox.workflows.planning.totals import work_of
 from petavox.workflows.planning.unit_costs import Cost, Rates, shipped
 from petavox.workflows.recipes.segmentation_recipe import load
 

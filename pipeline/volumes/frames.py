@@ -1,48 +1,11 @@
-"""Frames: whether volumes have the same voxels in the same places, and whether a network knows voxels of their size."""
+"""Frames: whether volumes have the same voxels in the same places, and where one lies in another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
-
 from ..errors import VolumeError
 from ..geometry import Triple, triple
-from .spec import VolumeSpec
-
-TOLERANCE = 1e-3
-"""Of a voxel: sizes and positions of voxels that differ by less are the same, for numbers are rounded when stored."""
-
-
-class Framed(Protocol):
-    """Stands for a volume as far as its frame goes: an open one, or one that is still to be made."""
-
-    @property
-    def path(self) -> str: ...
-
-    @property
-    def spec(self) -> VolumeSpec: ...
-
-
-class Planned(NamedTuple):
-    """Describes a volume that need not exist yet."""
-
-    path: str
-    spec: VolumeSpec
-
-
-def largest_ratio(one: Sequence[float], other: Sequence[float]) -> float:
-    """Compares two voxel sizes: how many times larger one is, along the axis where they differ most."""
-    return max(max(a / b, b / a) for a, b in zip(one, other, strict=True))
-
-
-def check_same_voxel_size(one: Framed, other: Framed) -> None:
-    """Make sure that two volumes have voxels of one size.
-
-    Raises:
-        VolumeError: they differ by more than `TOLERANCE`; the message names both.
-    """
-    if largest_ratio(one.spec.voxel_size, other.spec.voxel_size) > 1 + TOLERANCE:
-        raise _differ("voxel size, in nm", one, one.spec.voxel_size, other, other.spec.voxel_size)
+from .framed import TOLERANCE, Framed, unlike
+from .voxel_sizes import check_same_voxel_size
 
 
 def check_same_frame(one: Framed, other: Framed) -> None:
@@ -52,10 +15,10 @@ def check_same_frame(one: Framed, other: Framed) -> None:
         VolumeError: shape, voxel size or position differ; the message names both.
     """
     if one.spec.shape != other.spec.shape:
-        raise _differ("shape, in voxels", one, one.spec.shape, other, other.spec.shape)
+        raise unlike("shape, in voxels", one, one.spec.shape, other, other.spec.shape)
     check_same_voxel_size(one, other)
     if any(abs(step) > TOLERANCE for step in _steps(one, other)):
-        raise _differ("position of the first voxel, in nm", one, one.spec.translation, other, other.spec.translation)
+        raise unlike("position of the first voxel, in nm", one, one.spec.translation, other, other.spec.translation)
 
 
 def check_mask(mask: Framed, volume: Framed) -> None:
@@ -90,10 +53,3 @@ def _steps(part: Framed, whole: Framed) -> list[float]:
     """Voxels from the first one of a volume to that of another."""
     positions = zip(part.spec.translation, whole.spec.translation, whole.spec.voxel_size, strict=True)
     return [(there - here) / size for there, here, size in positions]
-
-
-def _differ(what: str, one: Framed, mine: object, other: Framed, theirs: object) -> VolumeError:
-    return VolumeError(
-        f"Volumes that go together must have the same {what} (z, y, x): {one.path} has {mine}, {other.path} has"
-        f" {theirs}. Correct the metadata of the wrong one, or convert it anew, cropped or resampled as needed."
-    )

@@ -18,7 +18,7 @@ from .volumes import Volume, VolumePath
 from .volumes import open as open_volume
 
 if TYPE_CHECKING:
-    from ..report.pictures import Pane, Pixels, View
+    from ..report.drawing import Pane, Pixels, View
 
 _LABELS = ("uint32", "uint64", "int32", "int64")
 _GREY = 128  # below segments where there is no image
@@ -45,7 +45,7 @@ class Picture:
         return f"Picture({width} × {height} pixels)"
 
     def _repr_png_(self) -> bytes:
-        from ..report.pictures import png
+        from ..report.drawing import png
 
         return png(self.pixels)
 
@@ -79,7 +79,7 @@ def picture(
     Raises:
         RequestError: the voxel lies outside the volume, or the image has another shape.
     """
-    from ..report import pictures
+    from ..report import drawing
 
     shown = _voxels(volume, voxel_size)
     named = shown.dtype.name in _LABELS if labels is None else labels
@@ -87,9 +87,9 @@ def picture(
     if shown.channels:
         return Picture(view.compose(view.panes(shown.read)))
     if not named:
-        return Picture(view.compose(pictures.grey(view.panes(shown.read))))
+        return Picture(view.compose(drawing.grey(view.panes(shown.read))))
     panes = view.panes(shown.read)
-    return Picture(view.compose(pictures.overlay(_under(over, shown, view, panes), panes)))
+    return Picture(view.compose(drawing.overlay(_under(over, shown, view, panes), panes)))
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class _Voxels:
     channels: bool
 
     def view(self, at: Sequence[int] | None) -> View:
-        from ..report.pictures import View
+        from ..report.drawing import View
 
         centre = triple([n // 2 for n in self.shape] if at is None else at)
         if not all(0 <= c < n for c, n in zip(centre, self.shape, strict=True)):
@@ -138,7 +138,7 @@ def _voxels(volume: Volume | VolumePath | npt.NDArray[Any], voxel_size: Sequence
 def _under(
     over: Volume | VolumePath | npt.NDArray[Any] | None, labels: _Voxels, view: View, panes: Sequence[Pane]
 ) -> list[Pixels]:
-    from ..report.pictures import grey
+    from ..report.drawing import grey
 
     if over is None:
         return [np.full((*pane.shape, 3), _GREY, np.uint8) for pane in panes]

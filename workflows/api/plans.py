@@ -13,8 +13,8 @@ from .recipes import RecipeLike, read_run
 from .tables import Columns, Shown, Table, by, count
 
 if TYPE_CHECKING:
-    from ..planning.estimate import Estimate
     from ..planning.plan import Plan as RunPlan
+    from ..planning.totals import Estimate
 
 _STAGES: Columns = {
     "stage": str,
@@ -82,9 +82,9 @@ def plan(
     Raises:
         RequestError: a value is wrong, or a volume or a model is missing.
     """
-    from ..planning.estimate import estimate
     from ..planning.plan import look_through, make_plan
     from ..planning.refusals import refusals
+    from ..planning.totals import estimate
     from ..planning.unit_costs import shipped
     from ..run_directory.layout import LEDGER
 

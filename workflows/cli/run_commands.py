@@ -51,9 +51,9 @@ def plan(
 ) -> None:
     """Show what a recipe would run and what that costs. Explains why a recipe cannot run on this machine."""
     from ..planning.calibration import read
-    from ..planning.estimate import estimate
     from ..planning.plan import look_through, make_plan
     from ..planning.refusals import refusals
+    from ..planning.totals import estimate
     from ..planning.unit_costs import shipped
     from ..run_directory.layout import LEDGER
     from . import show_plan

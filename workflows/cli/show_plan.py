@@ -16,8 +16,8 @@ from ..planning.plan import WORKER_BYTES
 from .number_table import number_table
 
 if TYPE_CHECKING:
-    from ..planning.estimate import Estimate, StageEstimate
     from ..planning.plan import Plan
+    from ..planning.totals import Estimate, StageEstimate
 
 WORTH_SAYING = 0.95
 """Blocks are proposed where they compute less than this part of what is computed in those asked for."""

@@ -36,8 +36,8 @@ from ..run_directory.scratch import scratch_folder
 from ..stages.places import Places
 from ..stages.stage import Stage
 from .calibration import LEAF, Calibration, exceeds_blocks, settings_that_count
-from .estimate import work_of
 from .plan import WORKER_BYTES, Plan, make_plan
+from .totals import work_of
 from .unit_costs import Cost, Rates
 
 _LOOK: Triple = (16, 64, 64)  # voxels in the middle of a block that are looked at for data

@@ -7,7 +7,7 @@ from pathlib import Path
 from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError, VolumeError
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import Volume, check_covers, read_nearest_voxels
+from ...pipeline.volumes import Volume, VoxelScale, check_covers, read_nearest_voxels
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.affinities import region_of
 from ..run_directory.checks import check_leaves
@@ -59,6 +59,14 @@ def checkpoint_folder(model: Model) -> str:
     from ...pipeline.affinities.checkpoint import find_checkpoint
 
     return str(find_checkpoint(model.checkpoint))
+
+
+def scale_of(model: Model, source: Volume) -> VoxelScale:
+    """Compares the voxel sizes of a model's training and of the raw data."""
+    from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
+
+    trained = check_checkpoint_offsets(Path(checkpoint_folder(model))).voxel_size
+    return VoxelScale(model.checkpoint, trained, source.path, source.spec.voxel_size, model.accept_voxel_size)
 
 
 def weights_identity(model: Model) -> str:

@@ -11,14 +11,13 @@ from ...cluster import PoolName
 from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.geometry import BlockGrid, Box, Triple
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import Volume, VolumeSpec, check_write_boxes, default_chunks, survey
+from ...pipeline.volumes import Volume, VolumeSpec, VoxelScale, check_write_boxes, default_chunks, survey
 from ...tasks.contract import Density
 from ..recipes.segmentation_recipe import Evaluate, Recipe
 from ..stages.places import Places
 from ..stages.segmentation_stages import SegmentationStages
 from ..stages.stage import Frame, Stage
 from .sources import find_inputs
-from .voxel_scale import VoxelScale
 
 if TYPE_CHECKING:
     from ...tasks import contingency

@@ -13,8 +13,8 @@ from ...pipeline.errors import RequestError
 from ...tasks.contract import GrowsWith
 from ..recipes.cluster_section import Cluster
 from ..stages.stage import Stage
-from .estimate import Estimate, StageEstimate, estimate
 from .plan import WORKER_BYTES, Plan
+from .totals import Estimate, StageEstimate, estimate
 from .unit_costs import shipped
 
 _CERTAIN = 0.5

@@ -12,7 +12,7 @@ from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError
 from ...pipeline.geometry import BlockGrid
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import Volume, VolumeSource, open_volume
+from ...pipeline.volumes import Volume, VolumeSource, VoxelScale, open_volume
 from ...tasks.contract import Density, TaskConfig
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.affinities import region_of
@@ -22,12 +22,12 @@ from .inputs import (
     mask_of,
     offsets_of,
     patches_of,
+    scale_of,
     supervoxels_identity,
     weights_identity,
     with_normalisation,
 )
 from .sampled_density import sample_density
-from .voxel_scale import VoxelScale, scale_of
 
 ASSUMED = "memory, hours and bytes are those of the densest graph known, of noisy affinities with high = 0.9999."
 

@@ -1,4 +1,9 @@
-"""TOML files into strict pydantic models and back: an unknown key names its nearest known one, nothing is guessed."""
+"""TOML files into strict pydantic models and back: an unknown key names its nearest known one, nothing is guessed.
+
+The rule of a single key stands at its section's model: in `segmentation_recipe`, `training_recipe`, `cluster_section`
+and `tuning_grid` beside this file; of [agglomeration] in `pipeline/agglomeration/rules.py`, of a pool's jobs in
+`cluster/batch/jobs.py`, of volumes in `pipeline/volumes/source.py`.
+"""
 
 from __future__ import annotations
 

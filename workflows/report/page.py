@@ -14,7 +14,7 @@ from .ending import Ending
 
 if TYPE_CHECKING:
     from ...pipeline.evaluation.scores import Scores
-    from .scenes import Volumes
+    from .pictures import Volumes
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def write_report(data: ReportData) -> None:
     ending, scenes, missing = data.ending, [], ""
     try:
         if data.volumes is not None:
-            from .scenes import draw_scenes
+            from .pictures import draw_scenes
 
             scenes = draw_scenes(data.volumes, ending.scores)
     except PetavoxError as error:

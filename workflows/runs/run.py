@@ -33,7 +33,7 @@ from ..stages.stage import Stage
 from .recompute import Fingerprints, changes, check_foundation, check_outputs, forced, renew
 
 if TYPE_CHECKING:
-    from ..report.scenes import Volumes
+    from ..report.pictures import Volumes
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +221,7 @@ def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
 
 def _pictured(plan: Plan) -> Volumes | None:
     """The volumes that the report has pictures of."""
-    from ..report.scenes import Volumes
+    from ..report.pictures import Volumes
 
     if plan.places.segmentation not in plan.volumes:
         return None

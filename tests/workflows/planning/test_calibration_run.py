@@ -19,8 +19,8 @@ from petavox.workflows.cli import app
 from petavox.workflows.planning import calibration as stored
 from petavox.workflows.planning import calibration_run as calibrating
 from petavox.workflows.planning.calibration_run import calibrate
-from petavox.workflows.planning.estimate import estimate
 from petavox.workflows.planning.plan import make_plan
+from petavox.workflows.planning.totals import estimate
 from petavox.workflows.planning.unit_costs import shipped
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.runs.run import run

@@ -18,10 +18,10 @@ from petavox.pipeline.networks.checkpoint import save_checkpoint
 from petavox.pipeline.networks.patch_grid import Patches
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.tasks.work import AllTasks, Growth
-from petavox.workflows.planning.estimate import work_of
 from petavox.workflows.planning.patch_cost import computed
 from petavox.workflows.planning.plan import make_plan
 from petavox.workflows.planning.refusals import check
+from petavox.workflows.planning.totals import work_of
 from petavox.workflows.recipes import strict_toml
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.runs.run import run

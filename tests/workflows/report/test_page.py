@@ -15,7 +15,7 @@ from petavox.pipeline.evaluation import evaluate
 from petavox.pipeline.volumes import VolumeSource, VolumeSpec, create_volume
 from petavox.workflows.report.ending import Ending
 from petavox.workflows.report.page import ReportData, verdict, write_report
-from petavox.workflows.report.scenes import Volumes
+from petavox.workflows.report.pictures import Volumes
 from petavox.workflows.run_directory.ledger_schema import Summary
 
 STAGE = Summary("supervoxels", 4, 3, 1, 0, 0, 0, 4, 12.5, 300_000_000, 10**6)

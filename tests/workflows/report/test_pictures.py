@@ -1,106 +1,108 @@
-"""Planes of a volume become pictures in the right place, proportion and colour."""
+"""The report shows the worst mistakes where they are, in the colours that the affinities' channels stand for."""
 
-import io
+from __future__ import annotations
+
+import base64
 
 import imagecodecs
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
-from matplotlib.image import imread
+import pytest
 
-from petavox.pipeline.geometry import Box
-from petavox.workflows.report.pictures import DEPTH, GAP, WIDTH, View, colours, grey, overlay, png
+from petavox.pipeline.affinities.nearest import Channels
+from petavox.pipeline.evaluation import evaluate
+from petavox.pipeline.volumes import VolumeSource, VolumeSpec, create_volume
+from petavox.workflows.report.pictures import Volumes, draw_scenes, worst_mistakes
 
-LENGTHS = st.integers(1, 10**7)
-SIZES = st.floats(1, 100).map(lambda size: round(size, 1))
-
-
-def read_from(array):
-    return lambda box: array[(..., *box.slices())]
+SHAPE = (8, 60, 60)
 
 
-@given(shape=st.tuples(LENGTHS, LENGTHS, LENGTHS), size=st.tuples(SIZES, SIZES, SIZES), data=st.data())
-def test_the_window_is_bounded_and_inside_the_volume(shape, size, data):
-    centre = tuple(data.draw(st.integers(0, n - 1)) for n in shape)
-    view = View.around(centre, shape, size)
-    assert Box.of_shape(shape).contains(view.box)
-    assert view.box.contains(Box.of_shape((1, 1, 1), centre))
-    assert all(plane.voxels <= WIDTH * WIDTH for plane in view.planes)
-    assert max(view.pixels) <= max(WIDTH, np.ceil(max(size) / min(size)))
+def put(path, array, **options):
+    spec = VolumeSpec(array.shape[-3:], array.dtype.name, (30.0, 6.0, 6.0), **options)
+    create_volume(path, spec).write(spec.box, array)
+    return str(path)
 
 
-def test_a_nanometre_is_as_long_on_every_axis():
-    view = View.around((20, 300, 300), (40, 600, 600), (30.0, 6.0, 6.0))
-    depth, height, width = view.pixels
-    assert (height, width) == (WIDTH, WIDTH)
-    assert depth == min(DEPTH // 5, 40) * 5
+def cells(start=1):
+    """Four objects, each a quarter of every section."""
+    labels = np.zeros(SHAPE, np.uint64)
+    labels[:, :30, :30], labels[:, :30, 30:], labels[:, 30:, :30], labels[:, 30:, 30:] = np.arange(start, start + 4)
+    return labels
 
 
-def test_small_volumes_are_enlarged_by_a_whole_number():
-    assert View.around((1, 20, 20), (2, 40, 50), (10.0, 10.0, 10.0)).pixels == (20, 400, 500)
+@pytest.fixture
+def volumes(tmp_path):
+    """A segmentation that joins objects 1 and 2, splits object 4 in two, and has no mistake in the middle."""
+    truth, segmentation = cells(), cells(11)
+    segmentation[:, :30, 30:] = 11
+    segmentation[6:, 40:, 44:] = 15
+    return Volumes(
+        segmentation=put(tmp_path / "segmentation.zarr", segmentation),
+        raw=None,
+        affinities=None,
+        channels=Channels(),
+        truth=VolumeSource.of(put(tmp_path / "truth.zarr", truth)),
+        truth_offset=(0, 0, 0),
+    ), evaluate(segmentation, truth)
 
 
-def test_the_three_planes_meet_in_the_centre():
-    volume = np.arange(5 * 6 * 7).reshape(5, 6, 7)
-    view = View(Box.of_shape((5, 6, 7)), (1, 2, 3), (1.0, 1.0, 1.0), 1.0)
-    xy, zy, xz = view.panes(read_from(volume))
-    np.testing.assert_array_equal(xy, volume[1])
-    np.testing.assert_array_equal(zy, volume[:, :, 3].T)
-    np.testing.assert_array_equal(xz, volume[:, 2])
-    assert xy[2, 3] == zy[2, 1] == xz[1, 3] == volume[1, 2, 3]
+def pixels(picture):
+    return imagecodecs.png_decode(base64.b64decode(picture.png))
 
 
-def test_channels_come_last():
-    view = View(Box.of_shape((2, 3, 4)), (0, 0, 0), (1.0, 1.0, 1.0), 1.0)
-    panes = view.panes(read_from(np.zeros((3, 2, 3, 4), np.uint8)))
-    assert [pane.shape for pane in panes] == [(3, 4, 3), (3, 2, 3), (2, 4, 3)]
+def test_the_worst_merger_and_the_worst_split_are_shown_where_they_are(volumes):
+    _, scores = volumes
+    merger, split = worst_mistakes(scores)
+    assert (merger.segments, merger.objects) == ((11,), (1, 2))
+    assert (split.segments, split.objects) == ((14, 15), (4,))
+    z, y, x = merger.centre
+    assert y < 30
+    assert x >= 30
+    z, y, x = split.centre
+    assert z >= 6
+    assert y >= 40
+    assert x >= 44
 
 
-def test_panes_lie_beside_and_below_the_section():
-    view = View(Box.of_shape((2, 3, 4)), (0, 0, 0), (1.0, 1.0, 1.0), 1.0)
-    panes = [np.full((*shape, 3), level, np.uint8) for shape, level in (((3, 4), 1), ((3, 2), 2), ((2, 4), 3))]
-    picture = view.compose(panes)
-    assert picture.shape == (3 + GAP + 2, 4 + GAP + 2, 3)
-    assert picture[0, 0, 0] == 1
-    assert picture[0, -1, 0] == 2
-    assert picture[-1, 0, 0] == 3
-    assert picture[-1, -1, 0] == 255
+def test_a_scene_colours_the_labels_of_the_mistake_and_leaves_the_others_grey(volumes):
+    stored, scores = volumes
+    (title, (segments, objects)), (split, _) = draw_scenes(stored, scores)
+    assert title.startswith(
+        "Worst merger: segment 11 is mainly object 1 and has 7,200 voxels of object 2, at z, y, x = "
+    )
+    assert split.startswith("Worst split: object 4 is mainly segment 14 and lost 640 voxels to segment 15, at z, y, x")
+    for picture, inside, outside in ((segments, (5, 55), (55, 25)), (objects, (25, 55), (55, 25))):
+        image = pixels(picture)
+        colours = [image[8 * y + 4, 8 * x + 4] for y, x in (inside, outside)]  # 8 pixels a voxel, in the section
+        assert len(set(colours[0].tolist())) > 1
+        assert colours[1].tolist() == [128, 128, 128]
 
 
-def test_grey_levels_fill_the_range_and_a_constant_survives():
-    ramp = np.tile(np.linspace(1000, 3000, 256), (4, 1))
-    stretched = grey([ramp, ramp, ramp])[0]
-    assert stretched.min() == 0
-    assert stretched.max() == 255
-    assert len(np.unique(grey([np.full((2, 2), 7)] * 3)[0])) == 1
+def test_without_mistakes_or_without_truth_the_middle_is_shown(volumes, tmp_path):
+    stored, _ = volumes
+    perfect = evaluate(cells(), cells())
+    for scores in (perfect, None):
+        ((title, shown),) = draw_scenes(stored, scores)
+        assert title == "The middle, at z, y, x = 4, 30, 30"
+        assert len(shown) == 2
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, unique=True))
-def test_a_segment_has_one_vivid_colour_everywhere(ids):
-    ids = np.array(ids, np.uint64)
-    found = colours(ids)
-    np.testing.assert_array_equal(colours(ids[::-1])[::-1], found)
-    assert (found.max(axis=1) >= 0.8 * 255 - 1e-3).all()
-    assert (found.min(axis=1) <= 0.4 * found.max(axis=1) + 1e-3).all()
-
-
-def test_neighbouring_ids_have_different_colours():
-    found = colours(np.arange(1, 200))
-    assert len(np.unique(np.round(found / 16), axis=0)) > 150
-
-
-def test_background_stays_grey_and_outlines_take_the_full_colour():
-    under = np.full((3, 4, 3), 100, np.uint8)
-    labels = np.array([[0, 0, 9, 9]] * 3, np.uint64)
-    labels[:, 3] = 8
-    painted = overlay([under], [labels])[0]
-    assert (painted[:, :2] == 100).all()
-    np.testing.assert_array_equal(painted[0, 2], np.round(colours(np.array([9], np.uint64))[0]).astype(np.uint8))
-    assert (painted[0, 3] != painted[0, 2]).any()
-
-
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
-def test_png_is_lossless_for_every_reader(height, width, seed):
-    picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-    np.testing.assert_array_equal(imagecodecs.png_decode(png(picture)), picture)
-    np.testing.assert_array_equal(np.round(imread(io.BytesIO(png(picture)))[..., :3] * 255), picture)
+def test_affinities_stored_in_another_order_or_direction_get_the_colours_of_their_axes(volumes, tmp_path):
+    stored, _ = volumes
+    affinities = np.random.default_rng(0).integers(1, 255, (3, *SHAPE), np.uint8)
+    for axis in range(3):
+        np.moveaxis(affinities[axis], axis, 0)[0] = 0  # edges that leave the volume
+    turned = affinities[::-1].copy()
+    turned[0] = np.roll(turned[0], -1, axis=2)  # x, stored at the other end of its edges
+    volumes_of = {
+        "zyx": (affinities, Channels()),
+        "xyz": (turned, Channels((2, 1, 0), (1, 1, -1))),
+    }
+    shown = []
+    for name, (array, channels) in volumes_of.items():
+        path = VolumeSource.of(put(tmp_path / f"{name}.zarr", array, channels=3))
+        ((_, found),) = draw_scenes(
+            Volumes(stored.segmentation, None, path, channels, None, (0, 0, 0)),
+            None,
+        )
+        shown.append(pixels(found[0]))
+    np.testing.assert_array_equal(*shown)

@@ -20,8 +20,8 @@ from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, default_chunks
 from petavox.tasks.contract import Density
 from petavox.workflows.planning import refusals
-from petavox.workflows.planning.estimate import estimate
 from petavox.workflows.planning.plan import make_plan
+from petavox.workflows.planning.totals import estimate
 from petavox.workflows.planning.unit_costs import shipped
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.runs.run import run

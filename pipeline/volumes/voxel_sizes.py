@@ -1,14 +1,14 @@
-"""Voxels of raw data against those that a network was trained on: named from 5 % on, refused from 1.5 times on."""
+"""Voxel sizes compared: those of two volumes must be the same, that of a network's training is named from 5 % on.
+
+From 1.5 times on, a network is not used on an image unless the recipe insists.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
-from ...pipeline.volumes import Volume, largest_ratio
-from ..recipes.segmentation_recipe import Model
-from .inputs import checkpoint_folder
+from .framed import TOLERANCE, Framed, unlike
 
 NOTED = 1.05
 REFUSED = 1.5
@@ -66,7 +66,16 @@ class VoxelScale:
         )
 
 
-def scale_of(model: Model, source: Volume) -> VoxelScale:
-    """Returns the voxel sizes of a model's checkpoint and of the raw data."""
-    trained = check_checkpoint_offsets(Path(checkpoint_folder(model))).voxel_size
-    return VoxelScale(model.checkpoint, trained, source.path, source.spec.voxel_size, model.accept_voxel_size)
+def largest_ratio(one: Sequence[float], other: Sequence[float]) -> float:
+    """Compares two voxel sizes: how many times larger one is, along the axis where they differ most."""
+    return max(max(a / b, b / a) for a, b in zip(one, other, strict=True))
+
+
+def check_same_voxel_size(one: Framed, other: Framed) -> None:
+    """Make sure that two volumes have voxels of one size.
+
+    Raises:
+        VolumeError: they differ by more than `TOLERANCE`; the message names both.
+    """
+    if largest_ratio(one.spec.voxel_size, other.spec.voxel_size) > 1 + TOLERANCE:
+        raise unlike("voxel size, in nm", one, one.spec.voxel_size, other, other.spec.voxel_size)

@@ -13,9 +13,9 @@ from petavox.pipeline.errors import RequestError, VolumeError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.networks.checkpoint import save_checkpoint
 from petavox.pipeline.volumes import VolumeSpec, create_volume
-from petavox.workflows.planning.estimate import estimate
 from petavox.workflows.planning.plan import make_plan
 from petavox.workflows.planning.refusals import check
+from petavox.workflows.planning.totals import estimate
 from petavox.workflows.planning.unit_costs import shipped
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.runs.run import run
@@ -81,7 +81,7 @@ def test_a_factor_of_one_and_a_half_along_any_axis_is_refused_before_anything_is
 def test_who_insists_is_told_and_may_do_so_after_the_run_was_begun(folder, monkeypatch):
     make_volume(folder / "raw.zarr", voxel_size=(60, 12, 12))
     with monkeypatch.context() as before_there_was_a_check:
-        before_there_was_a_check.setattr("petavox.workflows.planning.voxel_scale.REFUSED", 10.0)
+        before_there_was_a_check.setattr("petavox.pipeline.volumes.voxel_sizes.REFUSED", 10.0)
         run(load(folder / "recipe.toml"), folder / "run", Silent())
     again = Silent()
     run(load(folder / "recipe.toml", ["model.accept_voxel_size=true"]), folder / "run", again)

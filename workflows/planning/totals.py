@@ -1,7 +1,8 @@
-"""Estimates a plan: seconds, bytes and memory of each stage and of the run, in a time that no volume changes.
+"""Adds up a plan: seconds, bytes and memory of each stage and of the run, in a time that no volume changes.
 
-Costs come from the shipped table of rates, or, for stages of which a block was run on the plan's own data
-(`calibrate`), from what that block took; each estimate says which.
+The memory and the work of one task are stated in its file of `tasks/`, by `resources` and `work`. Costs come from the
+shipped table of rates, or, for stages of which a block was run on the plan's own data (`calibrate`), from what that
+block took; each estimate says which.
 """
 
 from __future__ import annotations
