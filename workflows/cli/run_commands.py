@@ -143,10 +143,19 @@ def status(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how far a run is, what failed, who works on it, and what a changed recipe would compute again."""
+    """Show how far a run is, what failed, who works on it, and what a changed recipe would compute again.
+
+    Of the folder of a training, show how far that is.
+    """
+    from ..models.training_status import is_training, training_status
     from ..runs.status import status_of
     from .show_status import status_json, status_table
+    from .show_training import training_json, training_text
 
+    if is_training(run):
+        training = training_status(run)
+        show_result(training_json(training) if as_json else training_text(training), as_json)
+        return
     found = status_of(run, recipe, overrides or ())
     show_result(status_json(found) if as_json else status_table(found), as_json)
 
