@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...pipeline.errors import RequestError
-from ...pipeline.volumes import create_volume
+from ...pipeline.volumes import absolute_path, create_volume
 from ..planning.plan import Plan
 from ..recipes.segmentation_recipe import load
 from ..run_directory.checks import check_own_directory
@@ -29,7 +29,7 @@ def foundation_changes(before: Mapping[str, Any], plan: Plan) -> list[str]:
     """Lists the settings without which the run cannot be continued, where they differ now; by their paths."""
     now, was = plan.recipe.model_dump(mode="json", warnings=False), _recipe_of(plan.directory)
     return [
-        _replaced(name, _at(now, name), _at(was, name))
+        _replaced(name, _at(now, name, plan.directory), _at(was, name, plan.directory))
         if name in IDENTITIES
         else f"{name} is {plan.foundation.get(name)}, was {before.get(name)}"
         for name in {**before, **plan.foundation}
@@ -50,7 +50,6 @@ def check_foundation(before: Mapping[str, Any], plan: Plan) -> None:
 def _replaced(name: str, now: str | None, was: str | None) -> str:
     if now is None or was is None:
         return f"{name} is {now or 'not given'}, was {was or 'not given'}"
-    # The run's recipe may name a path relative to the run, and a place may have been moved.
     return f"{name} is {now}, was {was}" if now != was else f"{name} ({now}) is no longer what it was then"
 
 
@@ -62,12 +61,14 @@ def _recipe_of(directory: Path) -> Mapping[str, Any]:
         return {}
 
 
-def _at(recipe: Mapping[str, Any], name: str) -> str | None:
-    """The path or name that a recipe has at a dotted key."""
+def _at(recipe: Mapping[str, Any], name: str, folder: Path) -> str | None:
+    """The name or path that a recipe has at a dotted key; paths may be relative to the folder of the run."""
     section, _, key = name.partition(".")
     value = (recipe.get(section) or {}).get(key)
     value = value.get("path") if isinstance(value, Mapping) else value
-    return None if value is None else str(value)
+    if value is None or section != "input":
+        return value
+    return absolute_path(str(value), folder)
 
 
 def directory_refusals(plan: Plan) -> Iterator[str]:
