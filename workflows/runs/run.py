@@ -202,10 +202,10 @@ def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
         segmentation=places.segmentation if places.segmentation in plan.volumes else None,
         affinities=None if places.affinities is None else places.affinities.path,
         scores=None if recipe.evaluate is None or result.failed else scores_task.read(places.scores),
+        this_time=ledger.seconds_of_session(),
+        segment_sizes=_segment_sizes(ledger, plan.stages),
     )
-    write_report(
-        ReportData(ending, strict_toml.dump(recipe), _pictured(plan), _segment_sizes(ledger, plan.stages), versions())
-    )
+    write_report(ReportData(ending, strict_toml.dump(recipe), _pictured(plan), versions()))
     return ending
 
 
