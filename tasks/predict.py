@@ -40,6 +40,7 @@ from ..pipeline.volumes import (
     read_nearest_voxels,
     voxels_read,
 )
+from . import fraction
 from .contract import Density, Outcome, Resources, TaskConfig
 from .outputs import Piece, VolumePart, write_part
 from .work import Extent, Growth, Work
@@ -148,7 +149,6 @@ def run(config: Config, index: Triple) -> Outcome:
     if wanted is not None and not wanted.any():
         nothing = np.zeros((len(NEAREST), *block.shape), np.uint8)
         return Outcome(state="masked", voxels=block.voxels, checksum=checksums.of_array(nothing))
-    known, not_finite = _known(raw, block)
     torch.set_num_threads(config.threads)
     known, not_finite = _known(raw, block)
     wanted = known if wanted is None else wanted if known is None else wanted & known
@@ -183,6 +183,7 @@ def _predict(predictor: Predictor, config: Config, block: Box, wanted: Wanted) -
         writing: list[Future[bool]] = []
         for slab, arrived in predictor.slabs(raw.read, raw.spec.shape, block, *depths):
             writing.append(pool.submit(keep, slab, arrived))
+            fraction.tell((slab.stop[0] - block.start[0]) / block.shape[0])
             for written in writing:
                 if written.done():
                     written.result()  # what fails ends the task

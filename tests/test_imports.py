@@ -25,6 +25,7 @@ FLOORS = (  # from the roof down: a room imports itself and rooms below its floo
     ("workflows.stages", "workflows.models"),
     ("workflows.conversion", "workflows.volumes"),
     ("workflows.recipes", "workflows.progress"),
+    ("workflows.time_left",),
     ("tasks", "cluster"),
     ("pipeline.segment",),
     (

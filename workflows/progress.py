@@ -5,19 +5,23 @@ from __future__ import annotations
 import html
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
-Stages = Sequence[tuple[str, int, int]]  # name, tasks, of which done
+from ..cluster.quantities import duration
+from .time_left import UNKNOWN, Outlook, Stages, TimeLeft
 
 
 class Progress(Protocol):
     """Receives the progress of a run."""
 
-    def begin(self, stages: Stages) -> None: ...
+    def begin(self, stages: Stages, outlook: Outlook = ...) -> None: ...
 
     def advance(self, stage: str, count: int = 1, *, failed: bool = False) -> None:
         """Notes that so many more tasks of a stage are done, or set aside."""
+
+    def working(self, parts: Mapping[str, float]) -> None:
+        """Notes how much of the tasks under way is done: by stage, the sum of their shares."""
 
     def note(self, text: str) -> None:
         """Notes something that is worth a line."""
@@ -43,13 +47,25 @@ def in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
+def _count(done: float) -> str:
+    """Tasks that are done, a share of the next one with one decimal."""
+    return f"{done:,.0f}" if done == int(done) else f"{int(done * 10) / 10:,.1f}"
+
+
+def _left(seconds: float | None) -> str:
+    return "" if seconds is None or seconds < 1 else f"about {duration(seconds)} left"
+
+
 class Nothing:
     """Shows nothing."""
 
-    def begin(self, stages: Stages) -> None:
+    def begin(self, stages: Stages, outlook: Outlook = UNKNOWN) -> None:
         return
 
     def advance(self, stage: str, count: int = 1, *, failed: bool = False) -> None:
+        return
+
+    def working(self, parts: Mapping[str, float]) -> None:
         return
 
     def note(self, text: str) -> None:
@@ -69,26 +85,32 @@ class Lines:
     def __init__(self, interval: float = 10.0) -> None:
         self._interval = interval
         self._total: dict[str, int] = {}
-        self._done: dict[str, int] = {}
+        self._settled: dict[str, int] = {}
         self._failed: dict[str, int] = {}
         self._spoken: dict[str, float] = {}
+        self._time = TimeLeft((), UNKNOWN)
 
-    def begin(self, stages: Stages) -> None:
+    def begin(self, stages: Stages, outlook: Outlook = UNKNOWN) -> None:
+        self._time = TimeLeft(stages, outlook)
         self._total = {name: tasks for name, tasks, _ in stages}
-        self._done = {name: done for name, _, done in stages}
+        self._settled = {name: done for name, _, done in stages}
         for name, tasks, done in stages:
             if done:
                 self.note(f"{name}: {done} of {tasks} done, kept")
 
     def advance(self, stage: str, count: int = 1, *, failed: bool = False) -> None:
-        counter = self._failed if failed else self._done
-        counter[stage] = counter.get(stage, 0) + count
-        settled = self._done[stage] + self._failed.get(stage, 0)
-        now = time.monotonic()
-        if settled == self._total[stage] or now - self._spoken.get(stage, 0.0) >= self._interval:
-            self._spoken[stage] = now
-            trouble = f", {self._failed[stage]} failed" if stage in self._failed else ""
-            self.note(f"{stage}: {self._done[stage]} of {self._total[stage]}{trouble}")
+        self._time.advance(stage, count)
+        self._settled[stage] += count
+        if failed:
+            self._failed[stage] = self._failed.get(stage, 0) + count
+        if self._settled[stage] == self._total[stage] or self._is_due(stage):
+            self._say(stage)
+
+    def working(self, parts: Mapping[str, float]) -> None:
+        self._time.working(parts)
+        for stage in parts:
+            if self._is_due(stage):
+                self._say(stage)
 
     def note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -96,9 +118,19 @@ class Lines:
     def close(self) -> None:
         return
 
+    def _is_due(self, stage: str) -> bool:
+        return time.monotonic() - self._spoken.get(stage, -self._interval) >= self._interval
+
+    def _say(self, stage: str) -> None:
+        self._spoken[stage] = time.monotonic()
+        failed = self._failed.get(stage, 0)
+        done = f"{stage}: {_count(self._time.done(stage) - failed)} of {self._total[stage]:,}"
+        times = (f"{failed} failed" if failed else "", duration(self._time.elapsed), _left(self._time.seconds()))
+        self.note(", ".join([done, *filter(None, times)]))
+
 
 class Bars:
-    """Shows one bar for each stage, with the time that is left at the present rate."""
+    """Shows one bar for each stage, and what is left of the whole run by the plan and by what has been done."""
 
     def __init__(self) -> None:
         from rich import progress
@@ -108,36 +140,53 @@ class Bars:
         self._progress = progress.Progress(
             progress.TextColumn("{task.description:14}"),
             progress.BarColumn(),
-            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[counted]}"),
             progress.TextColumn("[red]{task.fields[trouble]}"),
-            progress.TimeElapsedColumn(),
-            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[said]}"),
             console=self._console,
         )
         self._bars: dict[str, progress.TaskID] = {}
+        self._total: dict[str, int] = {}
         self._failed: dict[str, int] = {}
+        self._time = TimeLeft((), UNKNOWN)
 
-    def begin(self, stages: Stages) -> None:
+    def begin(self, stages: Stages, outlook: Outlook = UNKNOWN) -> None:
+        self._time = TimeLeft(stages, outlook)
+        self._total = {name: tasks for name, tasks, _ in stages}
         for name, tasks, done in stages:
             if done:
                 self.note(f"{name}: {done} of {tasks} done, kept")
-            self._bars[name] = self._progress.add_task(name, total=tasks, completed=done, start=False, trouble="")
+            self._bars[name] = self._progress.add_task(name, total=tasks, counted="", trouble="", said="")
+        self._bars[""] = self._progress.add_task("in all", total=1.0, counted="", trouble="", said="")
+        self._show()
         self._progress.start()
 
     def advance(self, stage: str, count: int = 1, *, failed: bool = False) -> None:
-        bar = self._bars[stage]
-        self._progress.start_task(bar)
+        self._time.advance(stage, count)
         if failed:
             self._failed[stage] = self._failed.get(stage, 0) + count
-            self._progress.update(bar, trouble=f"{self._failed[stage]} failed")
-        else:
-            self._progress.advance(bar, count)
+            self._progress.update(self._bars[stage], trouble=f"{self._failed[stage]} failed")
+        self._show()
+
+    def working(self, parts: Mapping[str, float]) -> None:
+        self._time.working(parts)
+        self._show()
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         self._progress.stop()
+
+    def _show(self) -> None:
+        for name, tasks in self._total.items():
+            done, waits = self._time.done(name) - self._failed.get(name, 0), self._time.waits_for(name)
+            counted, said = f"{_count(done)} of {tasks:,}", "" if waits is None else f"waits for {waits}"
+            self._progress.update(self._bars[name], completed=done, counted=counted, said=said)
+        elapsed, left = self._time.elapsed, self._time.seconds()
+        share = 0.0 if left is None else elapsed / (elapsed + left) if elapsed + left else 1.0
+        said = ", ".join(filter(None, (duration(elapsed), _left(left))))
+        self._progress.update(self._bars[""], completed=share, said=said)
 
 
 class Cell:
@@ -149,30 +198,40 @@ class Cell:
 
     def __init__(self, interval: float = 0.25) -> None:
         self._interval = interval
-        self._stages: dict[str, tuple[int, int, int]] = {}  # tasks, done, failed
+        self._total: dict[str, int] = {}
+        self._failed: dict[str, int] = {}
         self._notes: list[str] = []
-        self._began = self._drawn = time.monotonic()
+        self._drawn = time.monotonic()
+        self._time = TimeLeft((), UNKNOWN)
         self._seconds: float | None = None
         self._display: Any = None
 
-    def begin(self, stages: Stages) -> None:
-        self._stages = {name: (tasks, done, 0) for name, tasks, done in stages}
-        self._began, self._seconds = time.monotonic(), None
+    def begin(self, stages: Stages, outlook: Outlook = UNKNOWN) -> None:
+        self._time, self._seconds = TimeLeft(stages, outlook), None
+        self._total = {name: tasks for name, tasks, _ in stages}
         self._draw()
 
     def advance(self, stage: str, count: int = 1, *, failed: bool = False) -> None:
-        tasks, done, aside = self._stages[stage]
-        self._stages[stage] = (tasks, done, aside + count) if failed else (tasks, done + count, aside)
-        if time.monotonic() - self._drawn >= self._interval:
-            self._draw()
+        self._time.advance(stage, count)
+        if failed:
+            self._failed[stage] = self._failed.get(stage, 0) + count
+        self._draw_if_due()
+
+    def working(self, parts: Mapping[str, float]) -> None:
+        self._time.working(parts)
+        self._draw_if_due()
 
     def note(self, text: str) -> None:
         self._notes.append(text)
         self._draw()
 
     def close(self) -> None:
-        self._seconds = time.monotonic() - self._began
+        self._seconds = self._time.elapsed
         self._draw()
+
+    def _draw_if_due(self) -> None:
+        if time.monotonic() - self._drawn >= self._interval:
+            self._draw()
 
     def _draw(self) -> None:
         from IPython.display import display
@@ -184,22 +243,28 @@ class Cell:
         else:
             self._display.update(shown, raw=True)
 
-    def _lines(self) -> Iterator[tuple[str, int, int, str]]:
+    def _lines(self) -> Iterator[tuple[str, float, int, str]]:
         """Yields name, done, tasks and what else there is to say of each stage."""
-        for name, (tasks, done, failed) in self._stages.items():
-            yield name, done, tasks, f", {failed} failed" if failed else ""
+        for name, tasks in self._total.items():
+            failed, waits = self._failed.get(name, 0), self._time.waits_for(name)
+            more = f", {failed} failed" if failed else f", waits for {waits}" if waits else ""
+            yield name, self._time.done(name) - failed, tasks, more
 
     def _ends(self) -> list[str]:
-        took = [] if self._seconds is None or not self._stages else [f"{self._seconds:.1f} s"]
-        return [*self._notes, *took]
+        if not self._total:
+            return self._notes
+        if self._seconds is not None:
+            return [*self._notes, f"{self._seconds:.1f} s"]
+        return [*self._notes, *filter(None, [_left(self._time.seconds())])]
 
     def _text(self) -> str:
-        return "\n".join([*(f"{n}: {done} of {tasks}{more}" for n, done, tasks, more in self._lines()), *self._ends()])
+        lines = (f"{name}: {_count(done)} of {tasks}{more}" for name, done, tasks, more in self._lines())
+        return "\n".join([*lines, *self._ends()])
 
     def _html(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(name)}</td><td><progress value={done} max={tasks}></progress></td>"
-            f"<td>{done} of {tasks}{more}</td></tr>"
+            f"<tr><td>{html.escape(name)}</td><td><progress value={done:g} max={tasks}></progress></td>"
+            f"<td>{_count(done)} of {tasks}{html.escape(more)}</td></tr>"
             for name, done, tasks, more in self._lines()
         )
         return f"<table>{rows}</table><div>{'<br>'.join(map(html.escape, self._ends()))}</div>"

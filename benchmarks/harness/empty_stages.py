@@ -13,7 +13,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -25,6 +25,7 @@ from petavox.workflows.execution import attempt
 from petavox.workflows.execution.loop import Loop
 from petavox.workflows.run_directory.ledger import Ledger
 from petavox.workflows.stages.stage import Stage
+from petavox.workflows.time_left import Outlook
 
 STAGES = 5
 FINGERPRINT = "nothing"
@@ -69,7 +70,10 @@ class Lines:
         self._stop = stop
         self._done = self._before = self._total = 0
 
-    def begin(self, stages: Sequence[tuple[str, int, int]]) -> None:
+    def working(self, parts: Mapping[str, float]) -> None:
+        return
+
+    def begin(self, stages: Sequence[tuple[str, int, int]], _: Outlook) -> None:
         self._total = sum(total for _, total, _ in stages)
         self._done = self._before = sum(done for _, _, done in stages)
 

@@ -58,7 +58,10 @@ class Silent:
     def __init__(self):
         self.begun, self.advanced, self.failed, self.lines, self.closed = {}, {}, {}, [], False
 
-    def begin(self, stages):
+    def working(self, parts):
+        pass
+
+    def begin(self, stages, outlook=None):
         self.begun = {name: (tasks, done) for name, tasks, done in stages}
 
     def advance(self, stage, count=1, *, failed=False):

@@ -10,6 +10,7 @@ import IPython.display
 import pytest
 
 from petavox.workflows.progress import Bars, Cell, Lines, Nothing, in_notebook, on_standard_error, suitable
+from petavox.workflows.time_left import Outlook
 
 
 @pytest.fixture(params=[lambda: Lines(interval=0.0), Bars])
@@ -35,7 +36,23 @@ def test_lines_are_few_but_the_first_and_the_last_of_a_stage_are_there(capsys):
     progress.begin([("predict", 50, 0)])
     for _ in range(50):
         progress.advance("predict")
-    assert capsys.readouterr().err.splitlines() == ["predict: 1 of 50", "predict: 50 of 50"]
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("predict: 1 of 50, 0.0 s")
+    assert last.startswith("predict: 50 of 50, 0.0 s")
+
+
+def test_lines_tell_of_tasks_under_way_and_of_the_time_that_is_left(capsys):
+    progress = Lines(interval=0.0)
+    progress.begin([("predict", 4, 0), ("relabel", 4, 0)], Outlook({"predict": 400.0, "relabel": 200.0}))
+    progress.working({"predict": 0.25})
+    assert capsys.readouterr().err.startswith("predict: 0.2 of 4, 0.0 s, about 3 min 20 s left")
+
+
+def test_bars_say_what_a_stage_waits_for(capsys):
+    progress = Bars()
+    progress.begin([("predict", 4, 0), ("relabel", 4, 0)], Outlook(needs={"relabel": ("predict",)}))
+    progress.close()
+    assert "waits for predict" in capsys.readouterr().err
 
 
 def test_bars_are_for_terminals(monkeypatch):

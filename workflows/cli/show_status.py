@@ -20,23 +20,13 @@ def status_table(found: RunStatus) -> RenderableType:
 
     from .number_table import number_table
 
-    columns = (
-        "stage",
-        "tasks",
-        "done",
-        "running",
-        "failed",
-        "aside",
-        "left",
-        "tasks/s",
-        "time left",
-        "memory",
-    )
-    table = number_table(*columns, unbroken=len(columns))
+    troubled = any(stage.failed or stage.aside for stage in found.status.stages)
+    columns = ("stage", "tasks", "done", "running", *(("failed", "aside") if troubled else ()))
+    table = number_table(*columns, "tasks/s", "time left", "memory", unbroken=len(columns) + 3)
     for stage in found.status.stages:
-        counts = (stage.tasks, stage.done, stage.running, stage.failed, stage.aside, stage.left)
+        counts = (stage.tasks, stage.done, stage.running, *((stage.failed, stage.aside) if troubled else ()))
         rate = "" if stage.rate is None else f"{stage.rate:.3g}"
-        left = _duration(_time_left(found.status, stage)) if found.driver else ""
+        left = _left(found.status, stage) if found.driver else ""
         table.add_row(stage.name, *(f"{count:,}" for count in counts), rate, left, in_bytes(stage.peak_memory))
     failures = list(found.failures())
     compared = [f"With {found.recipe}:", *(f"  {line}" for line in found.changes)] if found.recipe else []
@@ -75,5 +65,8 @@ def _time_left(status: Status, stage: StageStatus) -> float | None:
     return stage.time_left(status.workers.get("gpu" if stage.gpu else "cpu", 0))
 
 
-def _duration(seconds: float | None) -> str:
-    return "" if seconds is None else duration(seconds)
+def _left(status: Status, stage: StageStatus) -> str:
+    waits, seconds = status.waits_for(stage), _time_left(status, stage)
+    if waits is not None:
+        return f"waits for {waits}"
+    return duration(seconds) if seconds else ""

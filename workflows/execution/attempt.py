@@ -21,7 +21,9 @@ from types import ModuleType
 from ... import tasks
 from ...pipeline.errors import PetavoxError, RequestError, StorageError
 from ...pipeline.geometry import Triple
+from ...tasks import fraction
 from ...tasks.contract import Outcome, TaskConfig
+from .parts import Part
 
 THIS_FILE = Path(__file__).name
 """Names, in a traceback of all threads, the one that ran the task."""
@@ -70,11 +72,13 @@ class Terms:
         seconds: after so many, no further task of the call is begun.
         limit: seconds after which one task is taken to hang, and its process is ended; None: however long it takes.
         trace: the file that then holds the tracebacks of all threads of the process.
+        part: the file that says how much of the call is done; empty: nobody wants to know.
     """
 
     seconds: float
     limit: float | None = None
     trace: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,9 +123,11 @@ def measure(module: ModuleType, config: str, indices: Sequence[Triple], terms: T
     _reset_peak_memory()
     started = time.perf_counter()
     attempts: list[Attempt] = []
-    with _limited(terms):
+    part = Part(terms.part)
+    with _limited(terms), fraction.told_to(lambda share: part.tell(len(attempts) + share)):
         while len(attempts) < len(indices) and (not attempts or time.perf_counter() - started < terms.seconds):
             attempts.append(_attempt(module, config, indices[len(attempts)]))
+    part.close()
     seconds = time.perf_counter() - started
     return CallReport(tuple(attempts), seconds, _peak_memory(), f"{platform.node()}:{os.getpid()}")
 

@@ -25,9 +25,11 @@ from ..recipes.segmentation_recipe import Limits
 from ..run_directory.ledger import Ledger
 from ..run_directory.ledger_schema import Row, State
 from ..stages.stage import Stage
+from ..time_left import Outlook
 from .attempt import Attempt, CallReport, Failure, Terms
 from .batch_size import CALL_SECONDS, Pace
 from .crash_budget import CrashBudget
+from .parts import EVERY, Parts
 from .ready_tasks import Readiness, Task
 from .retries import BACKOFF, Retries
 from .time_limit import Hangs
@@ -67,7 +69,9 @@ class Loop:
         progress: is told of everything that ends.
         limits: see the recipe.
         backoff: seconds before the first retry of a task; doubled for every further one.
-        hangs: a folder for the tracebacks of tasks that hang; without one they may take as long as they like.
+        hangs: a folder for the tracebacks of tasks that hang, and for the shares of tasks under way; without one they
+            may take as long as they like.
+        seconds: by stage, the seconds that the plan expects of it.
     """
 
     def __init__(
@@ -79,18 +83,21 @@ class Loop:
         limits: Limits | None = None,
         backoff: float = BACKOFF,
         hangs: Path | None = None,
+        seconds: Mapping[str, float] | None = None,
     ) -> None:
         limits = limits or Limits()
         self._stages, self._fingerprints = stages, fingerprints
         self._ledger, self._progress = ledger, progress
         self._budget, self._hangs = CrashBudget(limits.crash_budget), Hangs(hangs, limits.task)
+        self._parts = Parts(hangs)
+        self._outlook = Outlook(seconds or {}, {stage.name: tuple(stage.needs) for stage in stages})
         self._configs = [stage.config.model_dump_json() for stage in stages]
         self._readiness = Readiness(stages, lambda stage: ledger.done(stage.name, len(stage), fingerprints[stage.name]))
         self._pools: list[PoolName] = ["gpu" if stage.resources.gpu else "cpu" for stage in stages]
         self._paces = [Pace() for _ in stages]
         self._begun = [0] * len(stages)  # tasks in flight, or waiting for a retry
         self._made = 0
-        self._next_expected = 0.0
+        self._next_expected = self._next_parts = 0.0
         self._calls: dict[int, _Call] = {}
         self._in_flight: Counter[PoolName] = Counter()
         self._retries = Retries(self._pools, backoff)
@@ -115,7 +122,7 @@ class Loop:
         self._executor = executor
         self._check_pools()
         done = self._readiness.done
-        self._progress.begin([(stage.name, len(stage), done(i)) for i, stage in enumerate(self._stages)])
+        self._progress.begin([(stage.name, len(stage), done(i)) for i, stage in enumerate(self._stages)], self._outlook)
         with self._hangs:
             while self.left:
                 self._expect()
@@ -123,6 +130,7 @@ class Loop:
                 ended = [self._ended(completion) for completion in self._completed()]
                 self._fill()
                 self._settle(ended)
+                self._tell_parts()
         positions = range(len(self._stages))
         return Result(sum(map(self._readiness.failed, positions)), sum(map(self._readiness.blocked, positions)))
 
@@ -151,7 +159,7 @@ class Loop:
                 self._in_flight[pool] += 1
                 stage = self._stages[call.stage]
                 indices = [stage.index(number) for number in call.numbers]
-                terms = Terms(CALL_SECONDS, *self._hangs.watch(self._made))
+                terms = Terms(CALL_SECONDS, *self._hangs.watch(self._made), self._parts.path(self._made))
                 self._executor.submit(self._made, pool, stage.task, self._configs[call.stage], indices, terms)
 
     def _expect(self) -> None:
@@ -165,6 +173,14 @@ class Loop:
             ready = self._readiness.ready(position, _LOOKAHEAD)
             wanted[pool] += -(-ready // self._size(position, capacity.get(pool, 0)))
         self._executor.expect(wanted)
+
+    def _tell_parts(self) -> None:
+        """Say every so often how much of the tasks under way is done."""
+        if time.monotonic() >= self._next_parts:
+            self._next_parts = time.monotonic() + EVERY
+            self._progress.working(
+                self._parts.of({key: self._stages[call.stage].name for key, call in self._calls.items()})
+            )
 
     def _next(self, pool: PoolName, capacity: int, room: int) -> _Call | None:
         """The call to make next: a retry that is due, else tasks of the last stage that has enough of them."""

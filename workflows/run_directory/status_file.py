@@ -45,6 +45,8 @@ class StageStatus:
         peak_memory: bytes that a worker's process held at most.
         rate: tasks a second of late; None where nothing has moved.
         gpu: whether its tasks run on GPU workers.
+        planned: seconds of all its tasks with all workers, as the plan has it.
+        needs: names of the stages that it needs.
     """
 
     name: str
@@ -58,6 +60,8 @@ class StageStatus:
     peak_memory: int = 0
     rate: float | None = None
     gpu: bool = False
+    planned: float | None = None
+    needs: list[str] = field(default_factory=list)
 
     @property
     def left(self) -> int:
@@ -68,7 +72,9 @@ class StageStatus:
         """Estimates the seconds left by its tasks so far, on so many workers; None where that is not known."""
         if not self.left:
             return 0.0
-        return self.left * self.seconds / self.done / workers if self.done and workers else None
+        if self.done and workers:
+            return self.left * self.seconds / self.done / workers
+        return None if self.planned is None else self.planned * self.left / self.tasks
 
 
 @dataclass
@@ -98,6 +104,13 @@ class Status:
     recipe: str = ""
     ingredients: dict[str, Any] = field(default_factory=dict)
     foundation: dict[str, Any] = field(default_factory=dict)
+
+    def waits_for(self, stage: StageStatus) -> str | None:
+        """Names the first stage that a stage waits for; None where it has begun, or could."""
+        left = {other.name for other in self.stages if other.left}
+        if stage.done or stage.running or not stage.left:
+            return None
+        return next((need for need in stage.needs if need in left), None)
 
     @property
     def time_left(self) -> float | None:
@@ -155,9 +168,18 @@ class Bulletin:
         ledger: whose stages are current; it tells what is recorded from now on.
         stages: stages of the run.
         recipe: digest of the recipe.
+        planned: by stage, the seconds that the plan expects of it.
     """
 
-    def __init__(self, directory: Path, driver: Holder, ledger: Ledger, stages: Sequence[Stage], recipe: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        driver: Holder,
+        ledger: Ledger,
+        stages: Sequence[Stage],
+        recipe: str,
+        planned: Mapping[str, float] | None = None,
+    ) -> None:
         self._path, self._ledger = directory / STATUS, ledger
         self._status = from_ledger(ledger)
         self._status.driver, self._status.recipe, self._status.seconds = driver, recipe, 0.0
@@ -166,6 +188,7 @@ class Bulletin:
         for stage in stages:
             known = self._by_name[stage.name]
             known.gpu, known.aside, known.failed = stage.resources.gpu, 0, 0
+            known.planned, known.needs = (planned or {}).get(stage.name), list(stage.needs)
         self._running: Callable[[], Mapping[str, int]] = dict
         self._capacity: Callable[[], Mapping[Any, int]] = dict
         self._failing: set[tuple[str, int]] = set()

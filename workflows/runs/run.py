@@ -17,6 +17,8 @@ from ..execution.loop import Loop, Result
 from ..execution.retries import BACKOFF
 from ..planning.plan import Plan, look_through, make_plan
 from ..planning.refusals import check
+from ..planning.totals import estimate
+from ..planning.unit_costs import shipped
 from ..progress import Progress
 from ..recipes import strict_toml
 from ..recipes.segmentation_recipe import Recipe
@@ -111,7 +113,8 @@ def _announce(ledger: Ledger, fingerprints: Fingerprints, again: Mapping[str, st
 @contextlib.contextmanager
 def session(plan: Plan, lock: Lock, ledger: Ledger, progress: Progress) -> Iterator[Bulletin]:
     """Tells in the status file that a driver is at work; how it ended is noted whatever happens."""
-    bulletin = Bulletin(plan.directory, lock.holder, ledger, plan.stages, recipe_digest(plan.directory, RECIPE))
+    digest = recipe_digest(plan.directory, RECIPE)
+    bulletin = Bulletin(plan.directory, lock.holder, ledger, plan.stages, digest, _planned(plan))
     lock.with_every_beat(bulletin.publish)
     bulletin.publish()
     keep_copy(ledger)
@@ -161,7 +164,7 @@ def compute(
     current = {name: fingerprint for name, (fingerprint, _) in fingerprints.items()}
     wanted = plan.recipe.cluster
     hangs = None if wanted.kind == "serial" else plan.directory / HANGS  # this process is not for a task to end
-    loop = Loop(plan.stages, current, ledger, progress, plan.recipe.limits, backoff, hangs)
+    loop = Loop(plan.stages, current, ledger, progress, plan.recipe.limits, backoff, hangs, _planned(plan))
     if not loop.left:
         progress.note("Everything is done already.")
         return Result(0, 0)
@@ -180,6 +183,11 @@ def compute(
         raise
     finally:
         executor.close()
+
+
+def _planned(plan: Plan) -> dict[str, float]:
+    """The seconds that each stage takes with all workers, by the table of unit costs."""
+    return {stage.name: 3600 * stage.hours for stage in estimate(plan, shipped()).stages}
 
 
 def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
