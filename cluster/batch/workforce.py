@@ -28,6 +28,7 @@ from .worker import TIMEOUTS
 
 INTERVAL = 2.0
 _CLOSING = 30.0  # seconds for the queue to become empty
+_LEAVING = 15.0  # seconds for workers to end by themselves
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class BatchWorkers:
             self.cluster.close(timeout=20)
         self._folder.close_session()
         with contextlib.suppress(ClusterError):
-            self._clear_queue("not needed any more")
+            self._clear_queue("not needed any more", patience=_LEAVING)
         self._settings.close()
 
     def _keep(self) -> None:
@@ -177,12 +178,20 @@ class BatchWorkers:
             self.cluster.loop.add_callback(self.cluster.scheduler.remove_worker, address, stimulus_id="job-ended")
         self._gone = gone
 
-    def _clear_queue(self, why: str) -> None:
-        """End every worker job of this run, and wait until none is left."""
-        deadline = time.monotonic() + _CLOSING
+    def _clear_queue(self, why: str, patience: float = 0.0) -> None:
+        """End every worker job of this run, and wait until none is left.
+
+        Workers that have lost their scheduler end by themselves, and are given some patience: the log of a job that is
+        cancelled ends with an error of the batch system, though nothing was wrong.
+        """
+        began = time.monotonic()
+        deadline = began + _CLOSING
         while jobs := self._queue.jobs(self._names):
-            log.info("cancelling %d jobs %s", len(jobs), why)
-            self._queue.cancel([job.id for job in jobs if not job.ending])
+            leaving = time.monotonic() < began + patience
+            going = [job.id for job in jobs if not job.ending and (job.pending or not leaving)]
+            if going:
+                log.info("cancelling %d jobs %s", len(going), why)
+                self._queue.cancel(going)
             if time.monotonic() > deadline:
                 raise ClusterError(f"Jobs {', '.join(job.id for job in jobs)} do not end; cancel them by hand.")
             time.sleep(0.3)

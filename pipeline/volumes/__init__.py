@@ -17,7 +17,7 @@ from .resampling import check_covers, coarse_centre, read_nearest_voxels, voxels
 from .source import LAID_OVER, VolumeSource, absolute_path, level_names
 from .spec import CHUNK_TARGET, VolumeSpec, check_write_boxes, default_chunks
 from .stores import CACHE_BYTES, THREADS
-from .survey import survey
+from .survey import label_survey, survey
 from .volume import Volume
 from .voxel_sizes import VoxelScale, check_same_voxel_size, largest_ratio
 
@@ -40,6 +40,7 @@ __all__ = [
     "coarse_centre",
     "create_volume",
     "default_chunks",
+    "label_survey",
     "largest_ratio",
     "level_names",
     "open_volume",

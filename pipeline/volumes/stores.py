@@ -42,6 +42,10 @@ def context(threads: int = THREADS) -> Any:
     )
 
 
+IMAGES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+"""Endings of images that `petavox convert` brings in."""
+
+
 @dataclass(frozen=True)
 class Location:
     """Names a folder on a disk or a prefix on a server.
@@ -219,7 +223,11 @@ def _listing(path: Path) -> str:
     names = sorted(p.name for p in path.iterdir())
     if any(f"{document}.gz" in names for document in DOCUMENTS):
         return f" Its files were compressed one by one: unpack them first (gunzip -r {path})."
-    return f" It holds: {', '.join(names[:8])}{' …' if len(names) > 8 else ''}." if names else " It is empty."
+    if not names:
+        return " It is empty."
+    images = " To bring images in: petavox convert" if any(name.lower().endswith(IMAGES) for name in names) else ""
+    way_on = f"{images} {path} DST.zarr --voxel-size Z,Y,X (nm)" if images else ""
+    return f" It holds: {', '.join(names[:8])}{' …' if len(names) > 8 else ''}.{way_on}"
 
 
 def storage_error(error: Exception, action: str, where: str) -> StorageError:

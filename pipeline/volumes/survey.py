@@ -11,6 +11,8 @@ from .volume import Volume
 
 _PLACES = (0.5, 0.1, 0.9)
 """Where along each axis a volume is looked at, as a share of its length: in the middle and in eight corners."""
+_FEW = 1000  # pairs of voxels, of which nothing is said
+_OF_AN_IMAGE = 0.4  # of neighbouring voxels of an image a smaller part is equal; of labels, nine tenths and more are
 _LONGEST = 32
 """Voxels along each axis that are read at a place."""
 
@@ -35,6 +37,29 @@ def survey(volume: Volume) -> tuple[str, ...]:
         share = 1 - np.count_nonzero(np.isfinite(voxels)) / voxels.size
         remarks.append(f"{volume.path}: {share:.1%} of the voxels that were looked at are infinite or not a number.")
     return tuple(remarks)
+
+
+def label_survey(volume: Volume) -> tuple[str, ...]:
+    """Words a remark where labels look like an image: most voxels have another value than the voxel before them.
+
+    Raises:
+        StorageError: the storage failed.
+    """
+    if volume.spec.channels is not None:
+        return ()
+    alike = pairs = 0
+    for place in [*itertools.product(_PLACES[1:], repeat=3), (_PLACES[0],) * 3]:
+        voxels = volume.read(_box(volume, place))
+        for here, before in ((voxels[:, :, 1:], voxels[:, :, :-1]), (voxels[:, 1:], voxels[:, :-1])):
+            labelled = (here != 0) & (before != 0)
+            pairs += int(np.count_nonzero(labelled))
+            alike += int(np.count_nonzero(labelled & (here == before)))
+    if pairs < _FEW or alike > _OF_AN_IMAGE * pairs:
+        return ()
+    return (
+        f"{volume.path} looks like an image, and not like labels: of {pairs:,} pairs of neighbouring voxels only"
+        f" {alike / pairs:.0%} have one label. Is it the right volume?",
+    )
 
 
 def _box(volume: Volume, place: tuple[float, ...]) -> Box:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...pipeline.geometry import Box, Triple, triple
-from ...pipeline.volumes import VolumeSource, VolumeSpec, open_volume
+from ...pipeline.volumes import VolumeSource, VolumeSpec, label_survey, open_volume
+from ..run_directory.layout import LEDGER
 from ..stages.scoring import plan_contingency
 
 if TYPE_CHECKING:
@@ -69,6 +70,26 @@ def evaluate_volumes(
                 progress(done, len(indices))
 
     return score(total(counted()))
+
+
+def scoring_remarks(segmentation: str | Path, truth: str | Path | VolumeSource) -> tuple[str, ...]:
+    """Words remarks on two volumes to be compared: one of them is an image, or they are the wrong way round.
+
+    Raises:
+        VolumeError: a volume is missing.
+    """
+    one, other = open_volume(segmentation), VolumeSource.of(truth).open()
+    remarks = [*label_survey(one), *label_survey(other)]
+    if _is_of_a_run(other.path) and not _is_of_a_run(one.path):
+        remarks.append(
+            f"{other.path} is the segmentation of a run, and is taken for the truth here. To score it, name it first:"
+            f" petavox evaluate {other.path} {one.path}"
+        )
+    return tuple(remarks)
+
+
+def _is_of_a_run(path: str) -> bool:
+    return "://" not in path and (Path(path).parent / LEDGER).exists()
 
 
 def _reading_block(spec: VolumeSpec) -> Triple:

@@ -9,11 +9,12 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ...pipeline.errors import PetavoxError, RequestError, StorageError
+from ...pipeline.version import __version__
 
 if TYPE_CHECKING:
     from ..recipes.segmentation_recipe import Recipe
@@ -26,6 +27,23 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Turn electron-microscopy volumes into neurons, block by block. --debug, anywhere, shows tracebacks.",
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"petavox {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version, and nothing else.", is_eager=True, callback=_say_version),
+    ] = False,
+) -> None:
+    """Takes the options that go before every command."""
+
 
 DEBUG = "PETAVOX_DEBUG"
 _NO_CACHE = (

@@ -17,7 +17,7 @@ from .options import (
     all_overrides,
     parse_box,
     parse_three,
-    raw_source,
+    volume_source,
 )
 
 
@@ -167,7 +167,7 @@ def mask(
     from .show_mask import mask_json, mask_text
 
     made = make_tissue_mask(
-        raw_source(raw, level, voxel_size, axes, channel),
+        volume_source(raw, level, voxel_size, axes, channel),
         out,
         cell=cell,
         threshold=threshold,
@@ -198,14 +198,24 @@ def evaluate(
         float | None,
         typer.Option("--tolerance", metavar="NM", help="Do not score voxels of TRUTH this close to a boundary, in nm."),
     ] = None,
+    voxel_size: Annotated[
+        str | None,
+        typer.Option("--voxel-size", metavar="Z,Y,X", help="Voxel size of TRUTH in nm, whatever its metadata say."),
+    ] = None,
+    axes: Annotated[
+        str | None, typer.Option("--axes", metavar="AXES", help="Axes of TRUTH as it is stored, such as xyz.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score a segmentation: adapted Rand error, variation of information, the largest splits and mergers."""
-    from ..analysis.evaluate import evaluate_volumes
+    from ..analysis.evaluate import evaluate_volumes, scoring_remarks
     from ..progress import on_standard_error
     from ..report.score_rows import UNKNOWN
     from .show_scores import scores_table
 
+    labels = volume_source(truth, None, voxel_size, axes, None)
+    for remark in scoring_remarks(segmentation, labels):
+        say(remark)
     progress = on_standard_error()
 
     def counted(done: int, blocks: int) -> None:
@@ -216,7 +226,7 @@ def evaluate(
     try:
         scores = evaluate_volumes(
             segmentation,
-            truth,
+            labels,
             mask=mask,
             offset=None if offset is None else parse_three(int, offset, "--offset"),
             box=parse_box(box),

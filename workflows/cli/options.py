@@ -79,7 +79,7 @@ def parse_three(kind: Callable[[str], Number], text: str, option: str) -> list[N
     return [z, y, x]
 
 
-def raw_source(
+def volume_source(
     path: str, level: int | None, voxel_size: str | None, axes: str | None, channel: int | None
 ) -> VolumeSource:
     """Returns a volume with what the command line lays over it.

@@ -14,10 +14,10 @@ def audit_text(found: Audit) -> str:
     lines += [_line(listed) for listed in findings.listed]
     if findings.count > len(findings.listed):
         lines.append(f"and more: {findings.count:,} tasks in all")
-    checked = f"{found.directory}: what {findings.checked:,} tasks have left was looked at"
+    checked = f"{found.directory}: the results of {findings.checked:,} tasks were read back"
     if not findings.count:
-        return "\n".join([*lines, f"{checked}; all of it is there and what it was."])
-    lines.append(f"{checked}; that of {findings.count:,} is missing or damaged.")
+        return "\n".join([*lines, f"{checked}; all are there, and equal their checksums."])
+    lines.append(f"{checked}; those of {findings.count:,} are missing or damaged.")
     if found.ending is None:
         lines.append(f"To make it again: petavox audit {found.directory} --repair")
     else:

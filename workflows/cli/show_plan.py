@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -107,7 +108,14 @@ def _row(stage: StageEstimate) -> list[str]:
 
 
 def _volumes(plan: Plan) -> Table:
-    table = number_table("volume", "shape", "type", "uncompressed", padding=2, unbroken=1)
+    table = number_table("volume", "shape", "type", "uncompressed", padding=2)
+    table.columns[1].no_wrap = True
     for path, spec in plan.volumes.items():
-        table.add_row(path, " × ".join(map(str, spec.array_shape)), spec.dtype, in_bytes(spec.nbytes))
+        within = Path(path).is_relative_to(plan.directory)
+        table.add_row(
+            str(Path(path).relative_to(plan.directory)) if within else path,
+            " × ".join(map(str, spec.array_shape)),
+            spec.dtype,
+            in_bytes(spec.nbytes),
+        )
     return table

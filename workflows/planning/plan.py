@@ -11,7 +11,7 @@ from ...cluster import PoolName
 from ...pipeline.affinities.nearest import Channels, read_nearest
 from ...pipeline.geometry import BlockGrid, Box, Triple
 from ...pipeline.networks.patch_grid import Patches
-from ...pipeline.volumes import Volume, VolumeSpec, VoxelScale, check_write_boxes, default_chunks, survey
+from ...pipeline.volumes import Volume, VolumeSpec, VoxelScale, check_write_boxes, default_chunks, label_survey, survey
 from ...tasks.contract import Density
 from ..recipes.segmentation_recipe import Evaluate, Recipe
 from ..stages.places import Places
@@ -123,7 +123,8 @@ def _remarks(recipe: Recipe, source: Volume) -> tuple[str, ...]:
         return ()
     wanted = [recipe.input.mask, *((recipe.evaluate.truth, recipe.evaluate.mask) if recipe.evaluate else ())]
     volumes = [source, *(named.open() for named in wanted if named is not None)]
-    return tuple(remark for volume in volumes for remark in (*volume.remarks, *survey(volume)))
+    found = [remark for volume in volumes for remark in (*volume.remarks, *survey(volume))]
+    return (*found, *(label_survey(recipe.evaluate.truth.open()) if recipe.evaluate else ()))
 
 
 def look_through(plan: Plan) -> None:

@@ -27,6 +27,11 @@ class Section(BaseModel):
 
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
+_TELLING = {
+    "train": {"volume", "phantom", "network", "training", "augmentation", "voxel_size"},
+    "run": {"input", "blocks", "supervoxels", "agglomeration"},
+}
+"""Keys that tell for which command a recipe is."""
 
 
 def read(path: str | Path, model: type[Parsed], overrides: Sequence[str] = ()) -> Parsed:
@@ -50,6 +55,10 @@ def content_of(file: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(_text(file.read_bytes()))
+    except IsADirectoryError as error:
+        inside = sorted(file.glob("*.toml"))
+        named = f", such as {inside[0]}" if inside else ""
+        raise RequestError(f"A recipe is a TOML file; {file} is a folder. Name the file{named}.") from error
     except OSError as error:
         raise RequestError(f"Recipe {file} cannot be read: {error.strerror or error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -84,10 +93,26 @@ def parse(content: Mapping[str, Any], model: type[Parsed], *, where: str, folder
     Raises:
         RequestError: the content does not fit the model.
     """
+    _check_kind(content, model, where)
     try:
         return model.model_validate(_tuples(content), context={"folder": folder})
     except ValidationError as error:
         raise RequestError("\n".join(explain(error, model, where))) from error
+
+
+def _check_kind(content: Mapping[str, Any], model: type[BaseModel], where: str) -> None:
+    """Refuse a recipe of another kind, by the keys that only that kind has."""
+    if content.keys() & model.model_fields.keys():
+        return
+    for command, keys in _TELLING.items():
+        if content.keys() & keys and not model.model_fields.keys() & keys:
+            raise RequestError(
+                f"{where} is a recipe of another kind, for `petavox {command}`: it has {_some(content)}."
+            )
+
+
+def _some(content: Mapping[str, Any]) -> str:
+    return ", ".join(f"'{key}'" for key in list(content)[:3])
 
 
 def dump(model: BaseModel) -> str:

@@ -228,3 +228,49 @@ def test_the_doctor_tells_versions_and_whether_all_is_well(petavox):
     findings = {finding["name"]: finding for finding in json.loads(out)}
     assert {"petavox", "python", "numpy", "cores", "memory", "GPU", "cuDNN", "kernel cache"} <= set(findings)
     assert status == (0 if all(finding["good"] for finding in findings.values()) else 1)
+
+
+def test_the_version_is_said_and_nothing_else(petavox):
+    code, out, err = petavox("--version")
+    assert (code, err) == (0, "")
+    assert out.startswith("petavox ")
+
+
+def test_a_recipe_of_another_kind_names_its_command(petavox, recipe, tmp_path):
+    training = tmp_path / "train.toml"
+    training.write_text('voxel_size = [30, 6, 6]\n[[volume]]\nraw = "em.zarr"\n')
+    code, _, err = petavox("plan", training)
+    assert code == 2
+    assert "for `petavox train`" in err
+    code, _, err = petavox("train", recipe)
+    assert code == 2
+    assert "for `petavox run`" in err
+
+
+def test_a_folder_in_place_of_a_recipe_names_the_recipe_inside(petavox, recipe):
+    code, _, err = petavox("plan", recipe.parent)
+    assert code == 2
+    assert f"is a folder. Name the file, such as {recipe}" in err
+
+
+def test_a_folder_of_images_in_place_of_a_volume_names_convert(petavox, recipe, tmp_path):
+    (tmp_path / "section_001.png").touch()
+    code, _, err = petavox("plan", recipe, "--set", f"input.affinities={tmp_path}")
+    assert code == 2
+    assert f"petavox convert {tmp_path} DST.zarr --voxel-size" in err
+
+
+def test_truth_and_segmentation_the_wrong_way_round_are_remarked_on(petavox, directory, recipe):
+    segmentation, truth = directory / "segmentation.zarr", recipe.parent / "truth.zarr"
+    code, _, err = petavox("evaluate", truth, segmentation)
+    assert code == 0
+    assert f"name it first: petavox evaluate {segmentation} {truth}" in err
+    assert "name it first" not in petavox("evaluate", segmentation, truth)[2]
+
+
+def test_metadata_may_be_laid_over_the_truth(petavox, directory, recipe):
+    volumes = directory / "segmentation.zarr", recipe.parent / "truth.zarr"
+    code, _, err = petavox("evaluate", *volumes, "--voxel-size", "60,6,6")
+    assert code == 2
+    assert "(60.0, 6.0, 6.0)" in err
+    assert petavox("evaluate", *volumes, "--voxel-size", "30,6,6", "--axes", "zyx")[0] == 0

@@ -80,6 +80,7 @@ def test_without_a_place_for_kernels_the_variable_is_named(tmp_path):
         "from petavox.workflows.analysis import evaluate\n"
         "def compiled(*_, **__):\n"
         "    from petavox.pipeline.evaluation import contingency\n"
+        "evaluate.scoring_remarks = lambda *_: ()\n"
         "evaluate.evaluate_volumes = compiled\n"
         "cli.main()\n"
     )
