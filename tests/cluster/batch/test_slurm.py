@@ -67,6 +67,9 @@ def test_a_pool_grows_with_what_is_ready_and_its_end_leaves_neither_jobs_nor_cre
     assert jobs_of(tmp_path) == []
     assert not list(folder.glob("*.pem"))
     assert not (folder / "session.json").exists()
+    logs = [log.read_text() for log in (folder / "logs").iterdir()]
+    assert len(logs) == 2
+    assert not [log for log in logs if "slurmstepd: error" in log], "nothing was wrong"
 
 
 def test_a_job_that_is_cancelled_costs_its_call_says_so_and_is_replaced(tmp_path):
