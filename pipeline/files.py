@@ -51,3 +51,10 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     """
     with replacing(path) as scratch:
         scratch.write_bytes(content)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what writers have left that were killed; none may be at work in the folder."""
+    for left in folder.glob(".*.partial"):
+        with contextlib.suppress(OSError):
+            left.unlink()

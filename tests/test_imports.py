@@ -40,7 +40,7 @@ FLOORS = (  # from the roof down: a room imports itself and rooms below its floo
     (
         [
             *("pipeline.checksums", "pipeline.errors", "pipeline.files", "pipeline.geometry", "pipeline.tables"),
-            *("pipeline.kernel_cache", "pipeline.labels"),
+            *("pipeline.file_lock", "pipeline.kernel_cache", "pipeline.labels"),
             *("pipeline.thresholds", "pipeline.union_find", "pipeline.version"),
         ],
     ),

@@ -24,13 +24,13 @@ from typing import Any
 from petavox.pipeline.geometry import BlockGrid
 
 from ..harness.commits import described
-from . import blocks, circumstances, damage, disks, kills, network, slurm
+from . import blocks, circumstances, damage, disks, kills, network, slurm, trainings
 from .case import Case, Fault, UnavailableError
 from .job import BLOCK, SHAPE, Job, prepare
 
 HERE = Path(__file__).parent
 COMMIT = described()
-ROOMS = (kills, blocks, disks, damage, network, circumstances, slurm)
+ROOMS = (kills, blocks, disks, damage, network, circumstances, trainings, slurm)
 FAULTS: tuple[Fault, ...] = tuple(fault for room in ROOMS for fault in room.FAULTS)
 
 

@@ -137,7 +137,8 @@ def training_smoke(setting: Setting) -> dict[str, Any]:
             values = [line["loss"] for line in losses if "loss" in line]
             assert np.isfinite(values).all(), values
             again = trainer(setting, Path(folder), steps=steps + 1, **changes)
-            assert again.next_step == steps
+            again.begin()
+            assert again.state.next_step == steps
             again.run()
             one, two = (made.sampler.draw(5) for _ in range(2))
             assert torch.equal(one.image, two.image), "a patch drawn twice differs"

@@ -28,7 +28,7 @@ HEAD = """# Faults
 `petavox run`: a phantom of {shape} voxels in {blocks} blocks of {block}, two workers. Moments and victims are drawn
 from a seed, which is printed. After each fault the run is continued as the table says, and its segmentation is
 compared, by a hash of all voxels, with that of a serial run that nothing disturbed. No process of a driver may be left
-60 s after its end.
+60 s after its end. A training is compared, by all its weights, with one that nothing disturbed.
 
 This page is written by `python -m benchmarks.pages.faults` from `benchmarks/results/chaos.json`.
 

@@ -24,6 +24,10 @@ HALF = 0.5
 """Probability of each flip, and of the exchange of y and x, where patches are flipped."""
 
 
+MARGIN = 1e-3
+"""Voxels within the end of a sample in which a place counts as beyond it, since places are rounded."""
+
+
 @dataclass(frozen=True)
 class Patch:
     """Holds the arrays of a training patch: its image and its labels.
@@ -52,8 +56,12 @@ class Warp:
     def extent(self, shape: Triple) -> Triple:
         """Gives the shape of the sample that a patch of some shape is looked up in."""
         reach = 2 * np.abs(self.bend).max((1, 2)) + np.abs(self.matrix) @ (np.array(shape[1:]) - 1)
-        height, width = (int(n) + 2 for n in reach)
-        return shape[0], height, width
+        sizes = reach.astype(np.int64) + 2
+        # Between its points a bend may be larger than at them. A sample grows only where a label would be missed, so
+        # that all other patches stay as they were.
+        farthest = 2 * self._places(shape, torch.device("cpu")).abs().amax((1, 2)).numpy()
+        sizes = np.where(farthest > sizes - MARGIN, farthest.astype(np.int64) + 2, sizes)
+        return shape[0], int(sizes[0]), int(sizes[1])
 
     def apply(self, sample: Patch, shape: Triple) -> Patch:
         """Returns the patch of a shape around the middle of a sample of as many sections; its image is float32.
@@ -69,13 +77,17 @@ class Warp:
 
     def _grid(self, sample: Tensor, shape: Triple) -> Tensor:
         """x and y of every voxel of the plane (1, Y, X, 2), from −1 to 1 over the sample: what torch wants."""
-        y, x = (torch.arange(n, device=sample.device) - (n - 1) / 2 for n in shape[1:])
-        bend = torch.from_numpy(self.bend).to(sample.device)[None]
-        displaced = F.interpolate(bend, shape[1:], mode="bicubic", align_corners=True)[0]
-        places = [float(by_y) * y[:, None] + float(by_x) * x for by_y, by_x in self.matrix]
         halves = [max(n - 1, 1) / 2 for n in sample.shape[1:]]
-        rows, columns = ((at + by) / half for at, by, half in zip(places, displaced, halves, strict=True))
+        rows, columns = (at / half for at, half in zip(self._places(shape, sample.device), halves, strict=True))
         return torch.stack((columns, rows), dim=-1)[None]
+
+    def _places(self, shape: Triple, device: torch.device) -> Tensor:
+        """Where every voxel of the plane is looked up (2, Y, X): y and x from the middle of the sample, in voxels."""
+        y, x = (torch.arange(n, device=device) - (n - 1) / 2 for n in shape[1:])
+        bend = torch.from_numpy(self.bend).to(device)[None]
+        displaced = F.interpolate(bend, shape[1:], mode="bicubic", align_corners=True)[0]
+        straight = [float(by_y) * y[:, None] + float(by_x) * x for by_y, by_x in self.matrix]
+        return torch.stack([at + by for at, by in zip(straight, displaced, strict=True)])
 
 
 def draw_warp(shape: Triple, config: AugmentationConfig, random: np.random.Generator) -> Warp | None:

@@ -87,11 +87,13 @@ def plan(
     from ..planning.totals import estimate
     from ..planning.unit_costs import shipped
     from ..run_directory.layout import LEDGER
+    from ..runs.recompute import directory_refusals
 
     planned = make_plan(*read_run(recipe, out, workers, cluster, values))
     look_through(planned)
     costs = estimate(planned, shipped())
-    return _shown(planned, costs, refusals(planned, costs, new=not (planned.directory / LEDGER).exists()))
+    new = not (planned.directory / LEDGER).exists()
+    return _shown(planned, costs, [*directory_refusals(planned), *refusals(planned, costs, new=new)])
 
 
 def _shown(planned: RunPlan, costs: Estimate, refusals: Sequence[str]) -> Plan:

@@ -49,8 +49,8 @@ def read_run(
 ) -> tuple[Recipe, Path]:
     """Checks the recipe of a run, and finds the run's directory.
 
-    The directory is `out`; unless given, the folder of a recipe that a run keeps, or runs/NAME, named after the recipe
-    file, or after the input of a dict.
+    The directory is `out`; unless given, the folder of a recipe that a run keeps, else runs/NAME beside the recipe's
+    file, named after it; of a dict, runs/NAME in the current folder, named after the input.
     """
     found = read(recipe, Recipe, _with_cluster(values, workers, cluster))
     if out is not None:

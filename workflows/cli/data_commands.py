@@ -1,8 +1,7 @@
-"""Defines the commands that make, convert, predict, train and score, and the one that examines the machine."""
+"""Defines the commands that make, convert, predict and score, and the one that examines the machine."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,6 @@ from .options import (
     BoxOption,
     ClusterOption,
     JsonOption,
-    RecipePath,
     SetOption,
     WorkersOption,
     all_overrides,
@@ -177,21 +175,6 @@ def mask(
         progress=on_standard_error(),
     )
     show_result(mask_json(made) if as_json else mask_text(made), as_json)
-
-
-@command
-def train(
-    recipe: RecipePath,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Folder of the training. Default: training/NAME.")
-    ] = None,
-    overrides: SetOption = None,
-) -> None:
-    """Train an affinity network, or continue its training."""
-    from ..models.train import train_from_recipe
-
-    folder = out or Path("training") / recipe.stem
-    print(train_from_recipe(recipe, folder, overrides or (), lambda line: say(json.dumps(line)), say))
 
 
 @command

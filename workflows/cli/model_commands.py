@@ -1,19 +1,54 @@
-"""Defines the commands about models: list them, show one, add one, export one."""
+"""Defines the commands about models: train one, list them, show one, add one, export one."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .app import app, guarded, say, show_result
-from .options import JsonOption
+from .app import app, command, guarded, say, show_result
+from .options import JsonOption, RecipePath, SetOption
 
 models = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(models, name="models")
 
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="A model's name, or the folder of a checkpoint.")]
+
+
+@command
+def train(
+    recipe: RecipePath,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder of the training. Default: training/NAME.")
+    ] = None,
+    overrides: SetOption = None,
+    idle: Annotated[
+        bool,
+        typer.Option("--idle", help="Train without an end, with the lowest priority, and wait while a benchmark runs."),
+    ] = False,
+    finish: Annotated[
+        str | None,
+        typer.Option(
+            "--finish",
+            metavar="SHARE",
+            help='Make the checkpoint of a training without an end: anneal a copy of it over, say, "5%" of its steps.',
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train an affinity network, or continue its training."""
+    if idle:
+        from ..models.idle import lower_priority
+
+        lower_priority()
+    from .run_training import run_training
+
+    folder = out or Path("training") / recipe.stem
+    made = run_training(recipe, folder, overrides or (), idle=idle, finish=finish, as_json=as_json)
+    if made is not None:
+        print(json.dumps({"checkpoint": str(made)}) if as_json else made)
 
 
 @models.callback()

@@ -22,7 +22,7 @@ RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe: a 
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 RunOption = Annotated[
     Path | None,
-    typer.Option("--run", metavar="DIR", help="Run directory. Default: the recipe's own, else runs/NAME."),
+    typer.Option("--run", metavar="DIR", help="Run directory. Default: the recipe's own, else runs/NAME beside it."),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -60,7 +60,7 @@ def all_overrides(cluster: str | None, workers: int | None, overrides: Sequence[
 
 
 def run_directory(recipe: Path, run: Path | None) -> Path:
-    """Finds the run directory of a recipe: as --run says, beside a recipe that a run keeps, or runs/NAME."""
+    """Finds the run directory of a recipe: as --run says, the folder of a run's own recipe, or runs/NAME beside it."""
     from ..run_directory.layout import directory_of
 
     return directory_of(recipe) if run is None else run

@@ -56,6 +56,7 @@ def plan(
     from ..planning.totals import estimate
     from ..planning.unit_costs import shipped
     from ..run_directory.layout import LEDGER
+    from ..runs.recompute import directory_refusals
     from . import show_plan
 
     planned = make_plan(load_recipe(recipe, cluster, workers, overrides), run_directory(recipe, run))
@@ -75,7 +76,8 @@ def plan(
     elif calibration is not None:
         found = read(calibration)
     costs = estimate(planned, shipped(), found)
-    wrong = refusals(planned, costs, new=not (planned.directory / LEDGER).exists())
+    new = not (planned.directory / LEDGER).exists()
+    wrong = [*directory_refusals(planned), *refusals(planned, costs, new=new)]
     show_result((show_plan.plan_json if as_json else show_plan.plan_table)(planned, costs, wrong), as_json)
     if wrong:
         raise typer.Exit(2)
@@ -141,10 +143,19 @@ def status(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show how far a run is, what failed, who works on it, and what a changed recipe would compute again."""
+    """Show how far a run is, what failed, who works on it, and what a changed recipe would compute again.
+
+    Of the folder of a training, show how far that is.
+    """
+    from ..models.training_status import is_training, training_status
     from ..runs.status import status_of
     from .show_status import status_json, status_table
+    from .show_training import training_json, training_text
 
+    if is_training(run):
+        training = training_status(run)
+        show_result(training_json(training) if as_json else training_text(training), as_json)
+        return
     found = status_of(run, recipe, overrides or ())
     show_result(status_json(found) if as_json else status_table(found), as_json)
 

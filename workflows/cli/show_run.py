@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 
+from ..report.ending import LARGE
 from .number_table import number_table
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ def ending_json(ending: Ending) -> dict[str, Any]:
         "blocked": ending.blocked,
         "failures": list(ending.failures),
         "seconds": ending.seconds,
+        "seconds_this_time": ending.this_time,
+        "segments": sum(ending.segment_sizes),
+        f"segments_of_{LARGE}_voxels_or_more": sum(ending.segment_sizes[LARGE.bit_length() - 1 :]),
         "segmentation": ending.segmentation,
         "affinities": ending.affinities,
         "report": str(ending.report),

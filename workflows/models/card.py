@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...pipeline.affinities.checkpoint import CheckpointConfig
+from ...pipeline.affinities.training_config import ENDLESS
 from ...pipeline.errors import CheckpointError
 from ...pipeline.networks.checkpoint import CARD
 from ...pipeline.version import __version__
@@ -43,7 +44,8 @@ def training_card(recipe: TrainingRecipe, name: str, config: CheckpointConfig) -
 
 def _lines(recipe: TrainingRecipe, name: str, config: CheckpointConfig) -> Iterator[str]:
     facts = config.provenance
-    steps = f"{facts.get('steps', 0)} of {recipe.training.steps} steps"
+    endless = recipe.training.steps >= ENDLESS
+    steps = f"{facts.get('steps', 0)}{'' if endless else f' of {recipe.training.steps}'} steps"
     yield from (f"# {name}", "", f"Affinities at {_by(config.voxel_size)} nm, trained for {steps}.", "")
     yield f"Written by `petavox train` {__version__} from `{facts.get('recipe')}`, {_beginning(config)}."
     yield from ("", "## In and out", "")

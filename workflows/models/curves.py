@@ -56,7 +56,7 @@ def read_points(log: Path) -> dict[str, list[tuple[int, float]]]:
         RequestError: the log cannot be read.
     """
     points: dict[str, list[tuple[int, float]]] = {}
-    for line in _lines(log):
+    for line in read_lines(log):
         if "event" in line:
             points = {name: [p for p in found if p[0] <= line["next_step"]] for name, found in points.items()}
         if "step" in line:
@@ -65,8 +65,12 @@ def read_points(log: Path) -> dict[str, list[tuple[int, float]]]:
     return points
 
 
-def _lines(log: Path) -> list[dict[str, Any]]:
-    """The lines of a log, but for those that a crash has torn."""
+def read_lines(log: Path) -> list[dict[str, Any]]:
+    """Reads the lines of a log, but for those that a crash has torn.
+
+    Raises:
+        RequestError: the log cannot be read.
+    """
     lines = []
     try:
         text = log.read_text()

@@ -19,10 +19,10 @@ import numpy as np
 
 from ...pipeline.affinities.checkpoint import find_checkpoint, read_checkpoint_config
 from ...pipeline.affinities.sampling import TrainingVolume
-from ...pipeline.affinities.training import Trainer
+from ...pipeline.affinities.training import CHECKPOINT, LAST, LONGER, Trainer
 from ...pipeline.affinities.validation import ScoringConfig
 from ...pipeline.errors import RequestError, VolumeError
-from ...pipeline.files import write_bytes
+from ...pipeline.files import remove_partial, write_bytes
 from ...pipeline.geometry import Box, triple
 from ...pipeline.networks.normalisation import estimate_normalisation
 from ...pipeline.networks.processes import joined_processes
@@ -34,6 +34,7 @@ from ..recipes.training_recipe import RecipePhantom, RecipeVolume, TrainingRecip
 from .card import training_card
 from .curves import CURVES, training_curves
 from .labelled_volume import read_labelled
+from .training_lock import training_lock
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +48,7 @@ def train_from_recipe(
     overrides: Sequence[str] = (),
     report: Callable[[dict[str, Any]], None] | None = None,
     tell: Callable[[str], None] = lambda remark: None,
+    pause: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Trains as a recipe says; continues a training that the directory already holds.
 
@@ -59,6 +61,7 @@ def train_from_recipe(
         overrides: "key=value" with dotted keys, such as "training.steps=100", laid over the recipe.
         report: is given every line of the log.
         tell: is told what a user must know of the volumes.
+        pause: tells before each step whether to wait.
 
     Returns:
         The folder of the checkpoint: the averaged weights with the best validation score, or without validation the
@@ -66,10 +69,11 @@ def train_from_recipe(
 
     Raises:
         RequestError: the recipe, a volume or the checkpoint to start from is wrong, or the directory holds another
-            training.
+            training, or one is at work there.
+        KeyboardInterrupt: Ctrl-C was pressed; the state is saved.
     """
     recipe = strict_toml.read(path, TrainingRecipe, overrides)
-    return train(recipe, directory, name=path.name, folder=path.parent, report=report, tell=tell)
+    return train(recipe, directory, name=path.name, folder=path.parent, report=report, tell=tell, pause=pause)
 
 
 def train(
@@ -78,8 +82,10 @@ def train(
     *,
     name: str,
     folder: Path,
+    title: str | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
     tell: Callable[[str], None] = lambda remark: None,
+    pause: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Trains as a recipe says that has been read already; see `train_from_recipe`.
 
@@ -88,21 +94,35 @@ def train(
         directory: of the training.
         name: of the recipe, for the card.
         folder: that the paths of volumes are relative to.
+        title: of the card; the name of the directory unless given.
         report: is given every line of the log.
         tell: is told what a user must know of the volumes.
+        pause: tells before each step whether to wait.
     """
-    with joined_processes(recipe.training.device):
-        return _train(recipe, name, folder, directory, report, tell)
+    with joined_processes(recipe.training.device) as processes:
+        trainer = _trainer(recipe, name, folder, directory, title or directory.resolve().name, report, tell)
+        lock = training_lock(directory, tell) if processes.first else contextlib.nullcontext()
+        with lock, stopped_by_signals(trainer.stop) as interrupted:
+            for part in ("", CHECKPOINT, LAST, LONGER):
+                remove_partial(directory / part)
+            trainer.begin()
+            checkpoint = trainer.run(pause)
+            if processes.first and trainer.state.next_step:
+                write_bytes(directory / CURVES, training_curves(directory))
+        if interrupted():
+            raise KeyboardInterrupt(f"Step {trainer.state.next_step} is saved; the same command continues.")
+    return checkpoint
 
 
-def _train(
+def _trainer(
     recipe: TrainingRecipe,
     name: str,
     folder: Path,
     directory: Path,
+    title: str,
     report: Callable[[dict[str, Any]], None] | None,
     tell: Callable[[str], None],
-) -> Path:
+) -> Trainer:
     network, start = recipe.network, None if recipe.start is None else find_checkpoint(recipe.start)
     if start is not None and "network" not in recipe.model_fields_set:
         network = read_checkpoint_config(start).network
@@ -111,7 +131,9 @@ def _train(
     provenance: dict[str, str | int | float] = {"recipe": name}
     if start is not None:
         provenance |= {"start": start.name, "start_weights_sha256": read_checkpoint_config(start).weights_sha256}
-    trainer = Trainer(
+    if recipe.training.anneal:
+        provenance["anneal"] = recipe.training.anneal
+    return Trainer(
         network,
         recipe.augmentation,
         recipe.training,
@@ -122,27 +144,36 @@ def _train(
         start=start,
         scoring=recipe.scoring,
         judge=_judge,
-        card=partial(training_card, recipe, directory.resolve().name),
+        card=partial(training_card, recipe, title),
         report=report,
     )
-    with stopped_by_signal(trainer.stop):
-        checkpoint = trainer.run()
-    if trainer.processes.first:
-        write_bytes(directory / CURVES, training_curves(directory))
-    return checkpoint
 
 
 @contextlib.contextmanager
-def stopped_by_signal(stop: Callable[[], None]) -> Iterator[None]:
-    """Calls `stop` on SIGTERM, in the thread that gets signals; elsewhere signals do what they did."""
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
+    """Calls `stop` on SIGTERM and on Ctrl-C, in the thread that gets signals; elsewhere signals do what they did.
+
+    A second Ctrl-C ends the block at once.
+
+    Yields:
+        Tells whether Ctrl-C was pressed.
+    """
+    pressed: list[int] = []
+
+    def interrupt(*_: object) -> None:
+        pressed.append(signal.SIGINT)
+        stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: False
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: stop())
+    before = signal.signal(signal.SIGTERM, lambda *_: stop()), signal.signal(signal.SIGINT, interrupt)
     try:
-        yield
+        yield lambda: bool(pressed)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
 
 
 def _judge(affinities: NDArray[np.uint8], labels: NDArray[np.integer], scoring: ScoringConfig) -> tuple[Scores, ...]:

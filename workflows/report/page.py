@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ...cluster.quantities import duration, in_bytes
 from ...pipeline.errors import PetavoxError
 from ...pipeline.files import write_text
-from .ending import Ending
+from .ending import Ending, segments_text
 
 if TYPE_CHECKING:
     from ...pipeline.evaluation.scores import Scores
@@ -25,14 +25,12 @@ class ReportData:
         ending: how the run ended, stage by stage.
         recipe: the resolved recipe, TOML.
         volumes: volumes that pictures are drawn of; None where nothing was segmented.
-        segment_sizes: numbers of segments with 1, 2–3, 4–7, … voxels.
         versions: versions of petavox, Python and packages, by name.
     """
 
     ending: Ending
     recipe: str
     volumes: Volumes | None
-    segment_sizes: tuple[int, ...]
     versions: Mapping[str, str]
 
 
@@ -64,7 +62,7 @@ def write_report(data: ReportData) -> None:
         verdict=verdict(data),
         scenes=scenes,
         missing=missing,
-        sizes=_size_bars(data.segment_sizes),
+        sizes=_size_bars(ending.segment_sizes),
         longest=max([stage.seconds for stage in ending.stages], default=0) or 1,
         largest=max([stage.peak_memory for stage in ending.stages], default=0) or 1,
         **_scores(ending.scores),
@@ -78,7 +76,7 @@ def verdict(data: ReportData) -> str:
     tasks, failed = sum(stage.tasks for stage in stages), sum(stage.failed + stage.aside for stage in stages)
     done = sum(stage.settled for stage in stages)
     made = "prediction" if ending.segmentation is None else "segmentation"
-    segments = f"{sum(data.segment_sizes):,} segments"
+    segments = f"segments: {segments_text(ending.segment_sizes)}"
     if failed:
         return f"{failed:,} of {tasks:,} tasks failed: the {made} is not complete."
     if done < tasks:
@@ -86,8 +84,9 @@ def verdict(data: ReportData) -> str:
     if ending.segmentation is None:
         return f"{done:,} blocks predicted in {duration(ending.seconds)}."
     if ending.scores is None:
-        return f"{segments} in {duration(ending.seconds)}; there was no truth to score them against."
-    return f"Adapted Rand error {ending.scores.adapted_rand_error:.4f}: {segments} in {duration(ending.seconds)}."
+        return f"{segments}, in {duration(ending.seconds)}; there was no truth to score them against.".capitalize()
+    error = f"Adapted Rand error {ending.scores.adapted_rand_error:.4f}"
+    return f"{error}; {segments}, in {duration(ending.seconds)}."
 
 
 def _scores(scores: Scores | None) -> dict[str, object]:

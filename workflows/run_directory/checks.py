@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ... import tasks
 from ...pipeline.errors import RequestError
 from ..stages.fingerprint import Ingredients, differences, digest
-from .layout import COPY, LEDGER
+from .layout import CLUSTER, COPY, HANGS, LEDGER, LOG
 from .ledger import Ledger
 from .ledger_schema import Summary
-from .lock import read_locked
+from .lock import LOCK, read_locked
 
 LEAVES = ("supervoxels", "faces")
 """The stages whose tables and fragments another agglomeration starts from."""
+_BEFORE_THE_LEDGER = {LOG, LOCK, CLUSTER, HANGS}  # what a driver leaves that is killed just as it starts
+_OF_THE_SYSTEM = (".DS_Store", ".nfs", "._")
 
 
 def check_run_directory(directory: Path) -> None:
@@ -32,6 +34,32 @@ def check_run_directory(directory: Path) -> None:
         )
     if not (directory / LEDGER).exists():
         raise RequestError(f"A run directory holds a {LEDGER}; {directory} does not. Name the directory of a run.")
+
+
+def check_own_directory(directory: Path, inputs: Iterable[str]) -> None:
+    """Make sure that a run may write into a directory: it is a run's, or nothing but the run's own inputs is there.
+
+    Args:
+        directory: directory of the run, absolute.
+        inputs: paths of volumes that the run reads.
+
+    Raises:
+        RequestError: something else lies there.
+    """
+    if (directory / LEDGER).exists() or (directory / COPY).exists():
+        check_run_directory(directory)
+        return
+    if directory.exists() and not directory.is_dir():
+        raise RequestError(f"A run has a directory of its own; {directory} is a file. Choose another with --run.")
+    entries = sorted(entry.name for entry in directory.iterdir()) if directory.exists() else []
+    known = _BEFORE_THE_LEDGER | {Path(path).name for path in inputs if Path(path).parent == directory}
+    strange = [name for name in entries if name not in known and not name.startswith(_OF_THE_SYSTEM)]
+    if strange:
+        more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        raise RequestError(
+            f"A run has a directory of its own; {directory} holds {', '.join(strange[:3])}{more}, but no {LEDGER}: it"
+            f" is not a run's. Choose another directory, such as --run {directory / 'run'}"
+        )
 
 
 @contextlib.contextmanager

@@ -14,6 +14,10 @@ HANGS = "hangs"
 """Folder for the tracebacks of tasks that hang."""
 
 
+CLUSTER = "cluster"
+"""Folder of the jobs of a run on a batch system."""
+
+
 def directory_of(recipe: Path) -> Path:
-    """Finds the run directory of a recipe: the folder of a recipe that a run keeps, else runs/NAME."""
-    return recipe.parent if (recipe.parent / LEDGER).exists() else Path("runs") / recipe.stem
+    """Finds the run directory of a recipe: the folder of a recipe that a run keeps, else runs/NAME beside it."""
+    return recipe.parent if (recipe.parent / LEDGER).exists() else recipe.parent / "runs" / recipe.stem

@@ -118,6 +118,12 @@ class Ledger:
             (SELECT MAX(ended) FROM rows WHERE session = sessions.id) / 1e3)) FROM sessions"""
         return float(self._db.execute(query).fetchone()[0])
 
+    def seconds_of_session(self) -> float:
+        """Counts the seconds since this driver has begun, or those that it was at work if it has ended."""
+        query = "SELECT seconds FROM sessions WHERE id = ?"
+        ended = self._db.execute(query, (self._session,)).fetchone()[0]
+        return time.monotonic() - self._began if ended is None else float(ended)
+
     # --- what the run is made from ---------------------------------------------------------------------------------
 
     def foundation(self) -> dict[str, Any]:

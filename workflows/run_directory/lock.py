@@ -11,7 +11,6 @@ his own name, and the driver, should it only have slept, finds it there before i
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import json
 import logging
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from ...pipeline.errors import LockError, RequestError, StorageError
+from ...pipeline.file_lock import Flock, try_lock
 
 LOCK = "lock"
 HEARTBEAT = "heartbeat"
@@ -35,9 +35,7 @@ BEAT = 5.0
 PATIENCE = 30.0
 """Seconds without a heartbeat after which a driver on another machine counts as gone."""
 
-Flock = Literal["held", "refused", "unknown"]  # unknown: the file system has no such locks
 _NAMELESS = "another driver that is just starting"
-_NO_FLOCK = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL}
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +147,7 @@ def locked(directory: Path) -> Iterator[Lock]:
         StorageError: the lock cannot be written.
     """
     with _opened(directory) as file:
-        flock = _flock(file, fcntl.LOCK_EX)
+        flock = try_lock(file, fcntl.LOCK_EX)
         if flock == "refused":
             raise _in_use(directory, _user(directory, file))
         before = _read(directory)
@@ -180,7 +178,7 @@ def read_locked(directory: Path) -> Iterator[None]:
         RequestError: a driver is at work there.
     """
     with _opened(directory, "r") as file:
-        flock, holder = _flock(file, fcntl.LOCK_SH), _read(directory)
+        flock, holder = try_lock(file, fcntl.LOCK_SH), _read(directory)
         if flock == "refused" or (holder is not None and _is_alive(holder, directory, flock, 2 * BEAT)):
             raise RequestError(
                 f"Nothing can start from a run while a driver works on it; {directory} is in use by"
@@ -195,7 +193,7 @@ def living_driver(directory: Path) -> Holder | None:
     if holder is None:
         return None
     with _opened(directory, "r") as file:
-        flock = _flock(file, fcntl.LOCK_SH)
+        flock = try_lock(file, fcntl.LOCK_SH)
     return holder if _is_alive(holder, directory, flock, 2 * BEAT) else None
 
 
@@ -262,25 +260,9 @@ def _opened(directory: Path, mode: Literal["r", "a+"] = "a+") -> TextIO:
         raise StorageError(f"The lock of {directory} cannot be opened: {error.strerror}.") from error
 
 
-def _flock(file: TextIO, how: int) -> Flock:
-    """Try to lock a file. Several times, since whoever only looks holds it for a moment."""
-    for _ in range(4):
-        try:
-            fcntl.flock(file, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.03)
-        except OSError as error:
-            if error.errno not in _NO_FLOCK:
-                raise
-            return "unknown"
-        else:
-            return "held"
-    return "refused"
-
-
 def _user(directory: Path, file: TextIO) -> str:
     """Who holds a lock that is not to be had."""
-    if _flock(file, fcntl.LOCK_SH) == "held":
+    if try_lock(file, fcntl.LOCK_SH) == "held":
         return "a run that reads from it"
     return str(_read(directory) or _NAMELESS)
 

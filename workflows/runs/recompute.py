@@ -8,36 +8,82 @@ from pathlib import Path
 from typing import Any
 
 from ...pipeline.errors import RequestError
-from ...pipeline.volumes import create_volume
+from ...pipeline.volumes import absolute_path, create_volume
 from ..planning.plan import Plan
+from ..recipes.segmentation_recipe import load
+from ..run_directory.checks import check_own_directory
+from ..run_directory.layout import LEDGER, RECIPE
 from ..run_directory.ledger import Ledger
+from ..run_directory.local_disk import is_local
 from ..stages.fingerprint import Ingredients, differences, portable
 from ..stages.stage import Stage
 
 Fingerprints = Mapping[str, tuple[str, Ingredients]]
 
 
-def foundation_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Lists the settings without which the run cannot be continued, where they differ now."""
+IDENTITIES = {"input.raw", "input.affinities", "input.run", "input.mask", "model.checkpoint"}
+"""Settings whose identity a foundation holds, and not their path."""
+
+
+def foundation_changes(before: Mapping[str, Any], plan: Plan) -> list[str]:
+    """Lists the settings without which the run cannot be continued, where they differ now; by their paths."""
+    now, was = plan.recipe.model_dump(mode="json", warnings=False), _recipe_of(plan.directory)
     return [
-        f"{name} is {_brief(after.get(name))}, was {_brief(before.get(name))}"
-        for name in {**before, **after}
-        if before and before.get(name) != after.get(name)
+        _replaced(name, _at(now, name, plan.directory), _at(was, name, plan.directory))
+        if name in IDENTITIES
+        else f"{name} is {plan.foundation.get(name)}, was {before.get(name)}"
+        for name in {**before, **plan.foundation}
+        if before and before.get(name) != plan.foundation.get(name)
     ]
 
 
 def check_foundation(before: Mapping[str, Any], plan: Plan) -> None:
     """Refuses to continue a run on other data, another network or other blocks."""
-    changed = foundation_changes(before, plan.foundation)
+    changed = foundation_changes(before, plan)
     if changed:
         raise RequestError(
-            f"The run directory {plan.directory} was made with another recipe: {'; '.join(changed)}."
-            " Choose another directory with --run, or delete this one."
+            f"The run in {plan.directory} was begun otherwise: {'; '.join(changed)}. A run keeps its data, network and"
+            " blocks. Choose another directory for this one: --run DIR"
         )
 
 
-def _brief(value: object) -> str:
-    return f"{value[:12]}…" if isinstance(value, str) and len(value) > 12 else str(value)
+def _replaced(name: str, now: str | None, was: str | None) -> str:
+    if now is None or was is None:
+        return f"{name} is {now or 'not given'}, was {was or 'not given'}"
+    return f"{name} is {now}, was {was}" if now != was else f"{name} ({now}) is no longer what it was then"
+
+
+def _recipe_of(directory: Path) -> Mapping[str, Any]:
+    """The recipe that a run was last driven with; nothing where it cannot be read."""
+    try:
+        return load(directory / RECIPE).model_dump(mode="json")
+    except RequestError:
+        return {}
+
+
+def _at(recipe: Mapping[str, Any], name: str, folder: Path) -> str | None:
+    """The name or path that a recipe has at a dotted key; paths may be relative to the folder of the run."""
+    section, _, key = name.partition(".")
+    value = (recipe.get(section) or {}).get(key)
+    value = value.get("path") if isinstance(value, Mapping) else value
+    if value is None or section != "input":
+        return value
+    return absolute_path(str(value), folder)
+
+
+def directory_refusals(plan: Plan) -> Iterator[str]:
+    """Yields the reasons why a run may not write into its directory, each with its cure; writes nothing."""
+    new = not (plan.directory / LEDGER).exists()
+    try:
+        check_own_directory(plan.directory, plan.identities)
+        if new:
+            check_outputs((), plan)
+        elif is_local(plan.directory):  # elsewhere only a driver may look into the ledger
+            with Ledger(plan.directory / LEDGER, readonly=True) as ledger:
+                check_foundation(ledger.foundation(), plan)
+                check_outputs(ledger.outputs(), plan)
+    except RequestError as error:
+        yield str(error)
 
 
 def check_outputs(made: Collection[str], plan: Plan) -> None:

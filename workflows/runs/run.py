@@ -22,8 +22,8 @@ from ..recipes import strict_toml
 from ..recipes.segmentation_recipe import Recipe
 from ..report.ending import Ending
 from ..report.versions import versions
-from ..run_directory.checks import check_run_directory, keep_drivers_out
-from ..run_directory.layout import COPY, HANGS, LEDGER, LOG, RECIPE
+from ..run_directory.checks import check_own_directory, keep_drivers_out
+from ..run_directory.layout import HANGS, LEDGER, LOG, RECIPE
 from ..run_directory.ledger import Ledger
 from ..run_directory.ledger_backup import keep_copy
 from ..run_directory.lock import Lock, locked
@@ -60,7 +60,7 @@ def run(
 
 
 def _run(plan: Plan, progress: Progress, backoff: float, force: Sequence[str]) -> Ending:
-    _check_directory(plan.directory)
+    check_own_directory(plan.directory, plan.identities)
     new = not (plan.directory / LEDGER).exists()
     check(plan, new=new)
     if plan.scale is not None and plan.scale.note is not None:
@@ -154,16 +154,6 @@ def opened(directory: Path) -> Iterator[tuple[Lock, Ledger]]:
             handler.close()
 
 
-def _check_directory(directory: Path) -> None:
-    if (directory / COPY).exists():
-        check_run_directory(directory)
-    if (directory / RECIPE).exists() and not (directory / LEDGER).exists():
-        raise RequestError(
-            f"A run writes its own {RECIPE} into its directory; {directory} holds one but no {LEDGER}, so it is not a"
-            " run's. Choose another directory with --run."
-        )
-
-
 def compute(
     ledger: Ledger, plan: Plan, fingerprints: Fingerprints, progress: Progress, backoff: float, bulletin: Bulletin
 ) -> Result:
@@ -212,10 +202,10 @@ def report(ledger: Ledger, plan: Plan, result: Result) -> Ending:
         segmentation=places.segmentation if places.segmentation in plan.volumes else None,
         affinities=None if places.affinities is None else places.affinities.path,
         scores=None if recipe.evaluate is None or result.failed else scores_task.read(places.scores),
+        this_time=ledger.seconds_of_session(),
+        segment_sizes=_segment_sizes(ledger, plan.stages),
     )
-    write_report(
-        ReportData(ending, strict_toml.dump(recipe), _pictured(plan), _segment_sizes(ledger, plan.stages), versions())
-    )
+    write_report(ReportData(ending, strict_toml.dump(recipe), _pictured(plan), versions()))
     return ending
 
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from ...cluster.quantities import duration
 from ...pipeline.errors import RequestError
 from ..run_directory.checks import check_run_directory
-from ..run_directory.layout import LEDGER, RECIPE
+from ..run_directory.layout import CLUSTER, LEDGER, LOG, RECIPE, directory_of
 from ..run_directory.ledger import Ledger
 from ..run_directory.local_disk import is_local
 from ..run_directory.lock import Holder, last_driver, living_driver
 from ..run_directory.status_file import Status, from_ledger, read_bulletin, recipe_digest
+
+INTERRUPTED = 130
+"""Exit status of a driver that was stopped by Ctrl-C or SIGTERM."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class RunStatus:
         status: status of its stages.
         driver: driver that is at work there, if any.
         lost: the last driver, if it ended without a word.
+        last_exit: exit status of the last driver, if it told one.
         recipe: the recipe that was compared, if any.
         changes: stages that the recipe would compute again, and why.
     """
@@ -33,6 +37,7 @@ class RunStatus:
     status: Status
     driver: Holder | None
     lost: Holder | None
+    last_exit: int | None
     recipe: Path | None
     changes: tuple[str, ...]
 
@@ -40,9 +45,7 @@ class RunStatus:
         """Says in a line who works on the run, and for how long still."""
         status = self.status
         if self.driver is None:
-            if self.lost is None:
-                return f"{self.directory}: no driver is at work."
-            return f"{self.directory}: no driver is at work; the last, {self.lost}, ended without a word."
+            return f"{self.directory}: {self._rest()}"
         workers = (
             ", ".join(f"{count} {pool} workers" for pool, count in status.workers.items() if count or pool == "cpu")
             or "no workers yet"
@@ -53,6 +56,26 @@ class RunStatus:
             f"{self.directory}: {self.driver} has been at work for {duration(status.seconds)} with {workers}{gpu};"
             f" {f'about {left} left' if left else 'time left not known yet'}."
         )
+
+    def _rest(self) -> str:
+        """Why nobody is at work, and how to go on."""
+        again = f"`petavox retry {self.directory}` goes on."
+        stages = self.status.stages
+        done, tasks = sum(stage.done for stage in stages), sum(stage.tasks for stage in stages)
+        if done == tasks:
+            return f"finished; drivers were at work for {duration(self.status.seconds)} in all."
+        so_far = f"{done:,} of {tasks:,} tasks are done; nobody is at work."
+        if self.lost is not None:
+            return f"{so_far} The last driver, {self.lost}, was killed or its machine was lost. {again}"
+        if self.last_exit == INTERRUPTED:
+            return f"{so_far} The last driver was stopped, by Ctrl-C or a signal. {again}"
+        if any(stage.aside for stage in stages):
+            return (
+                f"{so_far} The last driver set tasks aside that failed. `petavox retry {self.directory}` tries again."
+            )
+        if self.last_exit:
+            return f"{so_far} The last driver ended with an error; {self.directory / LOG} has it. {again}"
+        return f"{so_far} {again}"
 
     def failures(self) -> Iterator[str]:
         """Yields a line for each of the first tasks that were set aside."""
@@ -71,7 +94,7 @@ def status_of(directory: Path, recipe: Path | None = None, overrides: Sequence[s
     Raises:
         RequestError: it is no run, its driver has not told anything yet, or the recipe is wrong.
     """
-    check_run_directory(directory)
+    _check_begun(directory)
     driver = living_driver(directory)
     told = read_bulletin(directory)
     status = told if driver is not None else None
@@ -80,7 +103,23 @@ def status_of(directory: Path, recipe: Path | None = None, overrides: Sequence[s
     if recipe is None and (overrides or (told is not None and told.recipe != recipe_digest(directory, RECIPE))):
         recipe = directory / RECIPE
     changes = () if recipe is None else compare(directory, status, recipe, overrides)
-    return RunStatus(directory, status, driver, last_driver(directory) if driver is None else None, recipe, changes)
+    lost = last_driver(directory) if driver is None else None
+    last_exit = None if told is None or driver is not None else told.exit_status
+    return RunStatus(directory, status, driver, lost, last_exit, recipe, changes)
+
+
+def _check_begun(directory: Path) -> None:
+    if directory.is_file():
+        there = f"; that of this recipe is {directory_of(directory)}" if directory.suffix == ".toml" else ""
+        raise RequestError(f"The status is that of a run directory; {directory} is a file{there}.")
+    if not (directory / LEDGER).exists() and (directory / CLUSTER).exists():
+        raise RequestError(
+            f"The run in {directory} has not begun: the job of its driver waits in the queue, or ended before it could"
+            f" begin. {directory / CLUSTER / 'logs'} has what the job wrote; the batch system says why a job waits."
+        )
+    if not directory.exists() or not any(directory.iterdir()):
+        raise RequestError(f"No run has begun in {directory}. To begin one: petavox run RECIPE --run {directory}")
+    check_run_directory(directory)
 
 
 def _from_ledger(directory: Path, driver: Holder | None) -> Status:
@@ -102,9 +141,9 @@ def compare(directory: Path, status: Status, recipe: Path, overrides: Sequence[s
     from .recompute import changes, foundation_changes
 
     plan = make_plan(load(recipe, overrides), directory)
-    refused = foundation_changes(status.foundation, plan.foundation)
+    refused = foundation_changes(status.foundation, plan)
     if refused:
-        return (f"It would be refused in this directory, which was made with another recipe: {'; '.join(refused)}.",)
+        return (f"It would be refused in this directory, whose run was begun otherwise: {'; '.join(refused)}.",)
     fingerprints = ingredients(plan.stages, plan.directory, plan.identities)
     settled = {stage.name: stage.done for stage in status.stages}
     found = list(changes(status.ingredients, fingerprints, settled))

@@ -25,6 +25,7 @@ from ..recipes import strict_toml
 from ..recipes.segmentation_recipe import Recipe, load
 from ..report.ending import ending_text
 from ..run_directory.layout import LEDGER
+from .recompute import directory_refusals
 
 TO_BE_CONTINUED = 75  # exit status of a driver whose successor goes on
 _STARTS, _WHILE = 10, 600.0  # as many drivers within so many seconds: something is wrong with them
@@ -46,7 +47,10 @@ def submit(recipe: Recipe, directory: Path) -> str:
         )
     queue = queue_of(recipe.cluster.kind)
     queue.check_available()
-    check(make_plan(recipe, directory), new=not (directory / LEDGER).exists())
+    plan = make_plan(recipe, directory)
+    if wrong := list(directory_refusals(plan)):
+        raise RequestError("\n".join(wrong))
+    check(plan, new=not (directory / LEDGER).exists())
     folder = Folder(directory)
     if waiting := queue.jobs([job_name(folder.id, "driver")]):
         raise RequestError(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from petavox.pipeline.affinities.augment_shape import (
@@ -19,6 +19,7 @@ from petavox.pipeline.geometry import Box
 
 SLIP_AND_STEP = AugmentationConfig(slip=1, step=1, displacement=5)
 WARP = AugmentationConfig(warp=1, rotation=180, shear=0.5, stretch=0.5)
+BOTH = AugmentationConfig(warp=1, elastic=1, bend=3, bend_spacing=8)
 ELASTIC = AugmentationConfig(elastic=1, bend=2, bend_spacing=8)
 
 
@@ -81,7 +82,8 @@ def test_a_slip_displaces_one_section_and_a_step_all_that_follow():
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 2**32), config=st.sampled_from([WARP, ELASTIC]))
+@example(seed=1223, config=ELASTIC)  # whose bend is larger between its points than at them
+@given(seed=st.integers(0, 2**32), config=st.sampled_from([WARP, ELASTIC, BOTH]))
 def test_warped_labels_stay_those_of_the_image_wherever_no_border_is_near(seed, config):
     shape = (2, 20, 24)
     warp = draw_warp(shape, config, np.random.default_rng(seed))
@@ -94,6 +96,20 @@ def test_warped_labels_stay_those_of_the_image_wherever_no_border_is_near(seed, 
     assert known.all()
     assert right.float().mean() > 0.4
     assert (right | ~pure).float().mean() > 0.97
+
+
+def test_a_sample_is_as_large_as_the_points_of_a_bend_ask_unless_that_misses_a_label():
+    """Patch number n of a seed is what it was before bends were seen to be larger between their points."""
+    grown = 0
+    for seed in range(400):
+        warp = draw_warp((2, 20, 24), ELASTIC, np.random.default_rng(seed))
+        plain = [int(n) + 2 for n in 2 * np.abs(warp.bend).max((1, 2)) + np.abs(warp.matrix) @ (19, 23)]
+        extent = warp.extent((2, 20, 24))
+        if extent != (2, *plain):
+            smaller = warp.apply(cells((2, *plain)), (2, 20, 24))
+            assert (smaller.labels == UNKNOWN).any()
+            grown += 1
+    assert grown == 2
 
 
 def test_a_turn_by_a_right_angle_loses_nothing():

@@ -120,6 +120,6 @@ def test_a_training_stays_on_its_device(tmp_path, monkeypatch):
         )
         monkeypatch.setattr(trainer.sampler, "draw", gpu.throughout(trainer.sampler.draw))
         trainer.run()
-    assert trainer.next_step == 3
+    assert trainer.state.next_step == 3
     assert gpu.operations > 1000
-    assert {value.device.type for value in trainer.average.state_dict().values()} == {GPU}
+    assert {value.device.type for value in trainer.state.average.state_dict().values()} == {GPU}

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from petavox.pipeline.affinities import training
+from petavox.pipeline.affinities import training, training_settings
 from petavox.pipeline.affinities.augmentation_config import AugmentationConfig
 from petavox.pipeline.affinities.checkpoint import load_checkpoint
 from petavox.pipeline.affinities.sampling import PATCHES, TrainingVolume
@@ -34,7 +35,7 @@ def volume():
 
 
 def trainer(directory, network=NETWORK, start=None, **changes):
-    return Trainer(
+    made = Trainer(
         network,
         AugmentationConfig(displacement=4),
         TRAINING.model_copy(update=changes),
@@ -44,6 +45,8 @@ def trainer(directory, network=NETWORK, start=None, **changes):
         provenance={"made": "by a test"},
         start=start,
     )
+    made.begin()
+    return made
 
 
 def losses(directory):
@@ -69,7 +72,7 @@ def test_a_resumed_training_is_the_same_training(tmp_path):
         if step == 6:
             break
     resumed = trainer(tmp_path / "resumed")
-    assert resumed.next_step == 5
+    assert resumed.state.next_step == 5
     folders = trainer(tmp_path / "whole").run(), resumed.run()
     assert losses(tmp_path / "resumed") == losses(tmp_path / "whole")[5:]
     (config, network), (other_config, other) = map(load_checkpoint, folders)
@@ -98,9 +101,9 @@ def test_a_training_ends_with_its_minutes_and_the_rate_has_then_fallen(tmp_path,
     run.run()
     lines = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
     rates = [line["learning_rate"] for line in lines if "learning_rate" in line]
-    assert 5 < run.next_step < 100
+    assert 5 < run.state.next_step < 100
     assert rates[-1] < 0.05 * TRAINING.learning_rate < 0.9 * TRAINING.learning_rate < max(rates)
-    assert trainer(tmp_path, steps=10**6, minutes=0.1).seconds == run.seconds >= 6
+    assert trainer(tmp_path, steps=10**6, minutes=0.1).state.seconds == run.state.seconds >= 6
 
 
 def test_minutes_that_are_left_count_from_the_steps_where_these_are_farther():
@@ -113,7 +116,7 @@ def test_a_training_that_is_stopped_has_saved_its_last_step_and_goes_on_from_the
     stopped = trainer(tmp_path / "stopped")
     stopped.stop()
     stopped.run()
-    assert stopped.next_step == 1
+    assert stopped.state.next_step == 1
     trainer(tmp_path / "stopped").run()
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
 
@@ -123,12 +126,12 @@ def test_convolutions_have_the_precision_that_is_asked_for_and_losses_and_weight
     tmp_path, precision, dtype
 ):
     run = trainer(tmp_path, precision=precision, batch=2, steps=3)
-    seen = seen_by(run.model)
+    seen = seen_by(run.state.model)
     run.run()
     assert {answer.dtype for answer in seen} == {dtype}
     assert {len(answer) for answer in seen} == {2}
     assert all(answer.isfinite().all() for answer in seen)
-    assert all(weights.dtype == torch.float32 and weights.isfinite().all() for weights in run.model.parameters())
+    assert all(weights.dtype == torch.float32 and weights.isfinite().all() for weights in run.state.model.parameters())
     assert np.isfinite([loss for _, loss in losses(tmp_path)]).all()
     assert len(losses(tmp_path)) == 3
 
@@ -196,7 +199,7 @@ def test_a_compiled_network_is_trained_in_place_of_the_plain_one(tmp_path, monke
 
 def test_settings_may_not_change_on_resuming_but_for_the_length(tmp_path):
     trainer(tmp_path, steps=2).run()
-    assert trainer(tmp_path, steps=4).next_step == 2
+    assert trainer(tmp_path, steps=4).state.next_step == 2
     with pytest.raises(CheckpointError, match=r"\[training\] seed was 1"):
         trainer(tmp_path, seed=9)
 
@@ -205,7 +208,7 @@ def test_a_state_from_before_a_setting_is_continued_where_that_has_its_default(t
     run = trainer(tmp_path, steps=1)
     del run.settings["augmentation"]["exchange_z"], run.settings["volumes"]
     run.run()
-    assert trainer(tmp_path).next_step == 1
+    assert trainer(tmp_path).state.next_step == 1
     run.settings["augmentation"]["exchange_z"] = True
     run.save()
     with pytest.raises(CheckpointError, match="exchange_z was True"):
@@ -238,7 +241,7 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path, monkeypatch):
 
 def test_a_state_of_other_patches_is_not_continued(tmp_path, monkeypatch):
     trainer(tmp_path, steps=1).run()
-    monkeypatch.setattr(training, "PATCHES", PATCHES + 1)
+    monkeypatch.setattr(training_settings, "PATCHES", PATCHES + 1)
     with pytest.raises(CheckpointError, match=rf"\[sampling\] patches was {PATCHES} in"):
         trainer(tmp_path)
 
@@ -261,3 +264,59 @@ def test_the_rate_rises_then_falls_to_zero():
     assert rates[9] == rates[10] == max(rates) == TRAINING.learning_rate
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[50] < 1e-9
+
+
+ENDLESS = {"schedule": "constant", "learning_rate": 1e-3, "warm_up": 2, "average": 0.5, "longer_average": 0.9}
+
+
+def test_a_constant_rate_stays_and_falls_to_zero_over_the_steps_that_anneal():
+    config = TRAINING.model_copy(update={**ENDLESS, "steps": 50, "warm_up": 10, "anneal": 20})
+    rates = [learning_rate(step, config) for step in range(51)]
+    assert rates[:10] == sorted(rates[:10])
+    assert set(rates[9:31]) == {1e-3}
+    assert rates[30:] == sorted(rates[30:], reverse=True)
+    assert rates[40] == pytest.approx(0.5e-3)
+    assert rates[50] == 0
+    assert learning_rate(10**9, config.model_copy(update={"anneal": 0, "steps": 10**10})) == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"anneal": 5}, "constant"),
+        ({"schedule": "constant", "anneal": 11}, "11 of 10"),
+        ({"schedule": "constant", "anneal": 5, "minutes": 1.0}, "minutes"),
+    ],
+)
+def test_steps_that_anneal_are_the_last_ones_of_a_constant_schedule(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        TrainingConfig.model_validate({**TRAINING.model_dump(), **wrong})
+
+
+def test_a_training_that_does_not_end_has_two_averages_and_no_checkpoint(tmp_path):
+    folder = trainer(tmp_path, **ENDLESS).run()
+    assert folder == tmp_path / "last"
+    assert not (tmp_path / "checkpoint").exists()
+    last, longer = (load_checkpoint(tmp_path / name)[1] for name in ("last", "longer"))
+    assert not all(torch.equal(a, b) for a, b in zip(last.parameters(), longer.parameters(), strict=True))
+
+
+def test_a_training_that_is_annealed_from_its_state_is_one_that_was_to_anneal_from_the_start(tmp_path):
+    expected = trainer(tmp_path / "known", **ENDLESS, steps=10, anneal=4).run()
+    trainer(tmp_path / "endless", **ENDLESS, steps=6).run()
+    folder = trainer(tmp_path / "endless", **ENDLESS, steps=10, anneal=4).run()
+    assert folder == tmp_path / "endless" / "checkpoint"
+    assert (folder / "weights.safetensors").read_bytes() == (expected / "weights.safetensors").read_bytes()
+    found, wanted = (load_file(tmp_path / name / STATE) for name in ("endless", "known"))
+    assert all(torch.equal(found[name], wanted[name]) for name in {**found, **wanted})
+
+
+def test_a_state_is_saved_after_so_many_minutes(tmp_path, monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))  # every look at it takes a second
+    run, saved = trainer(tmp_path, save_every=1000, save_minutes=0.1, steps=8), []
+    save = run.save
+    monkeypatch.setattr(run, "save", lambda: (saved.append(run.state.next_step), save()))
+    run.run()
+    assert saved[-1] == 8
+    assert len(saved) > 2

@@ -59,7 +59,7 @@ def volume():
 
 
 def trainer(directory, judge, *, volumes=None, scoring=SCORING, start=None, network=NETWORK, **changes):
-    return Trainer(
+    made = Trainer(
         network,
         AugmentationConfig(displacement=2),
         TRAINING.model_copy(update=changes),
@@ -71,6 +71,8 @@ def trainer(directory, judge, *, volumes=None, scoring=SCORING, start=None, netw
         scoring=scoring,
         judge=judge,
     )
+    made.begin()
+    return made
 
 
 def steps(folder):
@@ -151,7 +153,7 @@ def test_a_training_can_start_from_a_checkpoint_which_stays_if_it_is_never_beate
     assert steps(tuned) == 0
     assert same(weights(tuned), weights(first))
     assert not same(weights(tmp_path / "tuned" / "last"), weights(first))
-    assert trainer(tmp_path / "tuned", Judge(), steps=2, start=first).next_step == 2
+    assert trainer(tmp_path / "tuned", Judge(), steps=2, start=first).state.next_step == 2
     with pytest.raises(CheckpointError, match=r"\[start\] weights_sha256 was"):
         trainer(tmp_path / "tuned", Judge(), steps=2)
 
@@ -169,3 +171,11 @@ def test_a_box_without_labels_is_refused_before_anything_is_trained(tmp_path):
     with pytest.raises(RequestError, match=r"must hold labels where it is segmented: \[1:3, 0:16, 8:24\]"):
         trainer(tmp_path / "training", Judge(), volumes=[given])
     assert not (tmp_path / "training").exists()
+
+
+def test_the_best_of_a_constant_rate_may_beat_what_is_annealed_from_it(tmp_path):
+    endless = {"schedule": "constant", "steps": 4}
+    assert trainer(tmp_path, Judge(0.9, 0.1, 0.5, 0.3), **endless).run() == tmp_path / "last"
+    folder = trainer(tmp_path, Judge(0.2, 0.4), **{**endless, "steps": 6, "anneal": 2}).run()
+    assert folder == tmp_path / "checkpoint"
+    assert (steps(folder), steps(tmp_path / "last")) == (2, 6)

@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused_by_its_key(file, values, rule):
 
 def test_the_directory_of_a_run_is_named_after_the_recipe_or_after_its_input(file, tmp_path):
     dictionary = {"input.affinities": "a/affinities.zarr"}
-    assert read_run(file, None, None, None, {})[1] == Path("runs/cells")
+    assert read_run(file, None, None, None, {})[1] == file.parent / "runs" / "cells"
     assert read_run(dictionary, None, None, None, {})[1] == Path("runs/affinities")
     assert read_run(dictionary, tmp_path / "here", None, None, {})[1] == tmp_path / "here"
     (tmp_path / LEDGER).touch()

@@ -122,7 +122,7 @@ def test_a_mask_says_where_to_predict_and_must_cover_the_raw_data(folder, petavo
     assert (stage["done"], stage["masked"]) == (1, 7)
     status, _, said = petavox()
     assert status == 2
-    assert "made with another recipe: input.mask is " in said
+    assert "begun otherwise: input.mask is " in said
 
 
 def test_settings_are_those_of_a_recipe(folder):

@@ -54,9 +54,10 @@ def data(tmp_path_factory):
         segmentation=volumes.segmentation,
         affinities=str(volumes.affinities),
         scores=evaluate(segmentation[1:, 4:, 4:], truth),
+        segment_sizes=(0, 5, 0, 1200),
     )
     ending.directory.mkdir()
-    return ReportData(ending, '[input]\nraw = "a & b.zarr"', volumes, (0, 5, 0, 1200), {"petavox": "0.1.0"})
+    return ReportData(ending, '[input]\nraw = "a & b.zarr"', volumes, {"petavox": "0.1.0"})
 
 
 def changed(data, volumes=None, **of_the_ending):
@@ -154,5 +155,6 @@ def test_a_report_that_cannot_be_written_is_a_storage_error(tmp_path, data):
 
 def test_the_verdict_says_how_it_ended(data):
     error = data.ending.scores.adapted_rand_error
-    assert verdict(data) == f"Adapted Rand error {error:.4f}: 1,205 segments in 1 min 15 s."
+    counted = "segments: 0 of 512 voxels or more, 1,205 with crumbs"
+    assert verdict(data) == f"Adapted Rand error {error:.4f}; {counted}, in 1 min 15 s."
     assert "3 of 4 tasks are done" in verdict(changed(data, stages=(replace(STAGE, empty=0),)))

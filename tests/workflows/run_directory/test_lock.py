@@ -24,7 +24,7 @@ from pathlib import Path
 from petavox.workflows.run_directory import lock as locks
 locks.BEAT = 0.1
 if "without flock" in sys.argv:
-    locks._flock = lambda file, how: "unknown"
+    locks.try_lock = lambda file, how: "unknown"
 if "elsewhere" in sys.argv:
     locks._machine = lambda: "another machine"
 with locks.locked(Path(sys.argv[1])):
@@ -58,7 +58,7 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def no_flock(monkeypatch):
-    monkeypatch.setattr(locks, "_flock", lambda file, how: "unknown")
+    monkeypatch.setattr(locks, "try_lock", lambda file, how: "unknown")
 
 
 WAYS = {
@@ -71,7 +71,7 @@ WAYS = {
 @pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
 def test_a_second_driver_is_refused_until_the_first_is_gone_however_it_went(tmp_path, options, monkeypatch, caplog):
     if options:
-        monkeypatch.setattr(locks, "_flock", lambda file, how: "unknown")
+        monkeypatch.setattr(locks, "try_lock", lambda file, how: "unknown")
     with Driver(tmp_path, *options) as first:
         with pytest.raises(RequestError, match=f"in use by process {first.pid} on .*--run"), locked(tmp_path):
             pass
@@ -181,7 +181,7 @@ def test_readers_keep_drivers_out_and_drivers_keep_readers_out(tmp_path):
 
 def test_no_clock_is_asked_for_the_time_of_day(tmp_path, monkeypatch):
     with Driver(tmp_path, "without flock", "elsewhere"):
-        monkeypatch.setattr(locks, "_flock", lambda file, how: "unknown")
+        monkeypatch.setattr(locks, "try_lock", lambda file, how: "unknown")
         monkeypatch.setattr(locks.time, "time", lambda: 1e12)
         for name in ("lock", "heartbeat"):
             os.utime(tmp_path / name, (0, 0))

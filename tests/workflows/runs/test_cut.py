@@ -151,7 +151,7 @@ def test_supervoxels_made_anew_are_not_what_a_cut_was_begun_on(directory):
         cut(directory, "0.6")
     recipe, place = plan_cut(directory, "0.6")
     high = recipe.supervoxels.model_copy(update={"high": "0.999"})
-    with pytest.raises(RequestError, match=r"made with another recipe: input\.run is "):
+    with pytest.raises(RequestError, match=r"begun otherwise: input\.run \(.*no longer what it was"):
         run(recipe.model_copy(update={"supervoxels": high}), place, Silent())
 
 

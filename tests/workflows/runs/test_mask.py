@@ -156,7 +156,7 @@ def test_a_run_is_not_continued_under_another_mask(folder, finished, tmp_path):
     path = tmp_path / "moved.toml"
     path.write_text((folder / "recipe.toml").read_text().replace('"mask.zarr"', f'"{folder / "truth.zarr"}"'))
     overrides = [f"input.affinities={folder / 'affinities.zarr'}", f"evaluate.truth={folder / 'truth.zarr'}"]
-    with pytest.raises(RequestError, match=r"made with another recipe: input\.mask is "):
+    with pytest.raises(RequestError, match=r"begun otherwise: input\.mask is "):
         run(load(path, overrides), finished, Silent())
 
 

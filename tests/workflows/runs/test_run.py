@@ -17,8 +17,10 @@ from petavox.pipeline.errors import AffinityError, RequestError, StorageError
 from petavox.pipeline.geometry import Box
 from petavox.pipeline.volumes import VolumeSpec, create_volume, open_volume
 from petavox.workflows.planning import plan as planning
+from petavox.workflows.planning.plan import make_plan
 from petavox.workflows.recipes.segmentation_recipe import load
 from petavox.workflows.run_directory.ledger import Ledger
+from petavox.workflows.runs.recompute import directory_refusals
 from petavox.workflows.runs.run import run
 
 SHAPE = (10, 40, 36)
@@ -147,7 +149,7 @@ def test_a_directory_made_with_another_recipe_is_refused_and_left_alone(made, di
     if not (made / "other.zarr").exists():
         shutil.copytree(made / "affinities.zarr", made / "other.zarr")
     before = {path: path.stat().st_mtime_ns for path in directory.rglob("*") if "zarr" in str(path)}
-    with pytest.raises(RequestError, match=rf"made with another recipe: {override.partition('=')[0]} is .*--run"):
+    with pytest.raises(RequestError, match=rf"begun otherwise: {override.partition('=')[0]} is .*--run"):
         again(made, directory, override)
     assert {path: path.stat().st_mtime_ns for path in directory.rglob("*") if "zarr" in str(path)} == before
 
@@ -159,7 +161,7 @@ def test_affinities_rewritten_since_are_another_recipe(made, directory, tmp_path
     run(load(moved / "recipe.toml"), moved / "run", Silent())
     volume = open_volume(moved / "affinities.zarr", writable=True)
     volume.write(Box.of_shape(SHAPE), np.zeros((3, *SHAPE), np.uint8))
-    with pytest.raises(RequestError, match=r"made with another recipe: input\.affinities"):
+    with pytest.raises(RequestError, match=r"begun otherwise: input\.affinities"):
         run(load(moved / "recipe.toml"), moved / "run", Silent())
 
 
@@ -174,6 +176,29 @@ def test_a_recipe_that_the_run_did_not_write_is_never_written_over(made):
     with pytest.raises(RequestError, match="not a run's"):
         again(made, made)
     assert (made / "recipe.toml").read_text() == before
+
+
+def test_a_folder_that_holds_anything_else_is_no_directory_for_a_run(made, tmp_path):
+    shutil.copytree(made / "affinities.zarr", tmp_path / "em.zarr")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "todo.txt").touch()
+    before = sorted(tmp_path.rglob("*"))
+    for directory in ("em.zarr", "notes", "notes/todo.txt"):
+        with pytest.raises(RequestError, match=r"A run has a directory of its own; .*--run"):
+            again(made, tmp_path / directory)
+        plan = make_plan(load(made / "recipe.toml"), tmp_path / directory)
+        assert "A run has a directory of its own" in next(directory_refusals(plan)), "plan refuses what run refuses"
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "free").mkdir()
+    (tmp_path / "free" / ".DS_Store").touch()
+    assert again(made, tmp_path / "free")[0].exit_status == 0
+
+
+def test_plan_refuses_what_another_recipe_would_find_in_the_directory(made, directory):
+    plan = make_plan(load(made / "recipe.toml", ["blocks.shape=[5, 40, 36]"]), directory)
+    (refusal,) = directory_refusals(plan)
+    assert "blocks.shape is [5, 40, 36]" in refusal
+    assert "delete" not in refusal
 
 
 def test_a_disk_too_small_is_refused_before_anything_is_written(made, tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_a_run_that_is_done_has_nothing_left_and_no_driver(directory):
     assert (found["driver"], found["lost_driver"], found["changes"]) == (None, None, [])
     assert [stage["left"] for stage in found["stages"]] == [0] * len(found["stages"])
     assert json.loads(json.dumps(found)) == found
-    assert "no driver is at work." in shown(status_of(directory))
+    assert "run: finished; drivers were at work for" in shown(status_of(directory))
 
 
 def test_what_another_recipe_would_do_is_told_with_field_and_values_and_nothing_is_done(directory):
@@ -89,8 +89,17 @@ def test_a_recipe_that_this_directory_would_refuse_is_told_so(directory):
     assert "blocks.shape is [4, 16, 16], was [4, 8, 16]" in change
 
 
-def test_what_is_no_run_is_refused(tmp_path):
+def test_what_is_no_run_is_refused_and_says_why_none_has_begun(tmp_path):
+    for directory in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(RequestError, match=r"No run has begun in .* petavox run RECIPE"):
+            status_of(directory)
+    (tmp_path / "recipe.toml").touch()
     with pytest.raises(RequestError, match=r"holds a ledger\.sqlite"):
+        status_of(tmp_path)
+    with pytest.raises(RequestError, match=rf"is a file; that of this recipe is {tmp_path}/runs/recipe"):
+        status_of(tmp_path / "recipe.toml")
+    (tmp_path / "cluster").mkdir()
+    with pytest.raises(RequestError, match="has not begun: the job of its driver waits"):
         status_of(tmp_path)
 
 
@@ -102,7 +111,24 @@ def test_a_driver_that_was_killed_is_named(directory):
     subprocess.run([sys.executable, "-P", "-c", code, str(directory)], check=False)
     found = status_of(directory)
     assert found.driver is None
-    assert f"the last, {found.lost}, ended without a word" in shown(found)
+    assert "finished" in shown(found), "it had done everything"
+    forget(directory, "relabel")
+    found = status_of(directory)
+    assert "8 of 10 tasks are done" in shown(found)
+    assert f"The last driver, {found.lost}, was killed" in shown(found)
+
+
+def forget(directory, stage):
+    with Ledger(directory / "ledger.sqlite") as ledger:
+        ledger.forget(stage)
+
+
+def test_a_driver_that_was_stopped_is_told_from_one_that_failed(directory):
+    forget(directory, "relabel")
+    told = json.loads((directory / "status.json").read_text())
+    for exit_status, words in ((130, "stopped, by Ctrl-C"), (1, "log.txt has it"), (None, "petavox retry")):
+        (directory / "status.json").write_text(json.dumps(told | {"exit_status": exit_status}))
+        assert words in shown(status_of(directory))
 
 
 def row(stage, number, state, seconds=2.0, **more):
