@@ -3,8 +3,8 @@
     python -m benchmarks [NAME …] [--demo DIR] [--results DIR] [--full]
 
 Names choose among the steps below; --full takes the larger grids and adds `scale`, which needs an hour and 30 GB of
-disk. `python -m benchmarks.pages.benchmarks` then writes docs/benchmarks.md. snemi3d.toml is run by hand, as the
-README says, and so is `accuracy.ingredients`, which trains for hours: their data lie outside the repository.
+disk. `python -m benchmarks.pages.benchmarks` then writes docs/benchmarks.md. `runs.whole`, the README's runs, and
+`accuracy.ingredients`, which trains for hours, are run by hand: their data lie outside the repository.
 """
 
 from __future__ import annotations

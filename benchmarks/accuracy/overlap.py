@@ -1,10 +1,13 @@
-"""Which overlap of patches is harmless: affinities and segments by overlap, of images that the networks learned from.
+"""Which overlap of patches is harmless, and what variants are worth, on images that the networks learned from.
 
-    python -m benchmarks.accuracy.overlap [--data ../shared/data] [--shape Z Y X] [--networks NAME …] [--out FILE]
+    python -m benchmarks.accuracy.overlap [--data ../shared/data] [--shape Z Y X] [--networks NAME …] [--variants N …]
+        [--out FILE]
 
 Every network predicts a part of its training volume, in one piece, in patches that overlap by half and in others. A row
 has the voxels computed for each voxel of the part, seconds, how far affinities are from those of half overlap, and the
 adapted Rand error by the settings of the shipped recipe over some thresholds. No part that is reported is seen.
+With `--variants`, rows are those of several orientations, in the patches that the network is used with, and affinities
+are compared with those of the first row.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +27,10 @@ import torch
 from numpy.typing import NDArray
 
 from petavox import evaluate, segment
-from petavox.pipeline.affinities.checkpoint import find_checkpoint, load_checkpoint
+from petavox.pipeline.affinities.checkpoint import find_checkpoint, load_checkpoint, read_checkpoint_config
 from petavox.pipeline.affinities.prediction import Inference, Predictor
 from petavox.pipeline.geometry import Box, Triple, triple
+from petavox.pipeline.networks.orientations import Count
 from petavox.pipeline.networks.patch_grid import Patches
 
 Array = NDArray[Any]
@@ -90,10 +94,22 @@ PARTS = {
 }  # fmt: skip
 
 
-def rows(name: str, part: Part, box: Box, raw: Array, truth: Array) -> Iterator[dict[str, Any]]:
+Way = tuple[Patches, Count]
+"""Patches, and in how many orientations each is predicted."""
+
+
+def ways(name: str, part: Part, variants: list[Count]) -> Iterator[Way]:
+    """Every overlap in one orientation; or the network's own overlap in several."""
+    if not variants:
+        yield from ((patches, 1) for patches in part.patches)
+    own = read_checkpoint_config(find_checkpoint(name)).patches()
+    yield from ((own, count) for count in variants)
+
+
+def rows(name: str, part: Part, box: Box, raw: Array, truth: Array, tried: Iterable[Way]) -> Iterator[dict[str, Any]]:
     """A row for each way to lay patches."""
-    half: Array | None = None
-    for patches in part.patches:
+    first: Array | None = None
+    for patches, variants in tried:
         config, network = load_checkpoint(find_checkpoint(name))
         assert config.normalisation is not None
         use = Inference(
@@ -102,13 +118,14 @@ def rows(name: str, part: Part, box: Box, raw: Array, truth: Array) -> Iterator[
             batch=2,
             overlap=patches.overlap,
             rim=patches.rim,
+            variants=variants,
         )
         predictor, shape = Predictor(network, use), triple(raw.shape)
         began = time.monotonic()
         found = predictor.predict(lambda where: raw[where.slices()], shape, box, box.shape[0])
         seconds = time.monotonic() - began
-        half = found if half is None else half
-        off = np.abs(found.astype(np.int16) - half)
+        first = found if first is None else first
+        off = np.abs(found.astype(np.int16) - first)
         errors = {
             threshold: round(
                 evaluate(segment(found, threshold=threshold, **part.settings), truth).adapted_rand_error, 4
@@ -120,7 +137,8 @@ def rows(name: str, part: Part, box: Box, raw: Array, truth: Array) -> Iterator[
             "patch": patches.shape,
             "overlap": patches.overlap,
             "rim": patches.rim,
-            "computed": round(patches.over(shape).computed(box) / box.voxels, 2),
+            "variants": variants,
+            "computed": round(variants * patches.over(shape).computed(box) / box.voxels, 2),
             "seconds": round(seconds, 1),
             "mean_difference": round(float(off.mean()), 3),
             "beyond_16_levels": round(float((off > 16).mean()), 5),
@@ -137,6 +155,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("PETAVOX_DATA", "../shared/data")))
     parser.add_argument("--networks", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--variants", nargs="+", type=int, choices=(1, 4, 8, 16), default=[])
     parser.add_argument("--shape", type=int, nargs=3, help="voxels; a smaller part")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--out", type=Path, help="a file that gets a line of JSON for each row")
@@ -147,7 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
         box = cropped(part.box, None if settings.shape is None else triple(settings.shape))
         raw = tifffile.imread(settings.data / part.raw)
         truth = tifffile.imread(settings.data / part.labels)[box.slices()]
-        for row in rows(name, part, box, raw, truth):
+        for row in rows(name, part, box, raw, truth, ways(name, part, settings.variants)):
             print(json.dumps(row), flush=True)
             if settings.out is not None:
                 with settings.out.open("a") as file:

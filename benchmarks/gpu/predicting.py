@@ -23,6 +23,7 @@ from on_gpu import Setting
 VOLUME = UNPACKED / "tiled.zarr"
 TILES = (2, 4, 4)
 SMALL = ("model.overlap=[6,48,48]", "model.rim=[2,16,16]")
+HALF = ("model.overlap=[9,80,80]",)
 LARGE = ("model.patch=[30,320,320]", *SMALL)
 TINY_SMALL = ("model.overlap=[2,10,10]", "model.rim=[1,3,3]", "model.patch=[4,32,32]")
 LARGE_BLOCKS = "blocks.shape=[96,1024,1024]"
@@ -130,7 +131,7 @@ def predict_default_blocks(setting: Setting) -> dict[str, Any]:
 
 def predict_half_overlap(setting: Setting) -> dict[str, Any]:
     """Patches that overlap by half, in large blocks."""
-    return predicted(setting, LARGE_BLOCKS)
+    return predicted(setting, LARGE_BLOCKS, *HALF)
 
 
 def predicted(setting: Setting, *changes: str, processes: int = 2) -> dict[str, Any]:

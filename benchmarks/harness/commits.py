@@ -32,6 +32,7 @@ MEASURED: dict[str, tuple[str, ...]] = {
     "plan": ("workflows/planning", "workflows/stages", "workflows/recipes", "tasks", "pipeline/geometry.py"),
     "scale": EVERYTHING,
     "storage_snemi3d": ("pipeline/volumes", "pipeline/tables.py", "tasks"),
+    "whole": EVERYTHING,
     "waterz_chain": (*_SEGMENTATION, "pipeline/segment.py"),
 }
 """The files and folders whose work a result measures, by the name of its benchmark."""

@@ -111,6 +111,18 @@ TITLES: dict[str, tuple[str, str, tuple[Column, ...]]] = {
             "voxels", "source=from", "blocks", "tasks", "seconds=s", "processor_seconds=processor, s", memory="memory"
         ),
     ),
+    "whole": (
+        "Real data, from raw sections to scored segments",
+        "`petavox run` of `benchmarks/snemi3d.toml` and `fib25.toml`, shipped networks, two workers, the whole"
+        " command; FIB-25 is z 125–250. Seconds of tasks are those of both workers. Errors are those of the labels that"
+        " the README names.",
+        columns(
+            *("run", "voxels", "seconds=s", "rate=M voxel/s", "predict_seconds=predict, s of tasks"),
+            *("other_seconds=all else, s of tasks", "adapted_rand_error=error", "precision", "recall"),
+            worker_memory="worker",
+            driver_memory="driver",
+        ),
+    ),
     "scale": (
         "While the volume doubles",
         "Mirrored affinities, two workers. ns: of all tasks together, a voxel.",

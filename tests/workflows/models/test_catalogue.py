@@ -190,7 +190,9 @@ def test_shipped_cards_say_what_a_card_must_and_what_their_configs_say(folder):
     assert summary(card)
     for heading in ("In and out", "Trained on", "Scores", "Terms", "Use and limits"):
         assert f"\n## {heading}\n" in card
-    assert " × ".join(map(str, config.patch)) in card
+    used = config.patches()
+    for lengths in (config.patch, used.shape, used.overlap or used.shape, used.rim or used.shape):
+        assert " × ".join(map(str, lengths)) in card
     assert " × ".join(f"{length:g}" for length in config.voxel_size) in card
     for offset in config.network.offsets:
         assert f"({','.join(map(str, offset))})" in card
