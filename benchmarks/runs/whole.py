@@ -88,8 +88,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     settings = parser.parse_args(arguments)
     data = settings.data.resolve()
-    rows = [row(name, data, settings.work.resolve() / name) for name in settings.networks]
-    measure.write(settings.results, "whole", {"recipes": " ".join(settings.networks)}, rows, [])
+    for name in settings.networks:
+        found = row(name, data, settings.work.resolve() / name)
+        measure.write(settings.results, f"whole-{name}", {"recipe": f"benchmarks/{name}.toml"}, [found], [])
 
 
 if __name__ == "__main__":
