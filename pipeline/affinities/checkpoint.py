@@ -34,14 +34,29 @@ class Prediction(BaseModel):
     patch: Triple | None = None
 
 
+class Settings(BaseModel):
+    """Holds the settings of a segmentation that were tuned for a network: a recipe that names it has them.
+
+    Args:
+        supervoxels, agglomeration: keys and values of these tables of a recipe.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    supervoxels: dict[str, int | float | str] = {}
+    agglomeration: dict[str, int | float | str] = {}
+
+
 class CheckpointConfig(StoredNetwork[NetworkConfig]):
     """Holds everything about an affinity network but its weights.
 
     Args:
         prediction: patches that it is used with; those of the training, overlapping by half, unless given.
+        settings: of the segmentation, as they were tuned for it.
     """
 
     prediction: Prediction | None = Field(default=None, exclude_if=lambda patches: patches is None)
+    settings: Settings | None = Field(default=None, exclude_if=lambda settings: settings is None)
 
     def patches(self, shape: Triple | None = None, overlap: Triple | None = None, rim: Triple | None = None) -> Patches:
         """Returns the patches that it is used with where a recipe asks for these.

@@ -150,7 +150,6 @@ def _onnx() -> ModuleType:
         import onnx
     except ImportError as error:
         raise RequestError(
-            f"ONNX files need the package onnx, which cannot be imported here: {error}. Install it:"
-            " pip install 'petavox[onnx]'."
+            f"ONNX files need the package onnx, which cannot be imported here: {error}. Install it: pip install onnx."
         ) from error
     return onnx  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...pipeline.affinities.checkpoint import Settings
 from ...pipeline.errors import StorageError
 from ...pipeline.files import write_bytes, write_text
 from ..recipes import strict_toml
@@ -36,6 +37,16 @@ def write_tuning(tuning: Tuning, folder: Path) -> None:
     write_text(folder / TRIALS, json.dumps(tuning_json(tuning), indent=1) + "\n")
     folder = folder.absolute()
     write_text(folder / RECIPE, strict_toml.dump(tuning.recipe.written_in(folder, moving=folder.parent)))
+
+
+def settings_of(trial: Trial) -> Settings:
+    """Returns the settings of a trial as they come with a model: those that are not a recipe's defaults."""
+
+    def stated(section: Supervoxels | Agglomeration) -> dict[str, int | float | str]:
+        plain, default = section.model_dump(mode="json"), type(section)().model_dump(mode="json")
+        return {key: value for key, value in plain.items() if value != default[key]}
+
+    return Settings(supervoxels=stated(trial.supervoxels), agglomeration=stated(trial.agglomeration))
 
 
 def tuning_json(tuning: Tuning) -> dict[str, Any]:

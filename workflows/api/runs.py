@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...cluster.quantities import in_bytes, in_time
+from ...cluster.quantities import duration, in_bytes, in_time
 from ...pipeline.errors import RequestError, TaskError
 from ...pipeline.volumes import open_volume
 from ..progress import suitable
@@ -141,10 +141,19 @@ class Status(Shown):
     @property
     def failures(self) -> tuple[str, ...]:
         """Lists the first tasks that were set aside, a line each."""
-        return tuple(self._found.failures())
+        return tuple(
+            f"{stage} task {number}: {why.splitlines()[0] if why else ''}"
+            for stage, number, _, why in self._found.status.failures
+        )
+
+    @property
+    def state(self) -> str:
+        """Returns "at work", "finished", or how the last driver left the run."""
+        return self._found.state
 
     def parts(self) -> Sequence[str | Table]:
-        said = f"{self._found.directory}: everything is done." if self.done else self._found.in_words()
+        left = self._found.status.time_left if self.state == "at work" else None
+        said = f"{self._found.directory}: {self.state}{f', about {duration(left)} left' if left else ''}."
         return (said, self.stages, *self.failures)
 
 

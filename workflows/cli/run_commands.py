@@ -275,6 +275,14 @@ def tune(
             "--out", metavar="DIR", help="Folder for the chosen recipe, the trials and the curve. Default: RUN/tuning."
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="Also write the choice into this model of your own, for its recipes.",
+        ),
+    ] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -282,7 +290,7 @@ def tune(
     from ...pipeline.geometry import triple
     from ..analysis.tune import AXES, HALVES
     from ..analysis.tune import tune as tune_run
-    from ..analysis.tuning_results import RECIPE, TUNING, tuning_json, write_tuning
+    from ..analysis.tuning_results import RECIPE, TUNING, settings_of, tuning_json, write_tuning
     from ..progress import on_standard_error
     from ..recipes.tuning_grid import read_grid
     from .show_tune import tuning_table
@@ -301,3 +309,7 @@ def tune(
     write_tuning(tuning, folder)
     show_result((tuning_json if as_json else tuning_table)(tuning), as_json)
     say(f"The chosen recipe: {folder / RECIPE}")
+    if model is not None:
+        from ..models.catalogue import write_settings
+
+        say(f"The chosen settings come with the model {write_settings(model, settings_of(tuning.chosen))}")

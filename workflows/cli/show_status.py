@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ...cluster.quantities import duration, in_bytes
+from ..run_directory.layout import LOG
 from ..run_directory.lock import Holder
 from ..run_directory.status_file import StageStatus, Status
 
@@ -28,16 +30,52 @@ def status_table(found: RunStatus) -> RenderableType:
         rate = "" if stage.rate is None else f"{stage.rate:.3g}"
         left = _left(found.status, stage) if found.driver else ""
         table.add_row(stage.name, *(f"{count:,}" for count in counts), rate, left, in_bytes(stage.peak_memory))
-    failures = list(found.failures())
+    failures = list(_failures(found.status))
     compared = [f"With {found.recipe}:", *(f"  {line}" for line in found.changes)] if found.recipe else []
     more: list[RenderableType] = [line for block in (failures, compared) if block for line in ("", *block)]
-    return Group(found.in_words(), "", table, *more)
+    return Group(_in_words(found), "", table, *more)
+
+
+def _in_words(found: RunStatus) -> str:
+    """Who works on the run, and for how long still; or why nobody does, and how to go on."""
+    if found.state == "at work":
+        return f"{found.directory}: {_at_work(found)}"
+    stages, again = found.status.stages, f"`petavox retry {found.directory}` goes on."
+    done, tasks = sum(stage.done for stage in stages), sum(stage.tasks for stage in stages)
+    if found.state == "finished":
+        return f"{found.directory}: finished; drivers were at work for {duration(found.status.seconds)} in all."
+    why = {
+        "killed": f"The last driver, {found.lost}, was killed or its machine was lost.",
+        "stopped": "The last driver was stopped, by Ctrl-C or a signal.",
+        "with failures": "The last driver set tasks aside that failed.",
+        "ended by an error": f"The last driver ended with an error; {found.directory / LOG} has it.",
+    }.get(found.state, "")
+    parts = (f"{done:,} of {tasks:,} tasks are done; nobody is at work.", why, again)
+    return f"{found.directory}: {' '.join(filter(None, parts))}"
+
+
+def _at_work(found: RunStatus) -> str:
+    status = found.status
+    counts = [f"{count} {pool} workers" for pool, count in status.workers.items() if count or pool == "cpu"]
+    gpu = "" if status.gpu_share is None else f"; GPU workers were busy {status.gpu_share:.0%} of the time"
+    left = f"about {duration(status.time_left)} left" if status.time_left else "time left not known yet"
+    return (
+        f"{found.driver} has been at work for {duration(status.seconds)} with"
+        f" {', '.join(counts) or 'no workers yet'}{gpu}; {left}."
+    )
+
+
+def _failures(status: Status) -> Iterator[str]:
+    """A line for each of the first tasks that were set aside."""
+    for name, number, tries, why in status.failures:
+        yield f"{name} task {number}, tried {tries} times: {why.splitlines()[0] if why else ''}"
 
 
 def status_json(found: RunStatus) -> dict[str, Any]:
     """Returns the status of a run as plain values; seconds and bytes."""
     status = found.status
     return {
+        "state": found.state,
         "driver": None if found.driver is None else _holder(found.driver),
         "lost_driver": None if found.lost is None else _holder(found.lost),
         "seconds": status.seconds,

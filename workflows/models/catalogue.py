@@ -15,6 +15,7 @@ import safetensors
 
 from ...pipeline.affinities.checkpoint import (
     CheckpointConfig,
+    Settings,
     find_checkpoint,
     known_models,
     load_checkpoint,
@@ -22,6 +23,7 @@ from ...pipeline.affinities.checkpoint import (
     shipped_models,
 )
 from ...pipeline.errors import CheckpointError, RequestError, StorageError
+from ...pipeline.files import write_bytes
 from ...pipeline.networks.checkpoint import CARD, CONFIG, WEIGHTS, save_checkpoint, user_models
 from .card import read_card, summary
 
@@ -115,6 +117,27 @@ def add_model(source: Path, name: str | None = None, *, half: bool = False) -> P
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return target
+
+
+def write_settings(name: str, settings: Settings) -> Path:
+    """Writes the settings of a segmentation into one of the user's own models, in place of those that it has.
+
+    Returns:
+        The folder of the model.
+
+    Raises:
+        RequestError: there is no such model, or it is not the user's own.
+        StorageError: it cannot be written.
+    """
+    folder = find_checkpoint(name)
+    if _source(folder) == "shipped":
+        raise RequestError(
+            f"Settings are written into models of your own; {name} is shipped with petavox. Copy it first under another"
+            f" name: petavox models add {folder} --name MINE"
+        )
+    config = read_checkpoint_config(folder).model_copy(update={"settings": settings})
+    write_bytes(folder / CONFIG, (config.model_dump_json(indent=2) + "\n").encode())
+    return folder
 
 
 def export_model(name: str, out: Path) -> None:

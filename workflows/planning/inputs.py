@@ -8,6 +8,7 @@ from ...pipeline.affinities.offsets import NEAREST, Offsets
 from ...pipeline.errors import AffinityError, VolumeError
 from ...pipeline.networks.patch_grid import Patches
 from ...pipeline.volumes import Volume, VoxelScale, check_covers, read_nearest_voxels
+from ..recipes.model_settings import SECTIONS, settings_of
 from ..recipes.segmentation_recipe import Model, Recipe
 from ..run_directory.affinities import region_of
 from ..run_directory.checks import check_leaves
@@ -61,6 +62,23 @@ def checkpoint_folder(model: Model) -> str:
     return str(find_checkpoint(model.checkpoint))
 
 
+def settings_note(recipe: Recipe) -> str | None:
+    """Says which settings were tuned for the model, and which of them the recipe has otherwise."""
+    settings = None if recipe.model is None else settings_of(recipe.model.checkpoint, None)
+    if recipe.model is None or settings is None or recipe.output.until == "affinities":
+        return None
+    kept: list[str] = []
+    other: list[str] = []
+    for section in SECTIONS:
+        stated = getattr(recipe, section)
+        for key, value in getattr(settings, section).items():
+            found = getattr(stated, key)
+            same = str(found) == str(value) or (not isinstance(value, str) and float(found) == float(value))
+            (kept if same else other).append(f"{key} {value}" if same else f"{key} {found} (tuned: {value})")
+    own = f" The recipe has its own {', '.join(other)}." if other else ""
+    return f"As tuned for {recipe.model.checkpoint}: {', '.join(kept) or 'nothing'}.{own}"
+
+
 def scale_of(model: Model, source: Volume) -> VoxelScale:
     """Compares the voxel sizes of a model's training and of the raw data."""
     from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
@@ -74,7 +92,8 @@ def weights_identity(model: Model) -> str:
     from ...pipeline.affinities.checkpoint import check_checkpoint_offsets
 
     config = check_checkpoint_offsets(Path(checkpoint_folder(model)))
-    return digest(config.model_dump(mode="json", exclude={"provenance": True, "network": {"descriptors"}}))
+    said = config.model_copy(update={"settings": None})  # which the recipe has, or has its own
+    return digest(said.model_dump(mode="json", exclude={"provenance": True, "network": {"descriptors"}}))
 
 
 def patches_of(model: Model) -> Patches:

@@ -17,6 +17,7 @@ from ..recipes.segmentation_recipe import Evaluate, Recipe
 from ..stages.places import Places
 from ..stages.segmentation_stages import SegmentationStages
 from ..stages.stage import Frame, Stage
+from .inputs import settings_note
 from .sources import find_inputs
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def make_plan(recipe: Recipe, directory: Path) -> Plan:
         channels=Channels() if inputs.offsets is None else Channels.of_offsets(inputs.offsets),
         truth_offset=None if counting is None else counting.offset,
         scale=inputs.scale,
-        remarks=_remarks(recipe, inputs.source),
+        remarks=(*_remarks(recipe, inputs.source), *filter(None, [settings_note(recipe)])),
     )
 
 

@@ -25,6 +25,7 @@ from ...pipeline.thresholds import Fraction
 from ...pipeline.volumes import LAID_OVER, VolumeSource, absolute_path
 from . import strict_toml
 from .cluster_section import Cluster
+from .model_settings import with_settings
 from .strict_toml import Section
 
 
@@ -289,6 +290,14 @@ class Recipe(Section):
     evaluate: Evaluate | None = None
     cluster: Cluster = Cluster()
     limits: Limits = Limits()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_model(cls, content: Any, info: ValidationInfo) -> Any:
+        """Lays what was tuned for the model below what the recipe states."""
+        if not isinstance(content, Mapping):
+            return content
+        return with_settings(content, info.context["folder"] if info.context else None)
 
     @property
     def sees_blocks(self) -> bool:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from ...cluster.quantities import duration
 from ...pipeline.errors import RequestError
 from ..run_directory.checks import check_run_directory
-from ..run_directory.layout import CLUSTER, LEDGER, LOG, RECIPE, directory_of
+from ..run_directory.layout import CLUSTER, LEDGER, RECIPE, directory_of
 from ..run_directory.ledger import Ledger
 from ..run_directory.local_disk import is_local
 from ..run_directory.lock import Holder, last_driver, living_driver
 from ..run_directory.status_file import Status, from_ledger, read_bulletin, recipe_digest
 
+State = Literal["at work", "finished", "killed", "stopped", "with failures", "ended by an error", "not finished"]
 INTERRUPTED = 130
 """Exit status of a driver that was stopped by Ctrl-C or SIGTERM."""
 
@@ -41,46 +42,21 @@ class RunStatus:
     recipe: Path | None
     changes: tuple[str, ...]
 
-    def in_words(self) -> str:
-        """Says in a line who works on the run, and for how long still."""
-        status = self.status
-        if self.driver is None:
-            return f"{self.directory}: {self._rest()}"
-        workers = (
-            ", ".join(f"{count} {pool} workers" for pool, count in status.workers.items() if count or pool == "cpu")
-            or "no workers yet"
-        )
-        gpu = "" if status.gpu_share is None else f"; GPU workers were busy {status.gpu_share:.0%} of the time"
-        left = "" if status.time_left is None else duration(status.time_left)
-        return (
-            f"{self.directory}: {self.driver} has been at work for {duration(status.seconds)} with {workers}{gpu};"
-            f" {f'about {left} left' if left else 'time left not known yet'}."
-        )
-
-    def _rest(self) -> str:
-        """Why nobody is at work, and how to go on."""
-        again = f"`petavox retry {self.directory}` goes on."
+    @property
+    def state(self) -> State:
+        """Says in a word where the run stands, or how its last driver left it."""
         stages = self.status.stages
-        done, tasks = sum(stage.done for stage in stages), sum(stage.tasks for stage in stages)
-        if done == tasks:
-            return f"finished; drivers were at work for {duration(self.status.seconds)} in all."
-        so_far = f"{done:,} of {tasks:,} tasks are done; nobody is at work."
+        if self.driver is not None:
+            return "at work"
+        if all(stage.done == stage.tasks for stage in stages):
+            return "finished"
         if self.lost is not None:
-            return f"{so_far} The last driver, {self.lost}, was killed or its machine was lost. {again}"
+            return "killed"
         if self.last_exit == INTERRUPTED:
-            return f"{so_far} The last driver was stopped, by Ctrl-C or a signal. {again}"
+            return "stopped"
         if any(stage.aside for stage in stages):
-            return (
-                f"{so_far} The last driver set tasks aside that failed. `petavox retry {self.directory}` tries again."
-            )
-        if self.last_exit:
-            return f"{so_far} The last driver ended with an error; {self.directory / LOG} has it. {again}"
-        return f"{so_far} {again}"
-
-    def failures(self) -> Iterator[str]:
-        """Yields a line for each of the first tasks that were set aside."""
-        for name, number, tries, why in self.status.failures:
-            yield f"{name} task {number}, tried {tries} times: {why.splitlines()[0] if why else ''}"
+            return "with failures"
+        return "ended by an error" if self.last_exit else "not finished"
 
 
 def status_of(directory: Path, recipe: Path | None = None, overrides: Sequence[str] = ()) -> RunStatus:
