@@ -30,6 +30,8 @@ RECIPE = """
 raw = "{name}.zarr"
 [model]
 checkpoint = "{checkpoint}"
+[agglomeration]
+dust_size = 0
 [output]
 until = "affinities"
 [blocks]
