@@ -17,6 +17,7 @@ import numpy.typing as npt
 from . import checksums
 from .errors import TableError
 from .files import replacing
+from .locations import Location, is_url
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -51,18 +52,24 @@ def write(path: str | Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Written:
         offsets = pa.array([0, len(values)], type=pa.int64())
         columns.append(pa.LargeListArray.from_arrays(offsets, column))
         fields.append(pa.field(name, pa.large_list(column.type)))
+    table = pa.Table.from_arrays(columns, schema=pa.schema(fields))
+    settings = {
+        "use_dictionary": False,
+        "column_encoding": _encodings(arrays),
+        "write_page_checksum": True,
+        **COMPRESSION,
+    }
+    if is_url(str(path)):
+        stream = pa.BufferOutputStream()
+        pq.write_table(table, stream, **settings)
+        content = stream.getvalue()
+        folder, _, name = str(path).rpartition("/")
+        Location(folder).write(name, content.to_pybytes())
+        return Written(content.size, checksums.of_columns(arrays.items()))
     with replacing(path, "Table ") as scratch:
         scratch.parent.mkdir(parents=True, exist_ok=True)
         with scratch.open("wb") as file:
-            table = pa.Table.from_arrays(columns, schema=pa.schema(fields))
-            pq.write_table(
-                table,
-                file,
-                use_dictionary=False,
-                column_encoding=_encodings(arrays),
-                write_page_checksum=True,
-                **COMPRESSION,
-            )
+            pq.write_table(table, file, **settings)
             file.flush()
             os.fsync(file.fileno())
         size = scratch.stat().st_size
@@ -102,7 +109,7 @@ def _columns(path: str | Path, names: Iterable[str] | None = None) -> Iterator[t
 
     try:
         # One column at a time: read together, their buffers take twice the memory and four times the time.
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(_source(path), page_checksum_verification=True) as file:
             for name in file.schema_arrow.names if names is None else names:
                 yield name, _column(file, name)
     except FileNotFoundError as error:
@@ -111,6 +118,19 @@ def _columns(path: str | Path, names: Iterable[str] | None = None) -> Iterator[t
         raise TableError(f"Table {path} cannot be read ({error}); the task that writes it must run again.") from error
     finally:
         pa.default_memory_pool().release_unused()
+
+
+def _source(path: str | Path) -> Any:
+    """What pyarrow reads a table from: a path, or the content of an object in a bucket, which is small."""
+    if not is_url(str(path)):
+        return path
+    import pyarrow as pa
+
+    folder, _, name = str(path).rpartition("/")
+    content = Location(folder).read(name)
+    if content is None:
+        raise FileNotFoundError(str(path))
+    return pa.BufferReader(content)
 
 
 def _column(file: pq.ParquetFile, name: str) -> npt.NDArray[Any]:

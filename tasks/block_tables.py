@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,20 +15,21 @@ from ..pipeline.agglomeration.contacts import Contacts
 from ..pipeline.agglomeration.octree_node import Decision, FaceTable, Ids, Region
 from ..pipeline.agglomeration.seams import Seam, Side
 from ..pipeline.geometry import Triple
+from ..pipeline.locations import joined
 from ..pipeline.tables import Arrays
 from .contract import at_level
 from .outputs import Table
 
 
-def path(directory: str, stage: str, index: Triple) -> Path:
+def path(directory: str, stage: str, index: Triple) -> str:
     """Returns the path of the table of one task; a folder for each row of blocks keeps folders small."""
     z, y, x = index
-    return Path(directory) / stage / str(z) / str(y) / f"{x}.parquet"
+    return joined(directory, stage, str(z), str(y), f"{x}.parquet")
 
 
 def pieces(directory: str, stage: str, index: Triple) -> tuple[Table]:
     """Names the table of one task of a stage as a piece of storage."""
-    return (Table(str(path(directory, stage, index))),)
+    return (Table(path(directory, stage, index)),)
 
 
 def write_leaf(directory: str, index: Triple, leaf: Leaf, planes: Arrays, labels: int) -> tables.Written:

@@ -39,8 +39,8 @@ import tensorstore as ts
 from petavox import tasks
 from petavox.pipeline import tables
 from petavox.pipeline.geometry import Box, Triple
+from petavox.pipeline.locations import CACHE_BYTES
 from petavox.pipeline.volumes import Volume, create_volume, open_volume
-from petavox.pipeline.volumes.stores import CACHE_BYTES
 from petavox.workflows.conversion.convert import convert
 from petavox.workflows.planning.plan import Plan, make_plan
 from petavox.workflows.recipes.segmentation_recipe import Input, load

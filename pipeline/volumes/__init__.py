@@ -9,6 +9,7 @@ of a volume at the voxels of another one · creating: the volumes that we write 
 be told.
 """
 
+from ..locations import CACHE_BYTES, THREADS
 from .creating import create_volume
 from .framed import Planned
 from .frames import check_mask, check_same_frame, place_in
@@ -16,7 +17,6 @@ from .opening import open_volume
 from .resampling import check_covers, coarse_centre, read_nearest_voxels, voxels_read
 from .source import LAID_OVER, VolumeSource, absolute_path, level_names
 from .spec import CHUNK_TARGET, VolumeSpec, check_write_boxes, default_chunks
-from .stores import CACHE_BYTES, THREADS
 from .survey import label_survey, survey
 from .volume import Volume
 from .voxel_sizes import VoxelScale, check_same_voxel_size, largest_ratio

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..locations import Document
 from .metadata import SPATIAL, Frame, axis_letters, impossible, lengths_in_nm, numbers
-from .stores import Document
 
 AXES_KEYS = ("axes", "axis_names", "_ARRAY_DIMENSIONS", "axistags", "dimension_names")
 TRANSLATION_KEYS = ("offset", "translation", "origin")

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import VolumeError
+from ..locations import FAILURES, Location, context, storage_error
 from .metadata import SPATIAL
 from .ngff import ome_attributes
 from .opening import open_volume
 from .spec import VolumeSpec
-from .stores import FAILURES, Location, context, read_documents, storage_error
+from .stores import read_documents
 from .volume import Volume
 
 LEVEL = "0"  # the full resolution of an OME-Zarr image

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import VolumeError
+from ..locations import FAILURES, THREADS, Document, context, reason, storage_error
 from .arrays import Opened, TensorStoreArray
 from .chunk_files import PRECOMPUTED, chunk_names, packings_of, styles_of, without_packing
 from .metadata import numbers
 from .n5 import ARRAY_KEYS
 from .packed import ChunkName, is_gzip, packed_array
-from .stores import FAILURES, THREADS, Document, Found, context, reason, storage_error
+from .stores import Found
 from .units import nanometres_of
 from .zarr_python import codecs_of, read_by_zarr_python, unsafe_codecs
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import PetavoxError
+from ..locations import Location
 from .ngff import images
-from .stores import DOCUMENTS, Found, Location, read_documents
+from .stores import DOCUMENTS, Found, read_documents
 
 MOST_NAMED = 12
 _DEEPEST = 4

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..errors import VolumeError
 from ..geometry import Triple, triple
+from ..locations import Document
 from .spec import Nanometres, nanometres
-from .stores import Document
 from .units import nanometres_of
 
 SPATIAL = ("z", "y", "x")

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from ..locations import Document
 from .attributes import attribute_frame
 from .metadata import SPATIAL, Frame, numbers
 from .ngff import images
-from .stores import Document
 
 ARRAY_KEYS = ("dimensions", "blockSize", "dataType", "compression", "compressionType")
 """Metadata of the format itself; all else is written by users and tools."""

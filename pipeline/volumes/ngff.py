@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..locations import Document
 from .metadata import SPATIAL, Frame, axis_letters, impossible, lengths_in_nm, numbers
 from .spec import VolumeSpec
-from .stores import Document
 
 BEFORE_AXES = ("t", "c", "z", "y", "x")
 """Axes of all images before version 0.3."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import StorageError, VolumeError
 from ..geometry import Triple, triple
+from ..locations import THREADS, Document, Location
 from .arrays import Opened, StoredArray
 from .attributes import attribute_frame, named_axes, unnamed_axes
 from .formats import open_array
@@ -20,7 +21,7 @@ from .n5 import n5_frame
 from .ngff import finer_levels, images, levels, ome_frame
 from .plausible import size_remarks
 from .spec import DTYPES, Nanometres, VolumeSpec, nanometres
-from .stores import THREADS, Document, Found, Location, missing, read_documents
+from .stores import Found, missing, read_documents
 from .volume import Volume
 
 LARGEST_CHUNK = 1 << 32

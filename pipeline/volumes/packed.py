@@ -14,9 +14,9 @@ from typing import Protocol
 
 import numpy as np
 
+from ..locations import Document
 from .arrays import ReadArray, TensorStoreArray, Where
 from .chunk_files import PACKED
-from .stores import Document
 
 _SPARE = 1 << 20
 """Bytes by which an encoded chunk may be larger than its voxels."""

@@ -22,10 +22,11 @@ from pydantic import (
 )
 
 from ..errors import VolumeError
+from ..locations import THREADS, Location
 from .ngff import images, levels
 from .opening import open_volume
 from .spec import nanometres
-from .stores import THREADS, Location, read_documents
+from .stores import read_documents
 from .volume import Volume
 
 LAID_OVER = ("level", "voxel_size", "axes", "offset_nm", "offset_voxels", "channel")

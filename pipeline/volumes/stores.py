@@ -5,96 +5,17 @@ from __future__ import annotations
 import difflib
 import json
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import StorageError, VolumeError
+from ..errors import VolumeError
+from ..locations import FAILURES, Document, Location, storage_error
 
 DOCUMENTS = ("zarr.json", ".zarray", ".zgroup", ".zattrs", "attributes.json", "info")
-REMOTE = ("s3://", "gs://", "http://", "https://")
-CACHE_BYTES = 64_000_000
-THREADS = 2
-"""That decode and encode chunks in a worker, which has one core."""
-FAILURES = (ValueError, OSError, RuntimeError, IndexError, NotImplementedError)  # what TensorStore raises
-Document = dict[str, Any]
-
-
-@cache
-def context(threads: int = THREADS) -> Any:
-    """Returns a TensorStore context of this process: a bounded cache, few threads, and retries that come to an end.
-
-    Args:
-        threads: that decode and encode chunks.
-    """
-    import tensorstore as ts
-
-    retries = {"max_retries": 5, "initial_delay": "500ms", "max_delay": "8s"}
-    return ts.Context(
-        {
-            "cache_pool": {"total_bytes_limit": CACHE_BYTES},
-            "data_copy_concurrency": {"limit": threads},
-            "file_io_concurrency": {"limit": threads},
-            "http_request_retries": retries,
-            "gcs_request_retries": retries,
-            "s3_request_retries": retries,
-        }
-    )
 
 
 IMAGES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 """Endings of images that `petavox convert` brings in."""
-
-
-@dataclass(frozen=True)
-class Location:
-    """Names a folder on a disk or a prefix on a server.
-
-    Args:
-        path: absolute path, or URL; no slash at its end.
-    """
-
-    path: str
-
-    @classmethod
-    def of(cls, path: str | Path) -> Location:
-        """Returns the place that a user names: a path or URL, with or without neuroglancer's prefix for the format."""
-        text = str(path)
-        for prefix in ("precomputed://", "zarr://", "zarr2://", "zarr3://", "n5://"):
-            text = text.removeprefix(prefix)
-        if text.startswith(REMOTE):
-            return cls(text.rstrip("/"))
-        if "://" in text.removeprefix("file://"):
-            raise VolumeError(f"A volume is a path or a URL with {', '.join(REMOTE)} or file://, found {text}.")
-        return cls(str(Path(text.removeprefix("file://")).expanduser().absolute()))
-
-    @property
-    def is_local(self) -> bool:
-        return not self.path.startswith(REMOTE)
-
-    @property
-    def name(self) -> str:
-        return self.path.rpartition("/")[2]
-
-    @property
-    def parent(self) -> Location | None:
-        """Returns the folder above; None at the top of a disk, bucket or server."""
-        above, _, name = self.path.rpartition("/")
-        return None if not name or above.endswith(":/") else Location(above)
-
-    def __truediv__(self, name: str) -> Location:
-        return Location(f"{self.path}/{name.strip('/')}")
-
-    @property
-    def kvstore(self) -> Document | str:
-        """Names this place as TensorStore does."""
-        return {"driver": "file", "path": self.path + "/"} if self.is_local else self.path + "/"
-
-    def open(self) -> Any:
-        """Returns the key-value store of this place."""
-        import tensorstore as ts
-
-        return ts.KvStore.open(self.kvstore, context=context()).result()
 
 
 @dataclass(frozen=True)
@@ -228,30 +149,3 @@ def _listing(path: Path) -> str:
     images = " To bring images in: petavox convert" if any(name.lower().endswith(IMAGES) for name in names) else ""
     way_on = f"{images} {path} DST.zarr --voxel-size Z,Y,X (nm)" if images else ""
     return f" It holds: {', '.join(names[:8])}{' …' if len(names) > 8 else ''}.{way_on}"
-
-
-def storage_error(error: Exception, action: str, where: str) -> StorageError:
-    """Words TensorStore's or the system's error as ours: what was tried, where, what the storage said, and the cure."""
-    said = reason(error)
-    return StorageError(f"Could not {action} {where}: {said}. {_cure(said)}")
-
-
-def reason(error: Exception) -> str:
-    """Returns what TensorStore or the system said, without the specification that TensorStore appends."""
-    return str(error).partition(" [")[0].rstrip(".")
-
-
-def _cure(said: str) -> str:
-    cures = {
-        ("No space left", "ENOSPC", "quota", "RESOURCE_EXHAUSTED"): "Free some space, or write to another disk, "
-        "and run the same command again: what was written is kept.",
-        ("PERMISSION_DENIED", "Permission denied", "Read-only file system", "HTTP 403"): "Check the permissions of "
-        "the place and your credentials.",
-        ("DATA_LOSS", "Digest mismatch", "not valid for value of size", "FAILED_PRECONDITION", "decoding"): "What is "
-        "stored there is damaged: restore it, or delete it and make it again.",
-        ("UNAVAILABLE", "ABORTED", "DEADLINE", "CURL"): "Check the network and the address, and run again.",
-    }
-    for signs, cure in cures.items():
-        if any(sign in said for sign in signs):
-            return cure
-    return "Check the place, and run again."

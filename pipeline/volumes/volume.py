@@ -12,9 +12,10 @@ import numpy as np
 
 from ..errors import VolumeError
 from ..geometry import BlockGrid, Box, Triple
+from ..locations import FAILURES, storage_error
 from .arrays import StoredArray
 from .spec import Nanometres, VolumeSpec
-from .stores import FAILURES, Found, storage_error
+from .stores import Found
 
 IDENTITY_FILES = 10_000  # files looked at, at most, to notice a rewritten volume
 

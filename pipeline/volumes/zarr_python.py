@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..locations import Document
 from .arrays import Opened, ReadArray
-from .stores import Document
 
 SAFE = frozenset(
     {

@@ -241,11 +241,20 @@ def evaluate(
 
 
 @command
-def doctor(as_json: JsonOption = False) -> None:
-    """Check this machine: versions, memory, GPU, SLURM, and whether compiled kernels are kept."""
+def doctor(
+    place: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PLACE]", help="A folder or URL such as s3://BUCKET/PREFIX: check the rights there instead."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check this machine: versions, memory, GPU, SLURM, compiled kernels; or the rights in a folder or bucket."""
     from .doctor import examine, findings_table
+    from .doctor_storage import examine_storage
 
-    findings = examine()
+    findings = examine() if place is None else examine_storage(place)
     show_result([vars(finding) for finding in findings] if as_json else findings_table(findings), as_json)
     if not all(finding.good for finding in findings):
         raise typer.Exit(1)

@@ -15,12 +15,13 @@ import numpy as np
 
 from ...pipeline.errors import PetavoxError, RequestError, StorageError, VolumeError
 from ...pipeline.geometry import Box, Triple, triple
+from ...pipeline.locations import REMOTE
 from ...pipeline.volumes import Volume, open_volume
 from ...pipeline.volumes.metadata import affinity_offsets, arrange, axis_letters
 from ...pipeline.volumes.opening import no_voxel_size
 from ...pipeline.volumes.plausible import size_remarks
 from ...pipeline.volumes.spec import DTYPES, Nanometres, nanometres
-from ...pipeline.volumes.stores import DOCUMENTS, REMOTE
+from ...pipeline.volumes.stores import DOCUMENTS
 from .hdf5 import is_hdf5, open_hdf5
 from .images import BMP, JPEG, OTHER_SUFFIXES, PNG, SUFFIXES, TIFF, format_of
 from .options import SourceOptions

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...pipeline.locations import Document
 from ...pipeline.volumes.arrays import ReadArray, Where
 from ...pipeline.volumes.metadata import Frame
-from ...pipeline.volumes.stores import Document
 
 ReadPlane = Callable[[int, slice, slice], np.ndarray]
 """Grey values (Y, X) of a box (rows, columns) of the plane with a number."""

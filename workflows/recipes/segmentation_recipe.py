@@ -47,6 +47,9 @@ def _triple(value: Any) -> Any:
     return value
 
 
+NAME = "recipe.toml"
+"""The file in a run directory that keeps the run's recipe."""
+
 InputPath = Annotated[str, AfterValidator(_against_recipe)]
 CheckpointName = Annotated[str, AfterValidator(_checkpoint)]
 Voxels = Annotated[Triple, BeforeValidator(_triple)]
@@ -225,6 +228,8 @@ class Output(Section):
     Args:
         segmentation: Path of the segmentation.
         affinities: Path of the predicted affinities.
+        intermediate: Folder or URL for supervoxels and tables, which the run's stages pass to one another. Default: the
+            run directory.
         until: The last volume that is made. With "affinities" a run stops after the prediction.
         chunk: Shape of the chunks of written volumes, in voxels; each chunk is then a file of its own. Default: chosen
             to fit the blocks, with many chunks in a file.
@@ -232,6 +237,7 @@ class Output(Section):
 
     segmentation: str = "segmentation.zarr"
     affinities: str = "affinities.zarr"
+    intermediate: str | None = None
     until: Literal["affinities", "segmentation"] = "segmentation"
     chunk: Shape | None = None
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-RECIPE = "recipe.toml"
+from ..recipes.segmentation_recipe import NAME as RECIPE
+
+__all__ = ["CLUSTER", "COPY", "HANGS", "LEDGER", "LOG", "RECIPE", "STATUS", "directory_of"]
+
 LEDGER = "ledger.sqlite"
 COPY = "ledger.copy.sqlite"
 """Of the ledger, as it was when a driver last began or ended."""

@@ -7,7 +7,6 @@ taken for good; what needs it runs again, too, and so on for as long as results 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from ... import cluster
 from ...pipeline.errors import PetavoxError, RequestError
 from ...pipeline.geometry import Box, Octree, Triple
+from ...pipeline.locations import Location
 from ...pipeline.volumes import open_volume
 from ..execution.loop import Result
 from ..execution.retries import BACKOFF
@@ -248,11 +248,11 @@ def _checksums(plan: Plan, ledger: Ledger, fingerprints: Fingerprints) -> dict[s
 def _remake_outputs(plan: Plan, ledger: Ledger, fingerprints: Fingerprints) -> None:
     """Make volumes anew that cannot even be opened, and those that have gone."""
     for path, spec in plan.volumes.items():
-        if "://" not in path and Path(path).exists():
+        if Location(path).exists():
             try:
                 good = not open_volume(path).spec.differences(spec)
             except PetavoxError:
                 good = False
             if not good:
-                shutil.rmtree(path)
+                Location(path).remove()
     renew(ledger, plan, fingerprints)

@@ -39,6 +39,8 @@ def plan_cut(run: Path, threshold: str, overrides: Sequence[str] = (), out: Path
     parent = Path(before.input.run) if before.input.run is not None else run.absolute()
     # The segmentation goes where the run's own did only if that is asked for.
     output = wanted.output if wanted.output != before.output else Output(chunk=before.output.chunk)
+    if output.intermediate == before.output.intermediate:  # the run's own tables are there
+        output = output.model_copy(update={"intermediate": None})
     recipe = wanted.model_copy(update={"input": Input(run=str(parent)), "model": None, "output": output})
     return recipe, out or parent / CUTS / name_of(recipe.agglomeration)
 

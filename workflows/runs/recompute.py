@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...pipeline.errors import RequestError
+from ...pipeline.locations import Location
 from ...pipeline.volumes import absolute_path, create_volume
 from ..planning.plan import Plan
 from ..recipes.segmentation_recipe import load
@@ -90,7 +90,7 @@ def check_outputs(made: Collection[str], plan: Plan) -> None:
     """Refuses to write over anything that this run has not made."""
     for stage in plan.stages:
         for output in stage.outputs:
-            if portable(output, plan.directory) not in made and "://" not in output and Path(output).exists():
+            if portable(output, plan.directory) not in made and Location(output).exists():
                 raise RequestError(
                     f"Stage {stage.name} would write {output}, which exists and was not made by this run."
                     " Move it away, or choose another place under [output]."
@@ -158,26 +158,16 @@ def renew(ledger: Ledger, plan: Plan, fingerprints: Fingerprints, again: Collect
         for output in stage.outputs:
             known_as = portable(output, plan.directory)
             current = made.get(known_as) == fingerprint and stage.name not in again
-            if current and (Path(output).exists() or "://" in output):
+            if current and Location(output).exists():
                 continue
             if current:
                 ledger.forget(stage.name)
             elif known_as in made:
-                _remove(output)
+                Location(output).remove()
             # Claimed before it is made, known as good after: an interruption between the two is mended here.
             ledger.record_output(known_as, stage.name, "")
             if output in plan.volumes:
                 create_volume(output, plan.volumes[output])
+            else:
+                Location(output).claim()
             ledger.record_output(known_as, stage.name, fingerprint)
-
-
-def _remove(path: str) -> None:
-    if "://" in path:
-        raise RequestError(
-            f"{path} is out of date and cannot be removed from here. Remove it, or choose another place."
-        )
-    target = Path(path)
-    if target.is_dir():
-        shutil.rmtree(target)
-    else:
-        target.unlink(missing_ok=True)

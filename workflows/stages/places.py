@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...pipeline.locations import joined
 from ...pipeline.volumes import VolumeSource
-from ..recipes.segmentation_recipe import Recipe
+from ..recipes.segmentation_recipe import NAME, Recipe, load
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,28 @@ class Places:
     def of(cls, recipe: Recipe, directory: Path) -> Places:
         """Returns the places of a run in an absolute directory."""
         parent = recipe.input.run
-        supervoxels = directory if parent is None else Path(parent)
+        between = _place(directory, recipe.output.intermediate or "")
+        supervoxels = between if parent is None else _intermediate_of(Path(parent))
         predicted = VolumeSource(path=_place(directory, recipe.output.affinities))
         return cls(
             affinities=(recipe.input.affinities or predicted) if parent is None else None,
-            fragments=str(supervoxels / "supervoxels.zarr"),
-            leaves=str(supervoxels / "tables"),
+            fragments=joined(supervoxels, "supervoxels.zarr"),
+            leaves=joined(supervoxels, "tables"),
             segmentation=_place(directory, recipe.output.segmentation),
-            tables=str(directory / "tables"),
+            tables=joined(between, "tables"),
             scores=str(directory / "scores.json"),
         )
 
     def tables_of(self, stage: str) -> str:
         """Returns the folder of one stage's tables."""
-        return str(Path(self.tables) / stage)
+        return joined(self.tables, stage)
+
+
+def _intermediate_of(run: Path) -> str:
+    """Where a run that another one starts from keeps its supervoxels; its recipe says so."""
+    recipe = run / NAME
+    wanted = load(recipe).output.intermediate if recipe.is_file() else None
+    return _place(run.absolute(), wanted or "")
 
 
 def _place(directory: Path, path: str) -> str:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from petavox.pipeline.errors import StorageError, VolumeError
 from petavox.pipeline.geometry import BlockGrid, Box
+from petavox.pipeline.locations import storage_error
 from petavox.pipeline.volumes import VolumeSpec, check_same_frame, create_volume, default_chunks, open_volume
-from petavox.pipeline.volumes.stores import storage_error
 
 OFFSETS = ((1, 0, 0), (0, 1, 0), (0, 0, 9))
 SHARDED = VolumeSpec((20, 30, 25), "uint64", (30, 6, 6.5), (10, 20, 30), chunk=(4, 8, 8), shard=(8, 16, 16))
