@@ -1,6 +1,7 @@
 """The tasks that count and score leave exactly what the evaluation in memory gives."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_the_scores_file_has_the_promised_keys(volumes, tmp_path):
 def test_a_missing_table_is_an_error_not_a_better_score(volumes, tmp_path):
     config = config_of(volumes[0], tmp_path)
     run_all(config, tmp_path / "scores.json")
-    block_tables.path(config.tables, "contingency", (0, 1, 1)).unlink()
+    Path(block_tables.path(config.tables, "contingency", (0, 1, 1))).unlink()
     with pytest.raises(TableError, match="missing"):
         scores.run(scores.Config(contingency=config, scores=str(tmp_path / "scores.json")), (0, 0, 0))
 
