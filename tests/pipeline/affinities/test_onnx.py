@@ -88,8 +88,8 @@ def test_damaged_files_and_those_of_others_are_refused(exported, tmp_path):
             read_onnx(tmp_path / name)
 
 
-def test_without_the_package_its_extra_is_named(tmp_path, monkeypatch):
+def test_without_the_package_its_name_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(RequestError, match=r"petavox\[onnx\]"):
+    with pytest.raises(RequestError, match=r"pip install onnx"):
         write_onnx(tmp_path / "mine.onnx", *checkpoint(SERIAL), "# mine")
     assert not (tmp_path / "mine.onnx").exists()
