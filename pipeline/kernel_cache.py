@@ -32,7 +32,7 @@ def find_kernel_cache() -> None:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Whether a folder can be written, or made."""
+    """Tells whether a folder can be written, or made."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return os.access(folder, os.W_OK | os.X_OK)

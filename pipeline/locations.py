@@ -153,15 +153,23 @@ class Location:
         except FAILURES as error:
             raise storage_error(error, "list", self.path) from error
 
+    def is_taken(self) -> bool:
+        """Tells whether anything lies there; below a prefix of a bucket all names are listed.
+
+        Raises:
+            StorageError: the storage refused.
+        """
+        return Path(self.path).exists() if self.is_local else bool(self.names())
+
     def exists(self) -> bool:
-        """Tells whether a volume, or a folder that was claimed, lies there; on a disk, whether anything does.
+        """Tells whether a volume that we write, or a folder that was claimed, lies there; on a disk, whether anything.
 
         Raises:
             StorageError: the storage refused.
         """
         if self.is_local:
             return Path(self.path).exists()
-        return any(self.read(name) is not None for name in (CLAIM, "zarr.json", ".zarray", ".zgroup", "info"))
+        return any(self.read(name) is not None for name in ("zarr.json", CLAIM))
 
     def claim(self) -> None:
         """Marks a folder of a bucket as taken: folders without files are not there."""

@@ -121,7 +121,7 @@ def _columns(path: str | Path, names: Iterable[str] | None = None) -> Iterator[t
 
 
 def _source(path: str | Path) -> Any:
-    """What pyarrow reads a table from: a path, or the content of an object in a bucket, which is small."""
+    """Returns the source that pyarrow reads a table from: a path, or the whole content of an object in a bucket."""
     if not is_url(str(path)):
         return path
     import pyarrow as pa

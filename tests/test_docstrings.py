@@ -1,4 +1,4 @@
-"""Every public name explains itself: the first line of its docstring is a sentence that can be read alone."""
+"""Every name explains itself: the first line of its docstring can be read alone; of a public one, it has a verb."""
 
 from __future__ import annotations
 
@@ -19,23 +19,21 @@ SENTENCES_OF_THEIR_OWN = {"errors"}
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def _public(node: Documented, name: str) -> Iterator[tuple[str, Documented]]:
-    """A module, class or function, and the public ones inside it."""
-    yield name, node
+def _documented(node: Documented, name: str, is_public: bool = True) -> Iterator[tuple[str, Documented, bool]]:
+    """A module, class or function and those inside it, and whether they are public."""
+    yield name, node, is_public
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not child.name.startswith("_"):
-            yield from _public(child, f"{name}.{child.name}")
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _documented(child, f"{name}.{child.name}", is_public and not child.name.startswith("_"))
 
 
 def _faults(file: Path) -> list[str]:
-    """The public names of a file whose first lines break the rule."""
+    """The names of a file whose first lines break the rule."""
     found = []
-    for name, node in _public(ast.parse(file.read_text(encoding="utf-8")), file.stem):
+    for name, node, is_public in _documented(ast.parse(file.read_text(encoding="utf-8")), file.stem):
         first = (ast.get_docstring(node) or "").partition("\n")[0]
-        says_what_it_does = (
-            isinstance(node, ast.Module) or file.stem in SENTENCES_OF_THEIR_OWN or not NO_VERB.match(first)
-        )
-        if first and (RIDDLE.match(first) or not first.endswith(".") or not says_what_it_does):
+        needs_verb = is_public and not isinstance(node, ast.Module) and file.stem not in SENTENCES_OF_THEIR_OWN
+        if first and (RIDDLE.match(first) or not first.endswith(".") or (needs_verb and NO_VERB.match(first))):
             found.append(f"{name}: {first}")
     return found
 
@@ -60,6 +58,6 @@ def test_first_lines_of_docstrings_are_sentences(room: str) -> None:
 )
 def test_the_rule_tells_sentences_from_riddles(tmp_path: Path, line: str, is_fault: bool) -> None:
     file = tmp_path / "room.py"
-    file.write_text(f'def public():\n    """{line}"""\n\n\ndef _private():\n    """What it is."""\n')
+    file.write_text(f'def public():\n    """{line}"""\n\n\ndef _private():\n    """The one."""\n')
 
     assert bool(_faults(file)) is is_fault

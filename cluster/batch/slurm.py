@@ -107,7 +107,7 @@ class Slurm:
 
 
 def _requests(job: Job) -> Iterator[str]:
-    """What a job asks SLURM for, as options of sbatch."""
+    """Lists the requests of a job as options of sbatch."""
     for name in ("partition", "account", "qos"):
         if value := getattr(job, name):
             yield f"--{name}={value}"

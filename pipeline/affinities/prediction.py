@@ -162,7 +162,7 @@ class Predictor:
         total[(slice(None), *here)] += affinities[(slice(None), *there)] * self._weights_of(grid, index)[there]
 
     def _weights_of(self, grid: PatchGrid, index: Triple) -> Tensor:
-        """How much each voxel (Z, Y, X) of a patch counts, on the device; few patches differ from all others in it."""
+        """Returns the weight of each voxel (Z, Y, X) of a patch, on the device; most patches have the same."""
         axes = grid.weights(index)
         key = b"".join(weights.tobytes() for weights in axes)
         if key not in self._weights:
@@ -171,7 +171,7 @@ class Predictor:
         return self._weights[key]
 
     def _grey_levels(self, total: Tensor, slab: Box, block: Box) -> Callable[[], NDArray[np.uint8]]:
-        """Of a slab, in whose place in the total they are made; that is not needed any more."""
+        """Turns a slab of the total into grey levels, in its place: the total of the slab is not needed any more."""
         found = total[(slice(None), *slab.slices(block.start))]
         return self.device.download(found.mul_(255).round_().clamp_(0, 255).to(torch.uint8))
 

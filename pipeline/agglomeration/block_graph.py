@@ -68,8 +68,11 @@ def grow_leaf(ids: Ids, sizes: Int64s, contacts: Contacts, faces: Faces, rule: J
 
 
 def _split(contacts: Contacts, unsure: Faces) -> tuple[Contacts, dict[int, Contacts]]:
-    """Core and rims. A contact between clusters that wait for different faces is in the core and in both rims: each
-    seam has to see it, and neither may move it."""
+    """Splits contacts into the core and the rims.
+
+    A contact between clusters that wait for different faces is in the core and in both rims: each seam has to see it,
+    and neither may move it.
+    """
     rim = np.where(np.isin(unsure, FACES), unsure, np.uint8(0))
     a, b = rim[contacts.a], rim[contacts.b]
     apart = ((a != 0) & (unsure[contacts.b] & ~a != 0)) | ((b != 0) & (unsure[contacts.a] & ~b != 0))

@@ -216,8 +216,10 @@ def combine(contacts: Contacts) -> Contacts:
 
 @njit(nogil=True, cache=True)
 def _added(histogram, order, starts):  # type: ignore[no-untyped-def]
-    """The sums of the rows order[starts[i]:starts[i + 1]], which are not put in order first: most of a graph is its
-    histograms, and another copy of them would not fit."""
+    """Sums the rows order[starts[i]:starts[i + 1]].
+
+    They are not put in order first: most of a graph is its histograms, and another copy of them would not fit.
+    """
     added = np.zeros((starts.size, histogram.shape[1]), dtype=np.uint32)
     i = -1
     for place in range(order.size):

@@ -104,8 +104,9 @@ def merge_closed(contacts: Contacts, sizes: Int64s, is_open: Bools, unsure: Bool
 
 
 def _scratch(contacts: int, quantile: int) -> tuple[npt.NDArray[Any], ...]:
-    """The kernel's large arrays: NumPy asks for huge pages where compiled code would not, which matters as they are
-    read at random. Rows, slots, links, and the chains of the bins.
+    """Allocates the kernel's large arrays: rows, slots, links, and the chains of the bins.
+
+    NumPy asks for huge pages where compiled code would not, which matters as the arrays are read at random.
     """
     slots = 1 << max(4, (2 * contacts - 1).bit_length())
     sizes = (slots, 2 * contacts, contacts, contacts)

@@ -101,8 +101,9 @@ def _mark(one, two, ordered, marks):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _add_row(table, n, hashed, one, two, row, edge, step, ordered, level_of, marks):  # type: ignore[no-untyped-def]
-    """Add the edges between two rows of labels, runs of equal pairs at a time, to a table with n pairs, some of them
-    hashed; returns both numbers. Edge x of the row has the id edge + x · step.
+    """Adds the edges between two rows of labels, runs of equal pairs at a time, to a table.
+
+    The table has n pairs, some of them hashed; returns both numbers. Edge x of the row has the id edge + x · step.
 
     `marks` is scratch: a byte a voxel and at least one more, a multiple of eight.
     """

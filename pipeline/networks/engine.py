@@ -114,7 +114,7 @@ class Engine:
 
 
 def _comes_from_compiler(error: RuntimeError) -> bool:
-    """Whether a network could not be compiled; any other error is the network's or the device's own."""
+    """Tells whether a network could not be compiled; any other error is the network's or the device's own."""
     from torch._dynamo.exc import TorchDynamoException  # loaded when something was compiled, and slow to load
 
     return isinstance(error, TorchDynamoException)

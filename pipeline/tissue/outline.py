@@ -91,8 +91,10 @@ def tell_apart(structure: npt.NDArray[np.float32]) -> float | None:
 
 
 def _otsu(counts: npt.NDArray[np.float64]) -> tuple[int, float]:
-    """The last level of the lower of two sorts with the most variance between them, and how many of the standard
-    deviations inside them their means differ; 0 where all is on one level."""
+    """Finds the last level of the lower of two sorts with the most variance between them.
+
+    Returns it, and how many of the standard deviations inside them their means differ; 0 where all is on one level.
+    """
     levels = np.arange(len(counts))
     below = np.cumsum(counts)[:-1]
     above = counts.sum() - below

@@ -239,7 +239,7 @@ def _precomputed_name(key: str, store: Any) -> ChunkName:
 
 
 def _are_gzipped(chunks: list[Path], scale: Mapping[str, Any]) -> bool:
-    """Whether chunks are gzip files under their own names, as a copy out of a bucket leaves them."""
+    """Tells whether chunks are gzip files under their own names, as a copy out of a bucket leaves them."""
     starts = []
     for path in chunks:
         with path.open("rb") as file:

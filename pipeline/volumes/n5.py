@@ -87,7 +87,7 @@ def _by_axis(values: object, axes: tuple[str, ...]) -> Mapping[str, float] | Non
 
 
 def _of_this_level(axes: tuple[str, ...], own: Document, first: Document) -> bool:
-    """Whether an array states its own level's size: where it differs from that of level s0."""
+    """Tells whether an array states its own level's size: where it differs from that of level s0."""
     if "pixelResolution" in own or not first or first is own:
         return False
     there = attribute_frame(axes, first).voxel_size

@@ -212,7 +212,7 @@ def _with_groups(place: Location, found: Found) -> _Target:
 
 
 def _frame(target: _Target, opened: Opened, axes: tuple[str, ...] | None) -> Frame:
-    """What the metadata says; where the user names the axes, numbers are read as those of these axes."""
+    """Reads the frame in the metadata; where the user names the axes, numbers are read as those of these axes."""
     found, rank = target.array, len(opened.array.shape)
     for image in images(target.group.attributes) if target.group else []:
         frame = ome_frame(image, target.level, rank, axes)

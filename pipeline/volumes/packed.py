@@ -76,7 +76,7 @@ def _touched(where: Where, shape: tuple[int, ...], chunk: tuple[int, ...]) -> It
 
 
 def _content(path: Path, limit: int) -> bytes | None:
-    """What a chunk's file holds once unpacked; None where there is none."""
+    """Unpacks the file of a chunk; None where there is none."""
     for ending in ("", *PACKED):
         file = path.with_name(path.name + ending)
         if file.is_file():

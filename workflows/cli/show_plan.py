@@ -78,7 +78,7 @@ def plan_json(plan: Plan, costs: Estimate, refusals: Sequence[str]) -> dict[str,
 
 
 def _patches(plan: Plan) -> Iterator[str]:
-    """How much a network computes, and in which blocks it would compute less."""
+    """Says how much a network computes, and in which blocks it would compute less."""
     if plan.patches is None:
         return
     asked = plan.grid

@@ -114,12 +114,12 @@ def _check_apart(target: Path, source: str) -> None:
 
 
 def _settings(source: Source, spec: VolumeSpec, part: Box) -> dict[str, Any]:
-    """What two conversions have in common of which the second may go on with what the first has left."""
+    """Lists the settings that two conversions share if the second may go on with what the first has left."""
     return {"source": source.path, "identity": source.identity, "part": str(part), "spec": repr(spec)}
 
 
 def _sections(source: Source, part: Box) -> str:
-    """How many sections were converted, the first and the last."""
+    """Words how many sections were converted, the first and the last."""
     all_of = source.sections or f"{source.shape[0]} sections"
     if part.shape[0] == source.shape[0]:
         return all_of
@@ -191,7 +191,7 @@ def _read(source: Source, box: Box, journal: Journal) -> np.ndarray:
 
 
 def _region(spec: VolumeSpec) -> Triple:
-    """What is read at a time: a shard, grown along x and then y, for whole sections are quickest to read."""
+    """Chooses the box to read at a time: a shard, grown along x, then y, for whole sections are quickest to read."""
     voxel = np.dtype(spec.dtype).itemsize * (spec.channels or 1)
     region = list(spec.write_unit)
     for axis in (2, 1):

@@ -172,7 +172,7 @@ def _check_chunks(dataset: Any, filters: set[int], where: str) -> None:
 
 
 def _missing_files(dataset: Any) -> Iterator[str]:
-    """What external and virtual datasets need and do not find; HDF5 would read fill values instead."""
+    """Lists files that external and virtual datasets need and do not find; HDF5 would read fill values instead."""
     import h5py
 
     folder = Path(dataset.file.filename).parent
@@ -189,7 +189,7 @@ def _missing_files(dataset: Any) -> Iterator[str]:
 
 
 def _blank(dataset: Any) -> tuple[str, ...]:
-    """What must be said of parts that were never written."""
+    """Words a remark on parts that were never written."""
     if dataset.is_virtual or dataset.external:
         return ()
     if dataset.id.get_storage_size() == 0:

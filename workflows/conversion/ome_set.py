@@ -128,7 +128,7 @@ def _stored(files: TiffFiles, document: OmeDocument, image: OmeImage) -> Iterato
 
 
 def _is_own(own: Path, document: OmeDocument, run: TiffData) -> bool:
-    """Whether planes are in the file that was given, which may have another name since."""
+    """Tells whether planes are in the file that was given, which may have another name since."""
     return run.file is None or Path(run.file).name == own.name or (bool(run.uuid) and run.uuid == document.uuid)
 
 

@@ -96,12 +96,12 @@ class _Reading:
 
     @property
     def is_good(self) -> bool:
-        """Whether each section has a number of its own."""
+        """Tells whether each section has a number of its own."""
         return bool(self.values) and len(set(self.values)) == len(self.values)
 
     @property
     def wide_steps(self) -> int:
-        """How many steps between the sections' numbers are wider than most."""
+        """Counts the steps between the sections' numbers that are wider than most."""
         return _wide_steps(self.values)
 
     @property
@@ -137,7 +137,7 @@ def _wide_steps(values: Sequence[Decimal]) -> int:
 
 
 def _gaps(values: Sequence[Decimal], names: Sequence[str], where: str) -> str:
-    """What must be said of the steps between numbers.
+    """Words remarks on the steps between numbers.
 
     Raises:
         VolumeError: numbers are missing.

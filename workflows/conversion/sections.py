@@ -120,7 +120,7 @@ def _stem(name: str) -> str:
 
 
 def _neighbours(files: Sequence[Path], where: str) -> tuple[str, ...]:
-    """What must be said of images in the folder that are not read."""
+    """Words remarks on images in the folder that are not read."""
     folder = files[0].parent
     if str(folder) != where:
         return ()

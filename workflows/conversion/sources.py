@@ -148,7 +148,7 @@ def _fitting(pattern: str) -> str | list[Path]:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether something is read here: a file, or a folder of sections without the documents of a volume."""
+    """Tells whether something is read here: a file, or a folder of sections without the documents of a volume."""
     if not path.is_dir():
         return True
     if any(p.suffix.lower() in SUFFIXES and p.name[0] != "." for p in path.iterdir()):

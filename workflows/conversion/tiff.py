@@ -276,7 +276,7 @@ def _left_out(own: TiffPages) -> tuple[str, ...]:
 
 
 def _behind(files: TiffFiles, layout: Layout) -> tuple[str, ...]:
-    """What must be said of bytes behind the only page of a file, which no page describes."""
+    """Words a remark on bytes behind the only page of a file, which no page describes."""
     spare = files[0].room() - len(layout.planes) if len(files.pages(0)) == 1 else 0
     return (
         (f"Behind its last plane lie bytes for {spare} more, which nothing describes: not read",) if spare > 0 else ()
@@ -284,7 +284,7 @@ def _behind(files: TiffFiles, layout: Layout) -> tuple[str, ...]:
 
 
 def _beside(path: Path, layout: Layout) -> tuple[str, ...]:
-    """What must be said of a single section that has others beside it."""
+    """Words a remark on a single section that has others beside it."""
     if len(layout.planes) > 1:
         return ()
     others = sum(1 for p in path.parent.iterdir() if p.suffix == path.suffix and p.name[0] != ".") - 1

@@ -172,7 +172,7 @@ class TiffPages:
 
 
 def _page_of(page: Any, where: str) -> Page:
-    """What a page is.
+    """Reads the properties of a page.
 
     Raises:
         VolumeError: its pixels are none that can be grey.
@@ -244,7 +244,7 @@ def _memory() -> int:
 
 
 def _is_plain(page: Any) -> bool:
-    """Whether a page lies in the file as it is in memory."""
+    """Tells whether a page lies in the file as it is in memory."""
     planar = page.samplesperpixel > 1 and page.planarconfig == 2
     return bool(page.is_contiguous and page.fillorder == 1 and page.predictor == 1 and not planar and not page.is_tiled)
 

@@ -146,7 +146,7 @@ def _attempt(module: ModuleType, config: str, index: Triple) -> Attempt:
 
 
 def _has_broken_gpu(error: Exception) -> bool:
-    """Whether the GPU of this process answers no more: after some errors, every later call to it fails as well."""
+    """Tells whether the GPU of this process answers no more: after some errors, every later call to it fails."""
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(error, RuntimeError) or not torch.cuda.is_initialized():
         return False

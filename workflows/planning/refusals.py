@@ -62,8 +62,9 @@ def refusals(plan: Plan, costs: Estimate, *, new: bool) -> list[str]:
 
 
 def _memory(plan: Plan, costs: Estimate) -> Iterator[str]:
-    """The worst stage of each sort, since each sort has another cure. What a task states counts at the least: it is
-    what a run goes by.
+    """Names the worst stage of each sort, since each sort has another cure.
+
+    The memory that a task states counts at the least: it is what a run goes by.
     """
     worst: dict[GrowsWith, tuple[float, StageEstimate, PoolName]] = {}
     for stage, found in zip(plan.stages, costs.stages, strict=True):

@@ -76,7 +76,7 @@ def verdict(data: ReportData) -> str:
     tasks, failed = sum(stage.tasks for stage in stages), sum(stage.failed + stage.aside for stage in stages)
     done = sum(stage.settled for stage in stages)
     made = "prediction" if ending.segmentation is None else "segmentation"
-    segments = f"segments: {segments_text(ending.segment_sizes)}"
+    segments = f"{segments_text(ending.segment_sizes)}, in {duration(ending.seconds)}"
     if failed:
         return f"{failed:,} of {tasks:,} tasks failed: the {made} is not complete."
     if done < tasks:
@@ -84,9 +84,8 @@ def verdict(data: ReportData) -> str:
     if ending.segmentation is None:
         return f"{done:,} blocks predicted in {duration(ending.seconds)}."
     if ending.scores is None:
-        return f"{segments}, in {duration(ending.seconds)}; there was no truth to score them against.".capitalize()
-    error = f"Adapted Rand error {ending.scores.adapted_rand_error:.4f}"
-    return f"{error}; {segments}, in {duration(ending.seconds)}."
+        return f"Segments: {segments}; there was no truth to score them against."
+    return f"Adapted Rand error {ending.scores.adapted_rand_error:.4f}; segments: {segments}."
 
 
 def _scores(scores: Scores | None) -> dict[str, object]:

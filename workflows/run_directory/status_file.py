@@ -181,6 +181,7 @@ class Bulletin:
         planned: Mapping[str, float] | None = None,
     ) -> None:
         self._path, self._ledger = directory / STATUS, ledger
+        self.planned = planned or {}
         self._status = from_ledger(ledger)
         self._status.driver, self._status.recipe, self._status.seconds = driver, recipe, 0.0
         self._status.failures = []  # what was set aside before is tried again
@@ -188,7 +189,7 @@ class Bulletin:
         for stage in stages:
             known = self._by_name[stage.name]
             known.gpu, known.aside, known.failed = stage.resources.gpu, 0, 0
-            known.planned, known.needs = (planned or {}).get(stage.name), list(stage.needs)
+            known.planned, known.needs = self.planned.get(stage.name), list(stage.needs)
         self._running: Callable[[], Mapping[str, int]] = dict
         self._capacity: Callable[[], Mapping[Any, int]] = dict
         self._failing: set[tuple[str, int]] = set()

@@ -87,14 +87,26 @@ def directory_refusals(plan: Plan) -> Iterator[str]:
 
 
 def check_outputs(made: Collection[str], plan: Plan) -> None:
-    """Refuses to write over anything that this run has not made."""
+    """Refuses to write over anything that this run has not made, and places within others: stale ones are removed."""
+    places = [output for stage in plan.stages for output in stage.outputs]
+    for output in places:
+        for other in (*places, *plan.identities):
+            if _nested(output, other):
+                raise RequestError(
+                    f"A run writes apart from all that it reads; {output} and {other} lie in one another. Choose"
+                    " another place under [output], or another directory with --run."
+                )
     for stage in plan.stages:
         for output in stage.outputs:
-            if portable(output, plan.directory) not in made and Location(output).exists():
+            if portable(output, plan.directory) not in made and Location(output).is_taken():
                 raise RequestError(
                     f"Stage {stage.name} would write {output}, which exists and was not made by this run."
                     " Move it away, or choose another place under [output]."
                 )
+
+
+def _nested(one: str, other: str) -> bool:
+    return one != other and (f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/"))
 
 
 def changes(before: Mapping[str, Ingredients], after: Fingerprints, settled: Mapping[str, int]) -> Iterator[str]:

@@ -164,7 +164,7 @@ def compute(
     current = {name: fingerprint for name, (fingerprint, _) in fingerprints.items()}
     wanted = plan.recipe.cluster
     hangs = None if wanted.kind == "serial" else plan.directory / HANGS  # this process is not for a task to end
-    loop = Loop(plan.stages, current, ledger, progress, plan.recipe.limits, backoff, hangs, _planned(plan))
+    loop = Loop(plan.stages, current, ledger, progress, plan.recipe.limits, backoff, hangs, bulletin.planned)
     if not loop.left:
         progress.note("Everything is done already.")
         return Result(0, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tifffile
+from fakes.tiny_training import tiny_training
 
 import petavox
 from petavox.pipeline.geometry import Box
@@ -28,22 +29,7 @@ truth = "labels.zarr"
 [cluster]
 kind = "serial"
 """
-TRAINING = """
-voxel_size = [30, 6, 6]
-[network]
-widths = [2, 2]
-stride = [1, 2, 2]
-offsets = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-[training]
-patch = [2, 16, 16]
-steps = 4
-threads = 1
-[augmentation]
-displacement = 2
-[[phantom]]
-seed = 5
-shape = [4, 40, 40]
-"""
+TRAINING = tiny_training(4)
 
 
 @pytest.fixture(scope="session")

@@ -6,28 +6,14 @@ import json
 import sys
 
 import pytest
+from fakes.tiny_training import tiny_training
 
 from petavox.workflows import cli
 from petavox.workflows.cli.show_training import COLUMNS, TrainingTable
 from petavox.workflows.models import idle
 from petavox.workflows.models.benchmark_lock import FOLDER
 
-RECIPE = """
-voxel_size = [30.0, 6.0, 6.0]
-[network]
-widths = [2, 2]
-stride = [1, 2, 2]
-offsets = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-[training]
-patch = [2, 16, 16]
-steps = 3
-threads = 1
-[augmentation]
-displacement = 2
-[[phantom]]
-seed = 5
-shape = [4, 40, 40]
-"""
+RECIPE = tiny_training(3)
 
 
 @pytest.fixture

@@ -9,28 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from fakes.tiny_training import tiny_training
 from safetensors.torch import load_file
 
 from petavox.workflows.models.benchmark_lock import FOLDER
 
-TINY = """
-voxel_size = [30.0, 6.0, 6.0]
-[network]
-widths = [2, 2]
-stride = [1, 2, 2]
-offsets = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-[training]
-patch = [2, 16, 16]
-steps = 6
-warm_up = 2
-threads = 1
-log_every = 1
-[augmentation]
-displacement = 2
-[[phantom]]
-seed = 5
-shape = [4, 40, 40]
-"""
+TINY = tiny_training(6, "warm_up = 2", "log_every = 1")
 
 TRAIN = """
 import sys, time

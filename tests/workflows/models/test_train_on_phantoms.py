@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from fakes.tiny_training import tiny_training
 
 from petavox.pipeline.affinities.checkpoint import find_checkpoint
 from petavox.pipeline.errors import RequestError
@@ -11,28 +12,14 @@ from petavox.workflows.recipes import strict_toml
 from petavox.workflows.recipes.training_recipe import TrainingRecipe
 from petavox.workflows.runs.demo import PHANTOM
 
-TINY = """
-voxel_size = [30.0, 6.0, 6.0]
-[network]
-widths = [2, 2]
-stride = [1, 2, 2]
-offsets = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-[training]
-patch = [2, 16, 16]
-steps = 2
-threads = 1
-validate_every = 1
-[augmentation]
-displacement = 2
-[[phantom]]
-seed = 5
-shape = [4, 40, 40]
+VALIDATED = """
 [[phantom]]
 seed = 6
 shape = [2, 32, 32]
 weight = 1e-9
 validation = [{ start = [0, 0, 0], stop = [2, 16, 16] }]
 """
+TINY = tiny_training(2, "validate_every = 1") + VALIDATED
 
 
 def test_a_recipe_of_phantoms_alone_trains_and_validates(tmp_path: Path) -> None:

@@ -200,3 +200,18 @@ def test_another_recipe_replaces_what_the_run_has_made_in_the_bucket(stored, tmp
     ending = run(load(path, ["agglomeration.threshold=0.3"]), tmp_path / "run", Silent())
     assert ending.exit_status == 0
     assert not np.array_equal(segmentation(stored, "again"), before)
+
+
+def test_places_in_which_others_lie_are_refused_and_nothing_is_removed(stored, tmp_path):
+    Location(stored).write("others/notes.txt", b"keep")
+    before = Location("s3://lab").names()
+    path = recipe_in(stored, tmp_path, "unused")
+    refused = {
+        f"output.segmentation={stored}/others": "exists and was not made by this run",
+        "output.segmentation=s3://lab": "lie in one another",
+        f"output.segmentation={stored}/affinities.zarr/segmentation": "lie in one another",
+    }
+    for override, why in refused.items():
+        with pytest.raises(RequestError, match=why):
+            run(load(path, [override]), tmp_path / "run", Silent())
+    assert Location("s3://lab").names() == before
