@@ -24,12 +24,12 @@ def status_table(found: RunStatus) -> RenderableType:
 
     troubled = any(stage.failed or stage.aside for stage in found.status.stages)
     columns = ("stage", "tasks", "done", "running", *(("failed", "aside") if troubled else ()))
-    table = number_table(*columns, "tasks/s", "time left", "memory", unbroken=len(columns) + 3)
+    table = number_table(*columns, "tasks/s", "memory", "time left", unbroken=len(columns) + 2)
     for stage in found.status.stages:
         counts = (stage.tasks, stage.done, stage.running, *((stage.failed, stage.aside) if troubled else ()))
         rate = "" if stage.rate is None else f"{stage.rate:.3g}"
         left = _left(found.status, stage) if found.driver else ""
-        table.add_row(stage.name, *(f"{count:,}" for count in counts), rate, left, in_bytes(stage.peak_memory))
+        table.add_row(stage.name, *(f"{count:,}" for count in counts), rate, in_bytes(stage.peak_memory), left)
     failures = list(_failures(found.status))
     compared = [f"With {found.recipe}:", *(f"  {line}" for line in found.changes)] if found.recipe else []
     more: list[RenderableType] = [line for block in (failures, compared) if block for line in ("", *block)]

@@ -58,7 +58,7 @@ def check_own_directory(directory: Path, inputs: Iterable[str]) -> None:
         more = f" and {len(strange) - 3} more" if len(strange) > 3 else ""
         raise RequestError(
             f"A run has a directory of its own; {directory} holds {', '.join(strange[:3])}{more}, but no {LEDGER}: it"
-            f" is not a run's. Choose another directory, such as --run {directory / 'run'}"
+            f" is not a run's. Choose another directory, such as --run {directory.with_name(directory.name + '-run')}"
         )
 
 

@@ -196,3 +196,26 @@ def test_a_status_file_in_other_words_is_nobodys(tmp_path):
     for text in ("", "{}", '{"stages": [{"name": "a"}], "driver": {}}', "[]"):
         (tmp_path / "status.json").write_text(text)
         assert read_bulletin(tmp_path) is None
+
+
+def test_the_table_is_whole_on_a_narrow_terminal(driver, tmp_path):
+    ledger, bulletin = driver
+    bulletin.watch(lambda: {"a": 3}, lambda: {"cpu": 2, "gpu": 1})
+    ledger.record([row("a", 2, "aside", error="bad")])
+    bulletin.publish()
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(status_table(status_of(tmp_path)))
+    (heading,) = [line for line in console.export_text().splitlines() if line.startswith("stage")]
+    assert heading.split() == [
+        "stage",
+        "tasks",
+        "done",
+        "running",
+        "failed",
+        "aside",
+        "tasks/s",
+        "memory",
+        "time",
+        "left",
+    ]
+    assert "waits for a" in shown(status_of(tmp_path))
