@@ -67,7 +67,7 @@ def _structure(voxels, least, most, fill):  # type: ignore[no-untyped-def]
         count, first, added, squares, pairs, differences = 0, 0.0, 0.0, 0.0, 0, 0.0
         for y in range(voxels.shape[1]):
             for x in range(voxels.shape[2]):
-                value = float(voxels[z, y, x])
+                value = np.float64(voxels[z, y, x])  # float() leaves float32 as it is in compiled code
                 if not (least < value < most) or value == fill:
                     continue
                 if not count:
@@ -77,7 +77,7 @@ def _structure(voxels, least, most, fill):  # type: ignore[no-untyped-def]
                 squares += (value - first) ** 2
                 for dy, dx in ((1, 0), (0, 1)):
                     if y >= dy and x >= dx:
-                        other = float(voxels[z, y - dy, x - dx])
+                        other = np.float64(voxels[z, y - dy, x - dx])
                         if least < other < most and other != fill:
                             pairs += 1
                             differences += (value - other) ** 2

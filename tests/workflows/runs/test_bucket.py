@@ -158,6 +158,7 @@ def test_a_driver_that_is_killed_goes_on_in_the_bucket(stored, local, tmp_path):
                 if " of 8" in line:
                     driver.send_signal(signal.SIGKILL)
                     break
+        assert driver.returncode == -signal.SIGKILL
     ended = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     assert json.loads(ended.stdout)["exit_status"] == 0
     assert np.array_equal(segmentation(stored, "killed"), local[0])
